@@ -1,0 +1,32 @@
+//! Named places where a test may kill the daemon, as a crash would. Compiled to nothing unless the
+//! feature `test-faults` is on; never on in a release.
+
+/// Kills this process with SIGKILL if `BULKHEAD_FAILPOINT` is `NAME` or `NAME:N` and this is the
+/// N-th time (from 1) that the place `name` is reached.
+#[cfg(feature = "test-faults")]
+pub fn hit(name: &str) {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static ARMED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let value = std::env::var("BULKHEAD_FAILPOINT").ok()?;
+        match value.rsplit_once(':') {
+            Some((name, n)) => Some((name.to_owned(), n.parse().ok()?)),
+            None => Some((value, 1)),
+        }
+    });
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+
+    if let Some((armed, n)) = &*ARMED
+        && armed == name
+        && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *n
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Does nothing: the feature `test-faults` is off.
+#[cfg(not(feature = "test-faults"))]
+#[inline(always)]
+pub fn hit(_name: &str) {}

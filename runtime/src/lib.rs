@@ -1,0 +1,5 @@
+//! The Bulkhead node daemon, as a library for its binary and its tests.
+
+pub mod failpoint;
+pub mod manifest;
+pub mod role;

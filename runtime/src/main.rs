@@ -1,0 +1,2 @@
+//! Bulkhead.
+fn main() {}

@@ -1,0 +1,12 @@
+//! What declares a plugin: the types of a manifest, how they are read from a ConfigMap, and every
+//! check that needs no I/O. Nothing here opens a file, knows of Kubernetes' API or starts anything.
+
+mod quantity;
+mod spec;
+
+pub use quantity::{ByteSize, CpuShare, Period};
+pub use spec::{
+    ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
+    FileSource, Format, Grants, HttpDestination, Limits, LogSource, Logs, Module, Plugin, Receives,
+    Retry, StartAt, StateGrant, StdoutDestination, Update,
+};

@@ -1,0 +1,377 @@
+//! The manifest's types, `bulkhead.dev/v1alpha1`. Fields are camelCase; unknown ones are refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{ByteSize, CpuShare, Period};
+
+/// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plugin {
+    /// Where the component's bytes come from.
+    pub module: Module,
+    /// Stops the plugin at once and keeps its state.
+    #[serde(default)]
+    pub suspend: bool,
+    /// The plugin's own configuration, passed to `init` as JSON.
+    #[serde(default)]
+    pub config: serde_json::Value,
+    /// What the plugin may use; nothing unless named.
+    #[serde(default)]
+    pub grants: Grants,
+    /// Bounds on memory, time and output.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How a new revision takes over.
+    #[serde(default)]
+    pub update: Update,
+    /// What a plugin with the role `logs` reads, and where its lines go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
+}
+
+/// Exactly one source of the module's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Module {
+    /// A plugin built into the daemon, by name (`log-shipper`).
+    Bundled(String),
+    /// A file on the node. A relative path starts at the manifest's folder.
+    File {
+        /// The component, or a zstd frame that holds it.
+        path: PathBuf,
+        /// SHA-256 of the component (uncompressed), 64 hexadecimal digits.
+        sha256: String,
+    },
+    /// A key of this ConfigMap's `binaryData`; zstd-compressed if it ends in `.zst`.
+    BinaryData {
+        /// The key.
+        key: String,
+        /// SHA-256 of the component (uncompressed), if it shall be checked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
+    },
+}
+
+/// Capabilities; deny by default.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Grants {
+    /// A durable key-value store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateGrant>,
+    /// The import `bulkhead:plugin/node`.
+    pub node_facts: bool,
+    /// Plain folders that the plugin sees through WASI.
+    pub files: Vec<FileGrant>,
+}
+
+/// A durable key-value store with a quota.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StateGrant {
+    /// The most bytes that keys and values may take together.
+    #[serde(default = "StateGrant::default_quota")]
+    pub quota: ByteSize,
+}
+
+impl StateGrant {
+    fn default_quota() -> ByteSize {
+        ByteSize::mebibytes(1)
+    }
+}
+
+/// One folder made visible to the plugin. Never `/`, procfs or sysfs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileGrant {
+    /// Absolute path on the node.
+    pub host: PathBuf,
+    /// Absolute path that the plugin opens.
+    pub guest: String,
+    /// Whether the plugin may write there.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// Bounds on an instance. The node's maxima cap them.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// All linear memories and tables together.
+    pub memory: ByteSize,
+    /// The longest that one call may take.
+    pub deadline: Period,
+    /// The share of one core, for example `0.5` or `500m`.
+    pub cpu: CpuShare,
+    /// The most bytes that one call may return.
+    pub output: ByteSize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::mebibytes(64),
+            deadline: Period::seconds(5),
+            cpu: CpuShare::cores(1),
+            output: ByteSize::mebibytes(16),
+        }
+    }
+}
+
+/// How a new revision takes over.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Update {
+    /// How long a new revision must work before the old one is let go.
+    pub probation: Period,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            probation: Period::seconds(10),
+        }
+    }
+}
+
+/// What a plugin with the role `logs` reads, and where its lines go.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Logs {
+    /// What is read; at least one.
+    pub sources: Vec<LogSource>,
+    /// Where lines go; 1 to 64, names unique.
+    pub destinations: Vec<Destination>,
+    /// Where to begin in files that are older than the plugin.
+    #[serde(default)]
+    pub start_at: StartAt,
+    /// Longer lines are cut and marked.
+    #[serde(default = "Logs::default_max_line")]
+    pub max_line: ByteSize,
+    /// How long a deleted file is read on when a destination is behind.
+    #[serde(default = "Logs::default_deleted_file_wait")]
+    pub deleted_file_wait: Period,
+}
+
+impl Logs {
+    fn default_max_line() -> ByteSize {
+        ByteSize::kibibytes(256)
+    }
+    fn default_deleted_file_wait() -> Period {
+        Period::seconds(60)
+    }
+}
+
+/// One thing to read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum LogSource {
+    /// Container logs in CRI format.
+    Containers(ContainerSource),
+    /// Files by glob.
+    Files(FileSource),
+}
+
+/// Container logs below `/var/log/pods` and `/var/log/containers`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ContainerSource {
+    /// Only pods of these namespaces; empty for all.
+    pub namespaces: Vec<String>,
+    /// Not the pods of these namespaces.
+    pub exclude_namespaces: Vec<String>,
+    /// The folder that holds `pods` and `containers`; `/var/log` unless a test says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+}
+
+/// Files by glob.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileSource {
+    /// Absolute globs (`/var/log/*.log`, `/srv/**/app.log`); `*` does not cross a `/`.
+    pub include: Vec<String>,
+    /// Globs of files to leave out. Compressed files are always left out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How a line looks.
+    #[serde(default)]
+    pub format: FileFormat,
+}
+
+/// How a line of a plain file looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileFormat {
+    /// One line, one record.
+    #[default]
+    Plain,
+    /// CRI: `TIME STREAM P|F BODY`.
+    Cri,
+}
+
+/// Where to begin in files that are older than the plugin. Files born later are read from their start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartAt {
+    /// Only what is written from now on.
+    #[default]
+    End,
+    /// Everything.
+    Beginning,
+    /// What was written in the last period: CRI lines by their time, plain files by the file's time.
+    Last(Period),
+}
+
+/// One destination.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// Its name, by which the plugin routes and the status reports.
+    pub name: String,
+    /// Which lines it gets.
+    #[serde(default)]
+    pub receives: Receives,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: DestinationKind,
+}
+
+/// Which lines a destination gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Receives {
+    /// Lines without a route, and lines routed to it.
+    #[default]
+    All,
+    /// Only lines that the plugin routes to it.
+    Routed,
+}
+
+/// What a destination is.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DestinationKind {
+    /// A file on the node.
+    File(FileDestination),
+    /// The daemon's standard output.
+    Stdout(StdoutDestination),
+    /// An HTTP endpoint.
+    Http(HttpDestination),
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Format {
+    /// One JSON object a line: time, message or the body's own members, source, added fields.
+    #[default]
+    Json,
+    /// The body and a line feed, nothing else.
+    Raw,
+}
+
+/// A file on the node, rotated by size.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileDestination {
+    /// Absolute path; its folder is made if it is missing.
+    pub path: PathBuf,
+    /// How records are written.
+    #[serde(default)]
+    pub format: Format,
+    /// A file of this size is renamed to `PATH.1` and a new one begun.
+    #[serde(default = "FileDestination::default_max_size")]
+    pub max_size: ByteSize,
+    /// How many renamed files are kept.
+    #[serde(default = "FileDestination::default_keep")]
+    pub keep: u32,
+}
+
+impl FileDestination {
+    fn default_max_size() -> ByteSize {
+        ByteSize::mebibytes(256)
+    }
+    fn default_keep() -> u32 {
+        3
+    }
+}
+
+/// The daemon's standard output.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StdoutDestination {
+    /// How records are written.
+    pub format: Format,
+}
+
+/// An HTTP endpoint that takes newline-delimited records, or the plugin's own payloads.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpDestination {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// How records are written.
+    #[serde(default)]
+    pub format: Format,
+    /// Of the request; `application/x-ndjson` for JSON and `text/plain` for raw unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Further headers. Values may name an environment variable as `${env:NAME}` or a file as
+    /// `${file:/path}`, so that credentials stay out of the manifest.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Whether bodies are compressed with gzip.
+    #[serde(default)]
+    pub gzip: bool,
+    /// The longest one request may take.
+    #[serde(default = "HttpDestination::default_timeout")]
+    pub timeout: Period,
+    /// How many requests may be in flight; each lane has one at most.
+    #[serde(default = "HttpDestination::default_concurrency")]
+    pub concurrency: usize,
+    /// A request body is at most this long, before compression.
+    #[serde(default = "HttpDestination::default_max_body")]
+    pub max_body: ByteSize,
+    /// What happens after a failure.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+impl HttpDestination {
+    fn default_timeout() -> Period {
+        Period::seconds(30)
+    }
+    fn default_concurrency() -> usize {
+        4
+    }
+    fn default_max_body() -> ByteSize {
+        ByteSize::mebibytes(4)
+    }
+}
+
+/// Backoff between attempts: doubled each time, with full jitter.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// The first wait.
+    pub initial: Period,
+    /// The longest wait.
+    pub max: Period,
+    /// After this many attempts a delivery is dead-lettered; for ever if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            initial: Period::millis(200),
+            max: Period::seconds(30),
+            attempts: None,
+        }
+    }
+}

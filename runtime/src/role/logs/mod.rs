@@ -1,0 +1,5 @@
+//! The role `logs`: tail files, ask the plugin, deliver what it keeps, and forget a line only when
+//! every destination that it was routed to has acknowledged it.
+
+pub mod batch;
+pub mod output;

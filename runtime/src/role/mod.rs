@@ -1,0 +1,3 @@
+//! The roles that a plugin may have; one room each.
+
+pub mod logs;
