@@ -10,3 +10,10 @@ pub use spec::{
     FileSource, Format, Grants, HttpDestination, Limits, LogSource, Logs, Module, Plugin, Receives,
     Retry, StartAt, StateGrant, StdoutDestination, Update,
 };
+
+/// Placeholder until parsing lands.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Spec.
+    pub spec: Plugin,
+}

@@ -1,0 +1,26 @@
+//! Bindings to the contract in `sdk/wit`, generated; nothing is written by hand here.
+#![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+#![allow(
+    unsafe_code,
+    reason = "generated: typed functions looked up with the types of the WIT"
+)]
+
+/// The lifecycle, and every import of the contract.
+pub mod plugin {
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        world: "bulkhead:plugin/plugin@0.1.0",
+        imports: { default: async | trappable },
+        exports: { default: async },
+    });
+}
+
+/// The role `logs`. Batches are passed by reference, so that a call copies them once, into the guest.
+pub mod logs {
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        world: "bulkhead:plugin/logs-role@0.1.0",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

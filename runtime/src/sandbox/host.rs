@@ -1,0 +1,199 @@
+//! What lives in a guest's store, and the host functions of the contract.
+//!
+//! Host functions check everything that the guest passes and never block the runtime.
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::plugin::bulkhead::plugin::{log, node, state};
+use super::journal::Journal;
+use super::limits::{CpuLimit, MemoryLimit};
+use super::stdio::Output;
+
+/// A plugin's durable key-value store, as the host functions use it. Calls may block briefly.
+pub trait KeyValue: Send + Sync + 'static {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError>;
+    /// Sets `key`, or deletes it if `value` is `None`.
+    ///
+    /// # Errors
+    /// If that would pass the quota, or the store cannot be read.
+    fn put(&self, key: String, value: Option<Vec<u8>>) -> Result<(), KeyValueError>;
+    /// At most `limit` keys that start with `prefix`, in order.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, KeyValueError>;
+}
+
+/// Why a key-value call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyValueError {
+    /// The write would pass the quota, in bytes.
+    #[error("over the quota of {0} bytes")]
+    OverQuota(u64),
+    /// The store could not be read.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<KeyValueError> for state::Error {
+    fn from(error: KeyValueError) -> Self {
+        match error {
+            KeyValueError::OverQuota(quota) => Self::OverQuota(quota),
+            KeyValueError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// Facts about the node by name, as `bulkhead:plugin/node` documents them.
+pub type Facts = Vec<(String, String)>;
+
+/// A guest's store data.
+pub struct Host {
+    pub(super) wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    pub(super) memory: MemoryLimit,
+    pub(super) cpu: CpuLimit,
+    pub(super) stderr: Output,
+    pub(super) journal: Journal,
+    pub(super) state: Option<Arc<dyn KeyValue>>,
+    pub(super) facts: Arc<Facts>,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl log::Host for Host {
+    async fn write(
+        &mut self,
+        level: log::Level,
+        target: String,
+        message: String,
+        fields: String,
+    ) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => tracing::Level::TRACE,
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Error => tracing::Level::ERROR,
+        };
+        self.journal.write(level, &target, message, fields);
+        Ok(())
+    }
+}
+
+/// The longest key, in bytes.
+const KEY_BYTES: usize = 512;
+/// The most keys that one call lists.
+const KEYS_LISTED: usize = 1000;
+
+impl Host {
+    /// Runs `call` on the plugin's store on a thread that may block.
+    async fn on_state<R: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&dyn KeyValue) -> Result<R, KeyValueError> + Send + 'static,
+    ) -> wasmtime::Result<Result<R, state::Error>> {
+        let Some(state) = self.state.clone() else {
+            // Not linked without the grant; said plainly all the same.
+            return Ok(Err(state::Error::Unavailable("not granted".into())));
+        };
+        let answer = tokio::task::spawn_blocking(move || call(&*state)).await?;
+        Ok(answer.map_err(Into::into))
+    }
+}
+
+fn valid_key(key: &str) -> Result<(), state::Error> {
+    if key.is_empty() || key.len() > KEY_BYTES {
+        return Err(state::Error::InvalidKey);
+    }
+    Ok(())
+}
+
+impl state::Host for Host {
+    async fn get(
+        &mut self,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, state::Error>> {
+        if let Err(error) = valid_key(&key) {
+            return Ok(Err(error));
+        }
+        self.on_state(move |state| state.get(&key)).await
+    }
+
+    async fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), state::Error>> {
+        if let Err(error) = valid_key(&key) {
+            return Ok(Err(error));
+        }
+        self.on_state(move |state| state.put(key, Some(value)))
+            .await
+    }
+
+    async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), state::Error>> {
+        if let Err(error) = valid_key(&key) {
+            return Ok(Err(error));
+        }
+        self.on_state(move |state| state.put(key, None)).await
+    }
+
+    async fn list_keys(
+        &mut self,
+        prefix: String,
+    ) -> wasmtime::Result<Result<Vec<String>, state::Error>> {
+        self.on_state(move |state| state.list(&prefix, KEYS_LISTED))
+            .await
+    }
+}
+
+impl node::Host for Host {
+    async fn facts(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(Facts::clone(&self.facts))
+    }
+}
+
+/// Which of the contract's imports are linked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    pub(super) state: bool,
+    pub(super) node_facts: bool,
+}
+
+/// Links WASI, with nothing behind files and sockets unless granted, and the granted imports.
+pub(super) fn link(linker: &mut Linker<Host>, granted: Granted) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    log::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    if granted.state {
+        state::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    }
+    if granted.node_facts {
+        node::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    }
+    #[cfg(feature = "test-faults")]
+    linker.instance("bulkhead:test/faults@0.1.0")?.func_wrap(
+        "kill",
+        |_, (): ()| -> wasmtime::Result<()> {
+            rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            )?;
+            Ok(())
+        },
+    )?;
+    Ok(())
+}

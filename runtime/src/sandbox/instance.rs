@@ -1,0 +1,282 @@
+//! One instance: a store that runs a module under limits, and the calls into it.
+//!
+//! An instance belongs to exactly one task. After a failure it is dead, and every further call says
+//! so: the store of a guest that trapped cannot be entered again, and its memory is not to be trusted.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use wasmtime::{AsContextMut, Store, UpdateDeadline};
+
+use super::bindings::plugin::exports::bulkhead::plugin::lifecycle;
+use super::bindings::{self};
+use super::engine::Clock;
+use super::failure::{Cause, Failure};
+use super::host::Host;
+use super::limits::thread_cpu_time;
+
+pub use lifecycle::{Description, Refusal, SnapshotData};
+
+/// What all instances of a plugin have used together; shared with whoever asks.
+#[derive(Debug, Default)]
+pub struct Usage {
+    cpu_nanos: AtomicU64,
+    calls: AtomicU64,
+    memory: AtomicU64,
+}
+
+impl Usage {
+    /// CPU time spent in guest calls.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Calls made.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of guest memory after the latest call.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// The instance is gone, and its memory with it.
+    pub(crate) fn clear_memory(&self) {
+        self.memory.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The functions of the roles that the component exports. A new role adds a field.
+pub(super) struct Exports {
+    pub(super) lifecycle: lifecycle::Guest,
+    pub(super) logs: Option<bindings::logs::exports::bulkhead::plugin::logs::Guest>,
+}
+
+/// Bounds on each call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallLimits {
+    pub(super) deadline: Duration,
+    pub(super) output: usize,
+}
+
+/// A running plugin.
+pub struct Instance {
+    store: Store<Host>,
+    exports: Exports,
+    limits: CallLimits,
+    clock: Clock,
+    usage: Arc<Usage>,
+    dead: Option<Failure>,
+}
+
+/// A call's future, as [`Instance::call`] wants it.
+pub type Call<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
+
+impl Instance {
+    pub(super) async fn new(
+        mut store: Store<Host>,
+        instantiate: impl AsyncInstantiate,
+        limits: CallLimits,
+        clock: Clock,
+        usage: Arc<Usage>,
+    ) -> Result<Self, Failure> {
+        store.limiter(|host| &mut host.memory);
+        store.epoch_deadline_callback(|_| {
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        });
+        let instantiated = bounded("instantiate", &mut store, limits, &clock, &usage, |store| {
+            instantiate.instantiate(store)
+        })
+        .await;
+        let exports = instantiated?;
+        Ok(Self {
+            store,
+            exports,
+            limits,
+            clock,
+            usage,
+            dead: None,
+        })
+    }
+
+    /// Calls the guest within the limits. `function` names the call in messages.
+    ///
+    /// # Errors
+    /// Any failure, after which this instance is dead.
+    pub async fn call<R>(
+        &mut self,
+        function: &'static str,
+        call: impl for<'a> FnOnce(&'a mut Store<Host>) -> Call<'a, R>,
+    ) -> Result<R, Failure> {
+        if let Some(failure) = &self.dead {
+            return Err(failure.clone());
+        }
+        let result = bounded(
+            function,
+            &mut self.store,
+            self.limits,
+            &self.clock,
+            &self.usage,
+            call,
+        )
+        .await;
+        if let Err(failure) = &result {
+            self.dead = Some(failure.clone());
+        }
+        result
+    }
+
+    /// Declares this instance dead because of what it returned.
+    pub fn condemn(&mut self, failure: Failure) -> Failure {
+        self.dead = Some(failure.clone());
+        failure
+    }
+
+    /// The functions of the role `logs`, if the component exports it.
+    pub fn logs(&self) -> Option<bindings::logs::exports::bulkhead::plugin::logs::Guest> {
+        self.exports.logs.clone()
+    }
+
+    /// Asks the plugin for its name, version and configuration schema.
+    ///
+    /// # Errors
+    /// Any failure of the call.
+    pub async fn describe(&mut self) -> Result<Description, Failure> {
+        let guest = self.exports.lifecycle.clone();
+        self.call("lifecycle.describe", move |store| {
+            Box::pin(async move { guest.call_describe(store).await })
+        })
+        .await
+    }
+
+    /// Gives the plugin its configuration, as a JSON document.
+    ///
+    /// # Errors
+    /// Any failure of the call. The inner result is the plugin's own answer.
+    pub async fn init(&mut self, config: String) -> Result<Result<(), Refusal>, Failure> {
+        let guest = self.exports.lifecycle.clone();
+        self.call("lifecycle.init", move |store| {
+            Box::pin(async move { guest.call_init(store, &config).await })
+        })
+        .await
+    }
+
+    /// Asks for state that a successor should take over.
+    ///
+    /// # Errors
+    /// Any failure of the call.
+    pub async fn snapshot(&mut self) -> Result<Option<SnapshotData>, Failure> {
+        let guest = self.exports.lifecycle.clone();
+        self.call("lifecycle.snapshot", move |store| {
+            Box::pin(async move { guest.call_snapshot(store).await })
+        })
+        .await
+    }
+
+    /// Gives the plugin its predecessor's state.
+    ///
+    /// # Errors
+    /// Any failure of the call. The inner result is the plugin's own answer.
+    pub async fn restore(
+        &mut self,
+        snapshot: SnapshotData,
+    ) -> Result<Result<(), Refusal>, Failure> {
+        let guest = self.exports.lifecycle.clone();
+        self.call("lifecycle.restore", move |store| {
+            Box::pin(async move { guest.call_restore(store, &snapshot).await })
+        })
+        .await
+    }
+}
+
+/// Makes the exports of a fresh instance inside its store.
+pub(super) trait AsyncInstantiate {
+    fn instantiate<'a>(self, store: &'a mut Store<Host>) -> Call<'a, Exports>;
+}
+
+/// Runs one call under the deadline and the CPU share, accounts for it, and turns whatever goes
+/// wrong, a panic of the host included, into a [`Failure`].
+async fn bounded<R>(
+    function: &'static str,
+    store: &mut Store<Host>,
+    limits: CallLimits,
+    clock: &Clock,
+    usage: &Usage,
+    call: impl for<'a> FnOnce(&'a mut Store<Host>) -> Call<'a, R>,
+) -> Result<R, Failure> {
+    let running = clock.run();
+    store.set_epoch_deadline(1);
+    store.as_context_mut().set_hostcall_fuel(limits.output);
+    let mut cpu = store.data_mut().cpu;
+    let outcome = {
+        let mut future = pin!(call(store));
+        let mut pause: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        let polled = poll_fn(|context| {
+            if let Some(sleep) = &mut pause {
+                if sleep.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                pause = None;
+            }
+            let before = thread_cpu_time();
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+            let used = thread_cpu_time().saturating_sub(before);
+            let nanos = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+            usage.cpu_nanos.fetch_add(nanos, Ordering::Relaxed);
+            let wait = cpu.spend(used);
+            match polled {
+                Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
+                Ok(Poll::Pending) => {
+                    if let Some(wait) = wait {
+                        let mut sleep = Box::pin(tokio::time::sleep(wait));
+                        // Registers the wake-up; it cannot be over before it began.
+                        let _ = sleep.as_mut().poll(context);
+                        pause = Some(sleep);
+                    }
+                    Poll::Pending
+                }
+                Err(_) => Poll::Ready(Err(())),
+            }
+        });
+        tokio::time::timeout(limits.deadline, polled).await
+    };
+    drop(running);
+    usage.calls.fetch_add(1, Ordering::Relaxed);
+    let host = store.data_mut();
+    host.cpu = cpu;
+    usage.memory.store(host.memory.used(), Ordering::Relaxed);
+    match outcome {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(Failure::from_call(
+            function,
+            &error,
+            host.memory.refused(),
+            host.stderr.take_tail(),
+        )),
+        Ok(Err(())) => Err(Failure::new(
+            function,
+            Cause::HostPanic,
+            "the daemon panicked during this call; it goes on without the instance. Please report this as a bug",
+        )),
+        Err(_) => Err(Failure {
+            stderr: host.stderr.take_tail(),
+            ..Failure::new(
+                function,
+                Cause::DeadlineExceeded,
+                format!(
+                    "took longer than its deadline of {}; raise limits.deadline in the manifest if the plugin needs it",
+                    humantime::format_duration(limits.deadline)
+                ),
+            )
+        }),
+    }
+}

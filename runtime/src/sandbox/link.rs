@@ -1,0 +1,370 @@
+//! From a compiled component and its grants to something that can be instantiated at once.
+//!
+//! Every import is checked by name before anything is linked, so that a missing grant is refused
+//! with the YAML that would add it, not with a linker's error.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use super::bindings;
+use super::engine::Clock;
+use super::failure::{Cause, Failure};
+use super::host::{Facts, Granted, Host, KeyValue};
+use super::instance::{AsyncInstantiate, Call, CallLimits, Exports, Instance, Usage};
+use super::journal::Journal;
+use super::limits::{CpuLimit, MemoryLimit};
+use super::stdio::Output;
+use crate::manifest::{FileGrant, Grants, Limits};
+
+/// The contract's package.
+const PACKAGE: &str = "bulkhead:plugin/";
+/// The versions of the contract that this daemon speaks.
+const CONTRACT: &str = "0.1";
+
+/// A role that a plugin may have: an exported interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// `bulkhead:plugin/logs`
+    Logs,
+}
+
+impl Role {
+    /// All roles that this daemon knows.
+    pub const ALL: [Self; 1] = [Self::Logs];
+
+    /// The interface's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Why a component cannot be a plugin, or not with these grants.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It does not export the lifecycle.
+    #[error(
+        "module: the component does not export bulkhead:plugin/lifecycle@{CONTRACT}; build it with bulkhead-sdk's export!, or against the world bulkhead:plugin/plugin"
+    )]
+    NoLifecycle,
+    /// It exports the lifecycle and no role.
+    #[error(
+        "module: the component exports no role; this daemon knows: {}",
+        known_roles()
+    )]
+    NoRole,
+    /// It exports a role that this daemon does not know.
+    #[error(
+        "module: the component exports the unknown role {role:?}; this daemon knows: {}",
+        known_roles()
+    )]
+    UnknownRole {
+        /// The exported interface.
+        role: String,
+    },
+    /// It speaks another version of the contract.
+    #[error(
+        "module: the component exports {interface}, and this daemon speaks version {CONTRACT} of the contract; rebuild the plugin against bulkhead-sdk {CONTRACT} or update the daemon"
+    )]
+    Version {
+        /// The exported interface.
+        interface: String,
+    },
+    /// It imports what the manifest does not grant.
+    #[error(
+        "grants: the module imports {import}, which is not granted; to grant it, add to the manifest:\n{yaml}"
+    )]
+    NotGranted {
+        /// The interface.
+        import: String,
+        /// What to add.
+        yaml: &'static str,
+    },
+    /// It imports what no daemon of this version has.
+    #[error("module: the component imports {import}, which this daemon does not have")]
+    UnknownImport {
+        /// The interface.
+        import: String,
+    },
+    /// A granted folder cannot be opened.
+    #[error("grants.files: cannot open {}: {source}; create the folder or remove the grant", path.display())]
+    Folder {
+        /// The folder on the node.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something else does not fit, for example a function's type.
+    #[error("module: the component does not fit the contract: {0}")]
+    Mismatch(String),
+}
+
+fn known_roles() -> String {
+    Role::ALL.map(Role::name).join(", ")
+}
+
+/// What a component exports and wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interfaces {
+    /// The roles that it exports.
+    pub roles: Vec<Role>,
+    /// The interfaces that it imports, by full name.
+    pub imports: Vec<String>,
+}
+
+impl Interfaces {
+    /// Reads them off a component.
+    ///
+    /// # Errors
+    /// If it exports no lifecycle, no role, an unknown role, or another version of the contract.
+    pub fn of(engine: &Engine, component: &Component) -> Result<Self, LinkError> {
+        let ty = component.component_type();
+        let imports = ty
+            .imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let mut lifecycle = false;
+        let mut roles = Vec::new();
+        for (name, export) in ty.exports(engine) {
+            let Some(interface) = name.strip_prefix(PACKAGE) else {
+                continue;
+            };
+            if !matches!(export.ty, ComponentItem::ComponentInstance(_)) {
+                continue;
+            }
+            let (short, version) = interface.split_once('@').unwrap_or((interface, ""));
+            let known = Role::ALL.into_iter().find(|role| role.name() == short);
+            if known.is_none() && short != "lifecycle" {
+                return Err(LinkError::UnknownRole {
+                    role: short.to_owned(),
+                });
+            }
+            if !version.starts_with(CONTRACT) || !version[CONTRACT.len()..].starts_with('.') {
+                return Err(LinkError::Version {
+                    interface: name.to_owned(),
+                });
+            }
+            match known {
+                Some(role) => roles.push(role),
+                None => lifecycle = true,
+            }
+        }
+        if !lifecycle {
+            return Err(LinkError::NoLifecycle);
+        }
+        if roles.is_empty() {
+            return Err(LinkError::NoRole);
+        }
+        roles.sort();
+        Ok(Self { roles, imports })
+    }
+}
+
+/// What an instance is given beside its module.
+#[derive(Clone)]
+pub struct Environment {
+    /// Takes what the plugin says.
+    pub journal: Journal,
+    /// The plugin's durable state, if granted.
+    pub state: Option<Arc<dyn KeyValue>>,
+    /// Counts what its instances use.
+    pub usage: Arc<Usage>,
+}
+
+/// A component linked with its grants: instances of it start in microseconds.
+#[derive(Clone)]
+pub struct Blueprint {
+    pre: InstancePre<Host>,
+    lifecycle: bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices,
+    logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
+    interfaces: Interfaces,
+    folders: Vec<FileGrant>,
+    memory: u64,
+    cpu: u32,
+    limits: CallLimits,
+    clock: Clock,
+    facts: Arc<Facts>,
+}
+
+impl Blueprint {
+    pub(super) fn new(
+        engine: &Engine,
+        clock: Clock,
+        facts: Arc<Facts>,
+        component: &Component,
+        grants: &Grants,
+        limits: &Limits,
+    ) -> Result<Self, LinkError> {
+        let interfaces = Interfaces::of(engine, component)?;
+        for import in &interfaces.imports {
+            check_import(import, grants)?;
+        }
+        for grant in &grants.files {
+            std::fs::read_dir(&grant.host).map_err(|source| LinkError::Folder {
+                path: grant.host.clone(),
+                source,
+            })?;
+        }
+        let mismatch = |error: wasmtime::Error| LinkError::Mismatch(format!("{error:#}"));
+        let mut linker = Linker::new(engine);
+        let granted = Granted {
+            state: grants.state.is_some(),
+            node_facts: grants.node_facts,
+        };
+        super::host::link(&mut linker, granted).map_err(mismatch)?;
+        let pre = linker.instantiate_pre(component).map_err(mismatch)?;
+        let lifecycle =
+            bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices::new(&pre)
+                .map_err(mismatch)?;
+        let logs = interfaces
+            .roles
+            .contains(&Role::Logs)
+            .then(|| bindings::logs::exports::bulkhead::plugin::logs::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(mismatch)?;
+        Ok(Self {
+            pre,
+            lifecycle,
+            logs,
+            interfaces,
+            folders: grants.files.clone(),
+            memory: limits.memory.0,
+            cpu: limits.cpu.millis,
+            limits: CallLimits {
+                deadline: limits.deadline.0,
+                output: usize::try_from(limits.output.0).unwrap_or(usize::MAX),
+            },
+            clock,
+            facts,
+        })
+    }
+
+    /// What the component exports and wants.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// The longest that one call may take.
+    pub fn deadline(&self) -> Duration {
+        self.limits.deadline
+    }
+
+    /// Makes a fresh instance. No function of the plugin has been called yet.
+    ///
+    /// # Errors
+    /// If the component's own start-up code fails or passes a limit.
+    pub async fn instantiate(&self, environment: &Environment) -> Result<Instance, Failure> {
+        let stderr = Output::new("stderr", environment.journal.clone());
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(Output::new("stdout", environment.journal.clone()))
+            .stderr(stderr.clone());
+        for folder in &self.folders {
+            let perms = if folder.writable {
+                FsPerms::ReadWrite
+            } else {
+                FsPerms::ReadOnly
+            };
+            wasi.preopened_dir(&folder.host, &folder.guest, perms)
+                .map_err(|error| {
+                    Failure::new(
+                        "instantiate",
+                        Cause::Trap,
+                        format!(
+                            "grants.files: cannot open {}: {error}",
+                            folder.host.display()
+                        ),
+                    )
+                })?;
+        }
+        let store = Store::new(
+            self.pre.engine(),
+            Host {
+                wasi: wasi.build(),
+                table: wasmtime::component::ResourceTable::new(),
+                memory: MemoryLimit::new(self.memory),
+                cpu: CpuLimit::new(self.cpu),
+                stderr,
+                journal: environment.journal.clone(),
+                state: environment.state.clone(),
+                facts: self.facts.clone(),
+            },
+        );
+        Instance::new(
+            store,
+            self,
+            self.limits,
+            self.clock.clone(),
+            environment.usage.clone(),
+        )
+        .await
+    }
+}
+
+impl AsyncInstantiate for &Blueprint {
+    fn instantiate<'a>(self, store: &'a mut Store<Host>) -> Call<'a, Exports> {
+        let blueprint = self.clone();
+        Box::pin(async move {
+            let instance = blueprint.pre.instantiate_async(&mut *store).await?;
+            Ok(Exports {
+                lifecycle: blueprint.lifecycle.load(&mut *store, &instance)?,
+                logs: match &blueprint.logs {
+                    Some(indices) => Some(indices.load(&mut *store, &instance)?),
+                    None => None,
+                },
+            })
+        })
+    }
+}
+
+/// Checks one import by name against the grants.
+fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
+    if let Some(interface) = import.strip_prefix(PACKAGE) {
+        let (short, version) = interface.split_once('@').unwrap_or((interface, ""));
+        let unknown = || LinkError::UnknownImport {
+            import: import.to_owned(),
+        };
+        if !version.starts_with(CONTRACT) {
+            return Err(unknown());
+        }
+        let (granted, yaml) = match short {
+            "log" => (true, ""),
+            "state" => (grants.state.is_some(), "grants:\n  state:\n    quota: 1Mi"),
+            "node" => (grants.node_facts, "grants:\n  nodeFacts: true"),
+            _ => return Err(unknown()),
+        };
+        return if granted {
+            Ok(())
+        } else {
+            Err(LinkError::NotGranted {
+                import: import.to_owned(),
+                yaml,
+            })
+        };
+    }
+    const WASI: [&str; 6] = [
+        "wasi:cli/",
+        "wasi:clocks/",
+        "wasi:filesystem/",
+        "wasi:io/",
+        "wasi:random/",
+        "wasi:sockets/",
+    ];
+    let test_only = cfg!(feature = "test-faults") && import.starts_with("bulkhead:test/");
+    if test_only || WASI.iter().any(|prefix| import.starts_with(prefix)) {
+        Ok(())
+    } else {
+        Err(LinkError::UnknownImport {
+            import: import.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Instances of plugins: the engine, limits and deadlines, grants turned into imports, and calls.
+//! Nothing here knows where modules come from, or what a role does with an answer.
+
+pub mod bindings;
+mod engine;
+mod failure;
+mod host;
+mod instance;
+mod journal;
+mod limits;
+mod link;
+mod role;
+mod stdio;
+
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+pub use engine::TICK;
+pub use failure::{Cause, Failure};
+pub use host::{Facts, Host, KeyValue, KeyValueError};
+pub use instance::{Call, Description, Instance, Refusal, SnapshotData, Usage};
+pub use journal::{Entry, Journal};
+pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
+pub use role::{Driver, Task, Work, WorkSender};
+
+use crate::manifest::{Grants, Limits};
+
+/// The engine with its clock, and what is the same for all plugins; clones share it.
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    clock: engine::Clock,
+    facts: Arc<Facts>,
+}
+
+impl Sandbox {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// If this CPU is not supported or the clock's thread cannot start.
+    pub fn new(facts: Facts) -> wasmtime::Result<Self> {
+        let (engine, clock) = engine::new()?;
+        Ok(Self {
+            engine,
+            clock,
+            facts: Arc::new(facts),
+        })
+    }
+
+    /// The engine, to compile with.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Links a component with its grants. Opens granted folders, so not for async code.
+    ///
+    /// # Errors
+    /// If the component does not fit the contract or the grants.
+    pub fn link(
+        &self,
+        component: &Component,
+        grants: &Grants,
+        limits: &Limits,
+    ) -> Result<Blueprint, LinkError> {
+        Blueprint::new(
+            &self.engine,
+            self.clock.clone(),
+            self.facts.clone(),
+            component,
+            grants,
+            limits,
+        )
+    }
+}
