@@ -2,5 +2,7 @@
 
 pub mod failpoint;
 pub mod manifest;
+pub mod module;
+pub mod plugin;
 pub mod role;
 pub mod sandbox;

@@ -22,5 +22,6 @@ pub mod logs {
         world: "bulkhead:plugin/logs-role@0.1.0",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
+        additional_derives: [PartialEq],
     });
 }

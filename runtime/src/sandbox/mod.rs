@@ -23,7 +23,7 @@ pub use host::{Facts, Host, KeyValue, KeyValueError};
 pub use instance::{Call, Description, Instance, Refusal, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
 pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
-pub use role::{Driver, Task, Work, WorkSender};
+pub use role::{Driver, Prepare, Task, Work, WorkSender};
 
 use crate::manifest::{Grants, Limits};
 

@@ -30,15 +30,15 @@ pub trait Work: Send {
 /// Where a role sends work. Bounded.
 pub type WorkSender = mpsc::Sender<Box<dyn Work>>;
 
+/// Sets up a fresh, initialised instance for a role and probes it.
+/// `Ok(Err(message))`: the manifest does not suit the plugin; the message is for its author.
+pub type Prepare =
+    for<'a> fn(&'a Manifest, &'a mut Instance) -> Task<'a, Result<Result<(), String>, Failure>>;
+
 /// The host's side of one role of one plugin.
 pub trait Driver: Send {
-    /// Sets up a fresh, initialised instance for this role and probes it.
-    /// `Ok(Err(message))`: the plugin refuses the manifest.
-    fn prepare<'a>(
-        &'a self,
-        manifest: &'a Manifest,
-        instance: &'a mut Instance,
-    ) -> Task<'a, Result<Result<(), String>, Failure>>;
+    /// How instances are made ready for this role.
+    fn prepare(&self) -> Prepare;
 
     /// Whether going from one manifest to the other needs [`Self::stop`] and [`Self::start`].
     fn restarts(&self, from: &Manifest, to: &Manifest) -> bool;

@@ -58,20 +58,11 @@ pub const LINE_CUT: u32 = 1 << 1;
 /// Unfinished: the file ended or was rotated before the line feed.
 pub const LINE_UNFINISHED: u32 = 1 << 2;
 
-/// One line's record; the layout is the contract's `line`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line {
-    /// Nanoseconds since 1970 (UTC).
-    pub time: i64,
-    /// Start in [`Batch::bytes`].
-    pub offset: u32,
-    /// Length in bytes without the line feed.
-    pub length: u32,
-    /// Index into [`Batch::spans`] (one source a span).
-    pub source: u32,
-    /// `LINE_*` bits.
-    pub flags: u32,
-}
+/// One line's record: `time` in nanoseconds since 1970, `offset` and `length` in [`Batch::bytes`],
+/// `source` an index into [`Batch::spans`] (one source a span), `flags` of `LINE_*`.
+///
+/// It is the contract's own type, so that a batch goes into the sandbox as it lies here.
+pub use crate::sandbox::bindings::logs::exports::bulkhead::plugin::logs::Line;
 
 /// Lines of the files of one lane, in order within each file.
 #[derive(Debug, Default)]

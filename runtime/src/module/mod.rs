@@ -1,0 +1,10 @@
+//! A plugin's bytes: where they come from, whether they are what the manifest says, and their
+//! compiled form. Nothing here instantiates anything.
+
+mod bundled;
+mod cache;
+mod fetch;
+
+pub use bundled::{Bundled, bundled};
+pub use cache::{Cache, CacheError};
+pub use fetch::{Digest, FetchError, Module, fetch};

@@ -1,0 +1,737 @@
+//! The task that owns a plugin: one loop, one event at a time.
+//!
+//! An update is: prepare a candidate beside the revision at work; swap between two pieces of work;
+//! watch the new one for its probation with the old instance kept warm; put the old one back if the
+//! new one fails. The old revision is never stopped before the new one has answered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::backoff::Backoff;
+use super::marks::Slot;
+use super::prepare::{Prepared, Preparer, Rejection};
+use super::status::{Phase, Status};
+use crate::manifest::Manifest;
+use crate::module::{Cache, Digest};
+use crate::sandbox::{
+    Blueprint, Driver, Environment, Failure, Instance, KeyValue, Role, Sandbox, Task, Work,
+    WorkSender,
+};
+
+/// How long roles may take to finish what is under way, at an update of their settings or the end.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Pieces of work that may wait for the instance.
+const WORK_QUEUE: usize = 4;
+
+/// What the plugin is to be.
+#[derive(Debug, Clone)]
+pub enum Goal {
+    /// Run this manifest, or stand still if it says `suspend`.
+    Run(Arc<Manifest>),
+    /// The manifest was refused, for this reason: go on with what runs.
+    Refuse(String),
+    /// The daemon leaves this plugin out, for this reason.
+    LeaveOut(String),
+    /// End, finishing what is under way.
+    Stop,
+}
+
+/// What an actor needs from the daemon.
+pub struct Context {
+    /// The plugin's identity, `namespace/name`.
+    pub identity: Arc<str>,
+    /// Where instances live.
+    pub sandbox: Sandbox,
+    /// Where compiled code lives.
+    pub cache: Cache,
+    /// The plugin's key-value store; linked only with the grant.
+    pub state: Arc<dyn KeyValue>,
+    /// The host's side of each role.
+    pub drivers: Vec<(Role, Box<dyn Driver>)>,
+    /// Where it is noted that a guest runs, for the next start's safe mode.
+    pub slot: Slot,
+}
+
+/// A running actor.
+pub struct Handle {
+    goal: watch::Sender<Goal>,
+    /// How the plugin is.
+    pub status: Status,
+    task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Sets what the plugin is to be; the latest goal counts.
+    pub fn set(&self, goal: Goal) {
+        self.goal.send_replace(goal);
+    }
+
+    /// Ends the plugin and waits until it has finished.
+    pub async fn stop(self) {
+        self.goal.send_replace(Goal::Stop);
+        if let Err(error) = self.task.await {
+            tracing::error!("a plugin's actor ended abnormally: {error}");
+        }
+    }
+}
+
+/// Starts the actor on the current runtime.
+pub fn spawn(context: Context, goal: Goal) -> Handle {
+    let (goal, receiver) = watch::channel(goal);
+    let status = Status::new(&context.identity);
+    let (work_sender, work) = mpsc::channel(WORK_QUEUE);
+    let preparer = Preparer {
+        sandbox: context.sandbox,
+        cache: context.cache,
+        environment: Environment {
+            journal: status.journal.clone(),
+            state: Some(context.state),
+            usage: status.usage.clone(),
+        },
+        roles: context
+            .drivers
+            .iter()
+            .map(|(role, driver)| (*role, driver.prepare()))
+            .collect(),
+        slot: context.slot.clone(),
+    };
+    let actor = Actor {
+        identity: context.identity,
+        goal: receiver,
+        status: status.clone(),
+        preparer,
+        drivers: context.drivers,
+        slot: context.slot,
+        work,
+        work_sender,
+        active: None,
+        previous: None,
+        preparing: None,
+        roles: Roles::Stopped,
+        waiting: None,
+        retry_at: None,
+        backoff: Backoff::default(),
+        rejected: None,
+        ending: false,
+    };
+    let task = tokio::spawn(actor.run());
+    Handle { goal, status, task }
+}
+
+/// The revision at work, or waiting for its instance to be made anew.
+struct Active {
+    manifest: Arc<Manifest>,
+    blueprint: Blueprint,
+    revision: super::status::Revision,
+    instance: Option<Instance>,
+}
+
+impl From<Prepared> for Active {
+    fn from(prepared: Prepared) -> Self {
+        Self {
+            manifest: prepared.manifest,
+            blueprint: prepared.blueprint,
+            revision: prepared.revision,
+            instance: Some(prepared.instance),
+        }
+    }
+}
+
+/// Something is being prepared beside the revision at work.
+struct Preparing {
+    /// The manifest's hash, or none if the active revision gets a new instance.
+    candidate: Option<String>,
+    task: AbortOnDropHandle<Result<Prepared, Rejection>>,
+}
+
+/// The host's side of the roles.
+enum Roles {
+    Stopped,
+    Running,
+    Stopping(Task<'static, ()>),
+}
+
+enum Event {
+    Goal,
+    Prepared(Option<String>, Result<Prepared, Rejection>),
+    RolesStopped,
+    ProbationOver,
+    RetryDue,
+    Work(Box<dyn Work>),
+}
+
+struct Actor {
+    identity: Arc<str>,
+    goal: watch::Receiver<Goal>,
+    status: Status,
+    preparer: Preparer,
+    drivers: Vec<(Role, Box<dyn Driver>)>,
+    slot: Slot,
+    work: mpsc::Receiver<Box<dyn Work>>,
+    work_sender: WorkSender,
+    active: Option<Active>,
+    /// The last good revision, until the probation of the active one is over.
+    previous: Option<(Active, Instant)>,
+    preparing: Option<Preparing>,
+    roles: Roles,
+    /// A candidate that waits for the roles to stop.
+    waiting: Option<Prepared>,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
+    /// Hash of the manifest that was tried and rejected; not tried again.
+    rejected: Option<String>,
+    ending: bool,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        self.on_goal();
+        loop {
+            if self.ending && matches!(self.roles, Roles::Stopped) {
+                break;
+            }
+            match self.next().await {
+                Event::Goal => self.on_goal(),
+                Event::Prepared(candidate, result) => self.on_prepared(candidate, result).await,
+                Event::RolesStopped => self.on_roles_stopped().await,
+                Event::ProbationOver => {
+                    self.previous = None;
+                    self.status.change(|status| status.probation = false);
+                    self.up_to_date("the declared revision is at work");
+                }
+                Event::RetryDue => self.on_retry(),
+                Event::Work(work) => self.on_work(work).await,
+            }
+        }
+        self.status.usage.clear_memory();
+    }
+
+    async fn next(&mut self) -> Event {
+        let serving = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.instance.is_some());
+        let probation = self.previous.as_ref().map(|(_, until)| *until);
+        tokio::select! {
+            biased;
+            changed = self.goal.changed(), if !self.ending => {
+                if changed.is_err() {
+                    self.ending = true;
+                    self.stop_roles(DRAIN);
+                }
+                Event::Goal
+            }
+            result = prepared(&mut self.preparing) => {
+                let candidate = self.preparing.take().and_then(|preparing| preparing.candidate);
+                Event::Prepared(candidate, result)
+            }
+            () = stopped(&mut self.roles) => Event::RolesStopped,
+            () = at(probation) => Event::ProbationOver,
+            () = at(self.retry_at) => Event::RetryDue,
+            // The actor holds a sender itself, so this never ends with `None`.
+            Some(work) = self.work.recv(), if serving => Event::Work(work),
+        }
+    }
+
+    fn on_goal(&mut self) {
+        if self.ending {
+            return;
+        }
+        let goal = self.goal.borrow_and_update().clone();
+        match goal {
+            Goal::Stop => {
+                self.ending = true;
+                self.preparing = None;
+                self.waiting = None;
+                self.status
+                    .change(|status| status.phase = Phase::Terminating);
+                self.stop_roles(DRAIN);
+            }
+            Goal::Refuse(message) => {
+                self.drop_candidate();
+                self.resume_roles();
+                self.refuse("Refused", message);
+            }
+            Goal::LeaveOut(message) => {
+                tracing::warn!(plugin = %self.identity, "left out: {message}");
+                self.halt("SafeMode", message);
+            }
+            Goal::Run(manifest) if manifest.spec.suspend => {
+                tracing::info!(plugin = %self.identity, "suspended");
+                self.halt("Suspended", "the manifest says suspend: true".into());
+            }
+            Goal::Run(manifest) => self.want(manifest),
+        }
+    }
+
+    /// Makes `manifest` the candidate, unless it is at work or was rejected.
+    fn want(&mut self, manifest: Arc<Manifest>) {
+        let hash = manifest.hash();
+        let at_work = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.revision.manifest == hash);
+        if at_work {
+            self.drop_candidate();
+            self.rejected = None;
+            self.resume_roles();
+            self.up_to_date("the declared revision is at work");
+            return;
+        }
+        if self.rejected.as_ref() == Some(&hash) {
+            return;
+        }
+        self.rejected = None;
+        if self.active.is_none() {
+            self.status.change(|status| status.phase = Phase::Pending);
+        }
+        self.retry_at = None;
+        self.prepare_candidate(manifest, hash);
+    }
+
+    /// The declared revision changed while another was being prepared; a fresh instance of the
+    /// active revision goes on being made.
+    fn drop_candidate(&mut self) {
+        self.waiting = None;
+        self.preparing = self
+            .preparing
+            .take()
+            .filter(|preparing| preparing.candidate.is_none());
+        self.status.change(|status| status.candidate = None);
+    }
+
+    fn prepare_candidate(&mut self, manifest: Arc<Manifest>, hash: String) {
+        let preparer = self.preparer.clone();
+        let status = self.status.clone();
+        let task = tokio::spawn(async move {
+            let found = |digest: Digest| status.change(|status| status.candidate = Some(digest));
+            preparer.candidate(manifest, found).await
+        });
+        self.preparing = Some(Preparing {
+            candidate: Some(hash),
+            task: AbortOnDropHandle::new(task),
+        });
+    }
+
+    async fn on_prepared(
+        &mut self,
+        candidate: Option<String>,
+        result: Result<Prepared, Rejection>,
+    ) {
+        self.status.change(|status| status.candidate = None);
+        match (candidate, result) {
+            (None, Ok(prepared)) => {
+                if let Some(active) = &mut self.active {
+                    active.instance = Some(prepared.instance);
+                    self.status.change(|status| status.restarts += 1);
+                    self.ready("a fresh instance is at work");
+                }
+            }
+            (None, Err(rejection)) => {
+                if let Rejection::Failed(failure) = &rejection {
+                    self.note_failure(failure);
+                }
+                self.retry_later(&rejection.to_string());
+            }
+            (Some(_), Ok(prepared)) => {
+                let must_stop = match (&self.roles, &self.active) {
+                    (Roles::Stopping(_), _) => true,
+                    (Roles::Running, Some(active)) => self
+                        .drivers
+                        .iter()
+                        .any(|(_, driver)| driver.restarts(&active.manifest, &prepared.manifest)),
+                    _ => false,
+                };
+                if must_stop {
+                    self.waiting = Some(prepared);
+                    self.stop_roles(DRAIN);
+                } else {
+                    self.swap(prepared).await;
+                }
+            }
+            (Some(hash), Err(rejection)) => self.reject(hash, rejection),
+        }
+    }
+
+    /// The candidate does not come to work.
+    fn reject(&mut self, hash: String, rejection: Rejection) {
+        match (&rejection, &self.active) {
+            (Rejection::Refused(message), _) => {
+                self.rejected = Some(hash);
+                self.refuse("Refused", message.clone());
+                self.revive(message);
+            }
+            (Rejection::Failed(failure), Some(_)) => {
+                let message = format!("{failure}; the revision before it goes on");
+                self.note_failure(failure);
+                self.rejected = Some(hash);
+                self.refuse("UpdateFailed", message.clone());
+                self.revive(&message);
+            }
+            // Nothing runs, so trying again costs nothing.
+            (Rejection::Failed(failure), None) => {
+                self.note_failure(failure);
+                self.retry_later(&failure.to_string());
+            }
+        }
+    }
+
+    /// The active revision may have lost its instance while a candidate was being prepared.
+    fn revive(&mut self, why: &str) {
+        let dead = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.instance.is_none());
+        if dead && self.retry_at.is_none() {
+            self.retry_later(why);
+        }
+    }
+
+    fn refuse(&mut self, reason: &'static str, message: String) {
+        tracing::warn!(plugin = %self.identity, reason, "{message}");
+        if self.active.is_none() {
+            self.status.change(|status| status.phase = Phase::Refused);
+            self.status
+                .condition("Ready", false, reason, message.clone());
+        }
+        self.status.condition("UpToDate", false, reason, message);
+    }
+
+    /// Puts the candidate in the place of the active revision, between two pieces of work.
+    async fn swap(&mut self, mut candidate: Prepared) {
+        let begin = Instant::now();
+        if let Some(active) = &mut self.active
+            && let Some(instance) = &mut active.instance
+        {
+            match instance.snapshot().await {
+                Ok(None) => {}
+                Ok(Some(snapshot)) => {
+                    let rejection = match candidate.instance.restore(snapshot).await {
+                        Ok(Ok(())) => None,
+                        Ok(Err(refusal)) => Some(Rejection::Refused(format!(
+                            "the new revision refuses the old one's state: {}; the old one goes on",
+                            refusal.message
+                        ))),
+                        Err(failure) => Some(Rejection::Failed(failure)),
+                    };
+                    if let Some(rejection) = rejection {
+                        let manifest = active.manifest.clone();
+                        self.reject(candidate.revision.manifest, rejection);
+                        if matches!(self.roles, Roles::Stopped) {
+                            self.start_roles(manifest);
+                        }
+                        return;
+                    }
+                }
+                Err(failure) => {
+                    active.instance = None;
+                    self.note_failure(&failure);
+                }
+            }
+        }
+        crate::failpoint::hit("update.before-swap");
+        let manifest = candidate.manifest.clone();
+        let probation = manifest.spec.update.probation.0;
+        let is_update = self.active.is_some();
+        candidate.revision.since = Timestamp::now();
+        let revision = candidate.revision.clone();
+        let old = self.active.replace(candidate.into());
+        let pause = begin.elapsed();
+        crate::failpoint::hit("update.after-swap");
+        if let Some(old) = old {
+            // A revision that is replaced during its own probation was never good.
+            let good = self.previous.take().map_or(old, |(previous, _)| previous);
+            self.previous = Some((good, Instant::now() + probation));
+        }
+        if matches!(self.roles, Roles::Stopped) {
+            self.start_roles(manifest);
+        }
+        self.backoff = Backoff::default();
+        self.retry_at = None;
+        tracing::info!(
+            plugin = %self.identity,
+            name = revision.name,
+            version = revision.version,
+            digest = %revision.digest,
+            pause_us = pause.as_micros() as u64,
+            "{}", if is_update { "updated" } else { "loaded" }
+        );
+        self.status.change(|status| {
+            status.active = Some(revision);
+            status.probation = is_update;
+            if is_update {
+                status.updates += 1;
+                status.last_update_pause_seconds = Some(pause.as_secs_f64());
+            }
+        });
+        self.ready("serving");
+        if is_update {
+            self.status.condition(
+                "UpToDate",
+                true,
+                "Probation",
+                format!(
+                    "the declared revision is at work, on probation for {}",
+                    humantime::format_duration(probation)
+                ),
+            );
+        } else {
+            self.up_to_date("the declared revision is at work");
+        }
+    }
+
+    async fn on_roles_stopped(&mut self) {
+        self.roles = Roles::Stopped;
+        if self.ending {
+            return;
+        }
+        if let Some(candidate) = self.waiting.take() {
+            self.swap(candidate).await;
+        } else {
+            self.resume_roles();
+        }
+    }
+
+    /// Starts the roles again for the active revision, if there is one and they stand still.
+    fn resume_roles(&mut self) {
+        if matches!(self.roles, Roles::Stopped)
+            && let Some(active) = &self.active
+        {
+            self.start_roles(active.manifest.clone());
+        }
+    }
+
+    fn start_roles(&mut self, manifest: Arc<Manifest>) {
+        let Some(active) = &self.active else { return };
+        for (role, driver) in &mut self.drivers {
+            if active.revision.roles.contains(role) {
+                driver.start(manifest.clone(), self.work_sender.clone());
+            }
+        }
+        self.roles = Roles::Running;
+    }
+
+    fn stop_roles(&mut self, drain: Duration) {
+        if !matches!(self.roles, Roles::Running) {
+            return;
+        }
+        let serving = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.instance.is_some());
+        let drain = if serving { drain } else { Duration::ZERO };
+        let stops: Vec<_> = self
+            .drivers
+            .iter_mut()
+            .map(|(_, driver)| driver.stop(drain))
+            .collect();
+        self.roles = Roles::Stopping(Box::pin(async move {
+            join_all(stops).await;
+        }));
+    }
+
+    async fn on_work(&mut self, work: Box<dyn Work>) {
+        let Some(instance) = self
+            .active
+            .as_mut()
+            .and_then(|active| active.instance.as_mut())
+        else {
+            return;
+        };
+        let begin = Instant::now();
+        let outcome = {
+            let _in_call = self.slot.enter();
+            tokio::select! {
+                biased;
+                outcome = work.run(instance) => Some(outcome),
+                () = halted(self.goal.clone()) => None,
+            }
+        };
+        self.status.latency.record(begin.elapsed());
+        match outcome {
+            Some(Ok(())) => self.backoff.success(),
+            Some(Err(failure)) => self.on_failure(failure),
+            // The call was cut short; the goal comes next and drops the instance.
+            None => {}
+        }
+    }
+
+    /// The active instance is gone.
+    fn on_failure(&mut self, failure: Failure) {
+        self.note_failure(&failure);
+        let failed = self.active.take();
+        let Some(mut failed) = failed else { return };
+        failed.instance = None;
+        self.status.usage.clear_memory();
+        match self.previous.take() {
+            Some((previous, _)) => self.roll_back(failed, previous, &failure),
+            None => {
+                self.active = Some(failed);
+                self.retry_later(&failure.to_string());
+            }
+        }
+    }
+
+    fn roll_back(&mut self, failed: Active, previous: Active, failure: &Failure) {
+        crate::failpoint::hit("update.rollback");
+        let message = format!(
+            "the new revision failed in its probation ({failure}); the one before it is at work again. Change the manifest to try another"
+        );
+        tracing::warn!(plugin = %self.identity, "rolled back: {message}");
+        let restart = self
+            .drivers
+            .iter()
+            .any(|(_, driver)| driver.restarts(&failed.manifest, &previous.manifest));
+        self.rejected = Some(failed.revision.manifest);
+        let revision = previous.revision.clone();
+        let serving = previous.instance.is_some();
+        self.active = Some(previous);
+        if restart {
+            self.stop_roles(Duration::ZERO);
+        }
+        self.status.change(|status| {
+            status.active = Some(revision);
+            status.probation = false;
+            status.rollbacks += 1;
+        });
+        if serving {
+            self.ready("serving, after a roll-back");
+        } else {
+            self.retry_later("the revision before it needs a fresh instance");
+        }
+        self.status
+            .condition("UpToDate", false, "RolledBack", message);
+    }
+
+    fn note_failure(&self, failure: &Failure) {
+        tracing::warn!(
+            plugin = %self.identity,
+            call = failure.call,
+            cause = ?failure.cause,
+            backtrace = ?failure.backtrace,
+            "{}", failure.message
+        );
+        self.status.change(|status| {
+            status.last_failure = Some(failure.clone());
+            status.last_failure_time = Some(Timestamp::now());
+        });
+    }
+
+    fn retry_later(&mut self, why: &str) {
+        let delay = self.backoff.next();
+        self.retry_at = Some(Instant::now() + delay);
+        self.status.change(|status| status.phase = Phase::Degraded);
+        self.status.condition(
+            "Ready",
+            false,
+            "Crashing",
+            format!(
+                "{why}; trying again in {}",
+                humantime::format_duration(Duration::from_millis(
+                    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
+                ))
+            ),
+        );
+    }
+
+    fn on_retry(&mut self) {
+        self.retry_at = None;
+        if let Some(active) = &self.active {
+            let preparer = self.preparer.clone();
+            let manifest = active.manifest.clone();
+            let blueprint = active.blueprint.clone();
+            let digest = active.revision.digest;
+            let task =
+                tokio::spawn(
+                    async move { preparer.instantiate(manifest, blueprint, digest).await },
+                );
+            self.preparing = Some(Preparing {
+                candidate: None,
+                task: AbortOnDropHandle::new(task),
+            });
+            return;
+        }
+        let goal = self.goal.borrow().clone();
+        if let Goal::Run(manifest) = goal {
+            let hash = manifest.hash();
+            self.prepare_candidate(manifest, hash);
+        }
+    }
+
+    /// Stops the plugin at once. Its state stays, and input goes on where it was after.
+    fn halt(&mut self, reason: &'static str, message: String) {
+        self.preparing = None;
+        self.waiting = None;
+        self.previous = None;
+        self.active = None;
+        self.retry_at = None;
+        self.rejected = None;
+        self.stop_roles(Duration::ZERO);
+        self.status.usage.clear_memory();
+        self.status.change(|status| {
+            status.phase = Phase::Suspended;
+            status.active = None;
+            status.candidate = None;
+            status.probation = false;
+        });
+        self.status.condition("Ready", false, reason, message);
+    }
+
+    fn ready(&mut self, message: &str) {
+        self.status.change(|status| status.phase = Phase::Running);
+        self.status.condition("Ready", true, "Serving", message);
+    }
+
+    fn up_to_date(&mut self, message: &str) {
+        self.status.condition("UpToDate", true, "Current", message);
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn prepared(preparing: &mut Option<Preparing>) -> Result<Prepared, Rejection> {
+    match preparing {
+        Some(preparing) => (&mut preparing.task).await.unwrap_or_else(|error| {
+            Err(Rejection::Refused(format!(
+                "the daemon failed while it prepared the plugin, please report it: {error}"
+            )))
+        }),
+        None => std::future::pending().await,
+    }
+}
+
+async fn stopped(roles: &mut Roles) {
+    match roles {
+        Roles::Stopping(stop) => stop.await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Resolves when the goal is to stand still.
+async fn halted(mut goal: watch::Receiver<Goal>) {
+    loop {
+        let halt = match &*goal.borrow_and_update() {
+            Goal::Run(manifest) => manifest.spec.suspend,
+            Goal::LeaveOut(_) => true,
+            Goal::Refuse(_) | Goal::Stop => false,
+        };
+        if halt {
+            return;
+        }
+        if goal.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}

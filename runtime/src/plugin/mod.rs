@@ -1,0 +1,13 @@
+//! The actor that owns a plugin's instances: state machine, update, probation, roll-back, backoff.
+//! It knows nothing of the data that roles pass through it.
+
+mod actor;
+mod backoff;
+mod marks;
+mod prepare;
+mod status;
+
+pub use actor::{Context, Goal, Handle, spawn};
+pub use marks::{Marks, Slot};
+pub use prepare::{Rejection, check_config};
+pub use status::{Condition, ConditionStatus, Latency, Phase, Revision, Snapshot, Status};

@@ -1,0 +1,243 @@
+//! From a manifest to an instance that is ready to serve: fetch, verify, compile, link, instantiate,
+//! describe, check the configuration, init, set up and probe. The revision at work is not touched.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::marks::Slot;
+use super::status::Revision;
+use crate::manifest::Manifest;
+use crate::module::{self, Cache, Digest};
+use crate::sandbox::{Blueprint, Environment, Failure, Instance, Prepare, Role, Sandbox};
+
+/// The largest configuration schema, in bytes.
+const SCHEMA_BYTES: usize = 256 << 10;
+
+/// Why a revision does not come to work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Rejection {
+    /// The manifest or the module must change before another try makes sense.
+    #[error("{0}")]
+    Refused(String),
+    /// The plugin failed; another try may succeed.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl From<Failure> for Rejection {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A revision with a live instance.
+pub(super) struct Prepared {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) blueprint: Blueprint,
+    pub(super) instance: Instance,
+    pub(super) revision: Revision,
+}
+
+/// What preparing needs from the daemon; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Preparer {
+    pub(super) sandbox: Sandbox,
+    pub(super) cache: Cache,
+    pub(super) environment: Environment,
+    pub(super) roles: Vec<(Role, Prepare)>,
+    pub(super) slot: Slot,
+}
+
+impl Preparer {
+    /// Prepares a revision from its manifest. `found` is told the module's digest once it is known.
+    pub(super) async fn candidate(
+        &self,
+        manifest: Arc<Manifest>,
+        found: impl FnOnce(Digest) + Send,
+    ) -> Result<Prepared, Rejection> {
+        let this = self.clone();
+        let task = {
+            let manifest = manifest.clone();
+            tokio::task::spawn_blocking(move || this.compile(&manifest))
+        };
+        let (digest, blueprint) = task
+            .await
+            .map_err(|error| Rejection::Refused(format!("module: compiling failed: {error}")))??;
+        found(digest);
+        crate::failpoint::hit("update.compiled");
+        self.instantiate(manifest, blueprint, digest).await
+    }
+
+    fn compile(&self, manifest: &Manifest) -> Result<(Digest, Blueprint), Rejection> {
+        let refused = |error: &dyn std::error::Error| Rejection::Refused(error.to_string());
+        let module = module::fetch(manifest).map_err(|error| refused(&error))?;
+        let engine = self.sandbox.engine();
+        let component = self
+            .cache
+            .get(engine, &module)
+            .map_err(|error| refused(&error))?;
+        let spec = &manifest.spec;
+        let blueprint = self
+            .sandbox
+            .link(&component, &spec.grants, &spec.limits)
+            .map_err(|error| refused(&error))?;
+        Ok((module.digest, blueprint))
+    }
+
+    /// Makes an instance of a revision ready to serve.
+    pub(super) async fn instantiate(
+        &self,
+        manifest: Arc<Manifest>,
+        blueprint: Blueprint,
+        digest: Digest,
+    ) -> Result<Prepared, Rejection> {
+        let _in_call = self.slot.enter();
+        let mut instance = blueprint.instantiate(&self.environment).await?;
+        let description = instance.describe().await?;
+        if description.name.len() > 128 || description.version.len() > 64 {
+            return Err(Rejection::Refused(
+                "module: describe returned a name over 128 or a version over 64 bytes".into(),
+            ));
+        }
+        check_config(&description.config_schema, &manifest.spec.config)
+            .map_err(Rejection::Refused)?;
+        let config = manifest.spec.config.to_string();
+        if let Err(refusal) = instance.init(config).await? {
+            return Err(Rejection::Refused(in_config(
+                &refusal.field,
+                &refusal.message,
+            )));
+        }
+        let roles = blueprint.interfaces().roles.clone();
+        for (role, prepare) in &self.roles {
+            if roles.contains(role)
+                && let Err(message) = prepare(&manifest, &mut instance).await?
+            {
+                return Err(Rejection::Refused(message));
+            }
+        }
+        crate::failpoint::hit("update.prepared");
+        let revision = Revision {
+            digest,
+            manifest: manifest.hash(),
+            name: description.name,
+            version: description.version,
+            roles,
+            since: Timestamp::now(),
+        };
+        Ok(Prepared {
+            manifest,
+            blueprint,
+            instance,
+            revision,
+        })
+    }
+}
+
+fn in_config(field: &str, message: &str) -> String {
+    match field.chars().next() {
+        None => format!("config: {message}"),
+        Some('[') => format!("config{field}: {message}"),
+        Some(_) => format!("config.{field}: {message}"),
+    }
+}
+
+/// Checks a manifest's `config` against the schema that the plugin gave.
+///
+/// The schema comes from the guest: it is bounded, references leave it never, and its patterns
+/// run on an engine without backtracking.
+///
+/// # Errors
+/// What is wrong and where, for people.
+pub fn check_config(schema: &str, config: &serde_json::Value) -> Result<(), String> {
+    if schema.is_empty() {
+        return Ok(());
+    }
+    if schema.len() > SCHEMA_BYTES {
+        return Err(format!(
+            "module: the configuration schema is larger than {} KiB",
+            SCHEMA_BYTES >> 10
+        ));
+    }
+    let schema: serde_json::Value = serde_json::from_str(schema)
+        .map_err(|error| format!("module: the configuration schema is not JSON: {error}"))?;
+    let validator = jsonschema::draft202012::options()
+        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .build(&schema)
+        .map_err(|error| format!("module: the configuration schema is invalid: {error}"))?;
+    let mut problems = validator.iter_errors(config).map(|error| {
+        let path = error.instance_path().to_string();
+        in_config(&dotted(&path), &error.to_string())
+    });
+    let Some(first) = problems.next() else {
+        return Ok(());
+    };
+    let rest: Vec<String> = problems.take(9).collect();
+    Err(if rest.is_empty() {
+        first
+    } else {
+        format!("{first}\n{}", rest.join("\n"))
+    })
+}
+
+/// `/filters/2/pattern` as `filters[2].pattern`.
+fn dotted(pointer: &str) -> String {
+    let mut path = String::new();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty() {
+            path.push_str(&format!("[{part}]"));
+        } else {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&part);
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_the_field() {
+        let schema = json!({
+            "type": "object",
+            "properties": {"filters": {"type": "array", "items": {
+                "type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false
+            }}},
+            "additionalProperties": false
+        })
+        .to_string();
+        assert_eq!(
+            check_config(&schema, &json!({"filters": [{"n": 1}]})),
+            Ok(())
+        );
+        let error = check_config(&schema, &json!({"filters": [{"n": "x"}]})).unwrap_err();
+        assert!(error.starts_with("config.filters[0].n: "), "{error}");
+        let error = check_config(&schema, &json!({"filter": []})).unwrap_err();
+        assert!(error.contains("'filter'"), "{error}");
+    }
+
+    #[test]
+    fn survives_hostile_schemas() {
+        let looped = r##"{"$ref":"#"}"##;
+        let _ = check_config(looped, &json!({}));
+        let looped =
+            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##;
+        let _ = check_config(looped, &json!({"x": 1}));
+        let looped = r##"{"allOf":[{"$ref":"#"}],"anyOf":[{"$ref":"#"}]}"##;
+        let _ = check_config(looped, &json!({"x": 1}));
+        let remote = r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#;
+        assert!(check_config(remote, &json!({})).is_err());
+        let pattern = r#"{"type":"string","pattern":"^(a+)+$"}"#;
+        assert!(check_config(pattern, &json!("a".repeat(4000) + "b")).is_err());
+        let deep = "[".repeat(100_000);
+        assert!(check_config(&deep, &json!({})).is_err());
+    }
+}
