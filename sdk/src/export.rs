@@ -1,0 +1,201 @@
+//! `export!`: makes a component of a plugin. What the macro expands to is as small as the orphan
+//! rules allow; the work is in functions here.
+
+use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle as raw;
+use crate::bindings::logs::exports::bulkhead::plugin::logs;
+use crate::error::Error;
+use crate::logs::{Batch, Logs, Output};
+use crate::plugin::{Plugin, Snapshot, config_schema, configure};
+
+/// Exports a plugin with its roles. Once in a crate of type `cdylib`:
+///
+/// ```
+/// # use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result};
+/// # struct KeepAll;
+/// # impl Plugin for KeepAll {
+/// #     type Config = NoConfig;
+/// #     fn new(_: NoConfig) -> Result<Self> { Ok(KeepAll) }
+/// # }
+/// # impl Logs for KeepAll {
+/// #     fn process(&mut self, batch: &Batch, out: &mut Output) -> Result<()> {
+/// #         out.keep_all(batch);
+/// #         Ok(())
+/// #     }
+/// # }
+/// bulkhead_sdk::export!(KeepAll: Logs);
+/// ```
+///
+/// The component has the crate's name and version, and the schema of the plugin's configuration.
+/// Compiled natively, it only checks that the plugin has the roles.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty: $($role:ident),+ $(,)?) => {
+        const _: () = {
+            // Named even where there is no sandbox, so that a missing trait shows in native tests.
+            $($crate::__export_role!(check $role $plugin);)+
+
+            #[cfg(target_arch = "wasm32")]
+            struct Component;
+
+            #[cfg(target_arch = "wasm32")]
+            ::std::thread_local! {
+                static INSTANCE: ::std::cell::RefCell<$crate::__private::Instance<$plugin>> =
+                    ::std::cell::RefCell::default();
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            impl $crate::__private::lifecycle::Guest for Component {
+                fn describe() -> $crate::__private::lifecycle::Description {
+                    $crate::__private::describe::<$plugin>(
+                        ::std::env!("CARGO_PKG_NAME"),
+                        ::std::env!("CARGO_PKG_VERSION"),
+                    )
+                }
+                fn init(
+                    config: ::std::string::String,
+                ) -> ::std::result::Result<(), $crate::__private::lifecycle::Refusal> {
+                    INSTANCE.with_borrow_mut(|instance| instance.init(&config))
+                }
+                fn snapshot() -> ::std::option::Option<$crate::__private::lifecycle::SnapshotData> {
+                    INSTANCE.with_borrow_mut(|instance| instance.snapshot())
+                }
+                fn restore(
+                    snapshot: $crate::__private::lifecycle::SnapshotData,
+                ) -> ::std::result::Result<(), $crate::__private::lifecycle::Refusal> {
+                    INSTANCE.with_borrow_mut(|instance| instance.restore(snapshot))
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::__private::bindings::lifecycle::export_lifecycle!(
+                Component with_types_in $crate::__private::bindings::lifecycle
+            );
+
+            $(
+                #[cfg(target_arch = "wasm32")]
+                $crate::__export_role!(export $role Component INSTANCE);
+            )+
+        };
+    };
+}
+
+/// One pair of arms for each role.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_role {
+    (check Logs $plugin:ty) => {
+        const _: fn() = $crate::__private::is_logs::<$plugin>;
+    };
+    (export Logs $component:ident $instance:ident) => {
+        impl $crate::__private::logs::Guest for $component {
+            fn start(
+                destinations: ::std::vec::Vec<::std::string::String>,
+            ) -> ::std::result::Result<(), ::std::string::String> {
+                $instance.with_borrow_mut(|instance| instance.start(&destinations))
+            }
+            fn process(
+                batch: $crate::__private::logs::Batch,
+            ) -> ::std::result::Result<$crate::__private::logs::Verdict, ::std::string::String> {
+                $instance.with_borrow_mut(|instance| instance.process(batch))
+            }
+        }
+        $crate::__private::bindings::logs::export_logs!(
+            $component with_types_in $crate::__private::bindings::logs
+        );
+    };
+    ($what:ident $role:ident $($rest:tt)*) => {
+        ::std::compile_error!(::std::concat!(
+            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs"
+        ));
+    };
+}
+
+/// The one instance of a plugin in its component.
+#[derive(Debug)]
+pub struct Instance<P> {
+    plugin: Option<P>,
+    output: Output,
+}
+
+impl<P> Default for Instance<P> {
+    fn default() -> Self {
+        Self {
+            plugin: None,
+            output: Output::default(),
+        }
+    }
+}
+
+/// The answer to `describe`.
+pub fn describe<P: Plugin>(name: &str, version: &str) -> raw::Description {
+    raw::Description {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        config_schema: config_schema::<P>(),
+    }
+}
+
+/// Compiles for plugins with the role `logs`.
+pub fn is_logs<P: Logs>() {}
+
+fn refusal(error: Error) -> raw::Refusal {
+    let (field, message) = error.into_parts();
+    raw::Refusal { field, message }
+}
+
+fn not_initialised() -> Error {
+    Error::new("called before `init` accepted a configuration")
+}
+
+impl<P: Plugin> Instance<P> {
+    /// Makes the plugin.
+    pub fn init(&mut self, config: &str) -> Result<(), raw::Refusal> {
+        self.plugin = Some(configure(config).map_err(refusal)?);
+        Ok(())
+    }
+
+    /// What the plugin wants to hand on.
+    pub fn snapshot(&mut self) -> Option<raw::SnapshotData> {
+        let Snapshot { version, data } = self.plugin.as_mut()?.snapshot()?;
+        Some(raw::SnapshotData { version, data })
+    }
+
+    /// Hands a predecessor's state to the plugin.
+    pub fn restore(&mut self, snapshot: raw::SnapshotData) -> Result<(), raw::Refusal> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| refusal(not_initialised()))?;
+        let raw::SnapshotData { version, data } = snapshot;
+        plugin.restore(Snapshot { version, data }).map_err(refusal)
+    }
+}
+
+impl<P: Logs> Instance<P> {
+    /// Tells the plugin its destinations.
+    pub fn start(&mut self, destinations: &[String]) -> Result<(), String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        plugin
+            .start(destinations)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Asks the plugin about a batch.
+    pub fn process(&mut self, batch: logs::Batch) -> Result<logs::Verdict, String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        let batch = Batch::from_raw(batch);
+        plugin
+            .process(&batch, &mut self.output)
+            .and_then(|()| self.output.finish(batch.len()))
+            .map_err(|error| {
+                self.output.clear();
+                error.to_string()
+            })
+    }
+}

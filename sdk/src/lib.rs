@@ -1,0 +1,82 @@
+//! Write plugins for the Bulkhead node daemon.
+//!
+//! A plugin decides, the daemon acts: it is called with what there is on the node and returns what it
+//! wants, so it needs no privileges and can be tested as a function. This is a whole one, a filter:
+//!
+//! ```
+//! use bulkhead_sdk::{Batch, Logs, Output, Plugin, Result};
+//!
+//! /// Keeps the lines that contain a text.
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Grep {
+//!     /// The text.
+//!     contains: String,
+//! }
+//!
+//! impl Plugin for Grep {
+//!     type Config = Self;
+//!     fn new(config: Self) -> Result<Self> {
+//!         Ok(config)
+//!     }
+//! }
+//!
+//! impl Logs for Grep {
+//!     fn process(&mut self, batch: &Batch, out: &mut Output) -> Result<()> {
+//!         let wanted = |text: &str| text.contains(&self.contains);
+//!         batch.lines().filter(|line| line.text().is_some_and(wanted)).for_each(|line| out.keep(line));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! bulkhead_sdk::export!(Grep: Logs);
+//! # let mut grep = bulkhead_sdk::testing::Harness::<Grep>::new(r#"{"contains":"b"}"#)?;
+//! # assert_eq!(grep.process(bulkhead_sdk::testing::lines(["a", "b"]))?.kept(), [1]);
+//! # Ok::<(), bulkhead_sdk::Error>(())
+//! ```
+//!
+//! In `Cargo.toml` it needs `crate-type = ["cdylib", "rlib"]` (the second one for tests) and the
+//! dependencies `bulkhead-sdk`, `serde` with `derive`, and `schemars`. Build it with
+//! `cargo build --release --target wasm32-wasip2`; the `.wasm` file is the module that a manifest names.
+//!
+//! What else there is:
+//! - [`Output`]: rewrite, enrich, route, or encode lines, beside keeping and dropping them;
+//! - [`info!`], [`warn!`] and so on: records in the daemon's log;
+//! - [`state`]: a durable store of the plugin's own; [`node`]: facts about the node. Both need a grant;
+//! - `std::fs`, below the folders that the manifest grants; `std::time`;
+//! - [`testing`]: running the plugin natively, in unit tests.
+//!
+//! A panic ends the instance, not the daemon: its message is in the plugin's status, and a fresh
+//! instance gets the same batch again.
+#![deny(unsafe_code)]
+
+extern crate self as bulkhead_sdk;
+
+#[doc(hidden)]
+pub mod bindings;
+mod error;
+mod export;
+mod host;
+mod json;
+pub mod log;
+pub mod logs;
+pub mod node;
+mod plugin;
+pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use error::{Context, Error, Result};
+pub use json::ToJson;
+pub use logs::{Batch, Line, Logs, Output};
+pub use plugin::{NoConfig, Plugin, Snapshot};
+
+/// What [`export!`] expands to needs; no part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings;
+    pub use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle;
+    pub use crate::bindings::logs::exports::bulkhead::plugin::logs;
+    pub use crate::export::{Instance, describe, is_logs};
+    pub use wit_bindgen;
+}

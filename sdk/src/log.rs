@@ -1,0 +1,92 @@
+//! Records to the daemon's own log, where an operator reads them with
+//! `bulkhead status NAME` or at `/v1/plugins/NAMESPACE/NAME/logs`.
+//!
+//! ```
+//! use bulkhead_sdk::{info, warn};
+//! let (rules, skipped) = (12, 3);
+//! info!("started");
+//! warn!("skipped {skipped} rules"; "rules" = rules, "skipped" = skipped);
+//! ```
+//!
+//! The host cuts long messages and drops records over a rate. A record a line would be too many:
+//! count, and write one a batch.
+
+use crate::host;
+use crate::json::{ToJson, member};
+
+/// How much a record matters.
+///
+/// ```
+/// assert!(bulkhead_sdk::log::Level::Error > bulkhead_sdk::log::Level::Info);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// For whoever develops the plugin.
+    Debug,
+    /// For the operator, in normal running.
+    Info,
+    /// Something is not as it should be; the plugin goes on.
+    Warn,
+    /// Something was not done.
+    Error,
+}
+
+/// Writes one record. The macros [`info!`](crate::info) and so on are shorter.
+///
+/// ```
+/// use bulkhead_sdk::log::{Level, write};
+/// write(Level::Info, "zones", "zone table read", &[("zones", &42_u32)]);
+/// ```
+pub fn write(level: Level, target: &str, message: &str, fields: &[(&str, &dyn ToJson)]) {
+    let mut members = Vec::new();
+    for (index, (name, value)) in fields.iter().enumerate() {
+        member(name, *value, index == 0, &mut members);
+    }
+    // What `ToJson` wrote is UTF-8 unless an author's own implementation broke it.
+    let members = String::from_utf8(members).unwrap_or_default();
+    host::log(level, target, message, &members);
+}
+
+/// Writes a record of the given level to the daemon's log: a format string and its arguments, then,
+/// after a semicolon, fields.
+///
+/// ```
+/// use bulkhead_sdk::log::Level;
+/// bulkhead_sdk::record!(Level::Debug, "read {} zones", 3; "path" = "/etc/zones");
+/// ```
+#[macro_export]
+macro_rules! record {
+    ($level:expr, $message:literal $(, $argument:expr)* $(; $($name:literal = $value:expr),+ $(,)?)?) => {
+        $crate::log::write(
+            $level,
+            ::std::module_path!(),
+            &::std::format!($message $(, $argument)*),
+            &[$($(($name, &$value as &dyn $crate::ToJson)),+)?],
+        )
+    };
+}
+
+macro_rules! levels {
+    ($dollar:tt $($name:ident $level:ident $doc:literal),+) => {$(
+        #[doc = $doc]
+        ///
+        /// ```
+        #[doc = concat!("bulkhead_sdk::", stringify!($name), "!(\"{} lines\", 3; \"source\" = \"a.log\");")]
+        /// ```
+        #[macro_export]
+        macro_rules! $name {
+            ($dollar($dollar record:tt)+) => {
+                $crate::record!($crate::log::Level::$level, $dollar($dollar record)+)
+            };
+        }
+    )+};
+}
+levels!($
+    trace Trace "Writes a [record](crate::record) of level trace.",
+    debug Debug "Writes a [record](crate::record) of level debug.",
+    info Info "Writes a [record](crate::record) of level info.",
+    warn Warn "Writes a [record](crate::record) of level warn.",
+    error Error "Writes a [record](crate::record) of level error."
+);

@@ -1,0 +1,177 @@
+//! What every plugin is, whatever its roles: a configuration, a constructor, and state that its
+//! successor may take over.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// A plugin: made from its configuration, asked by the traits of its roles.
+///
+/// ```
+/// use bulkhead_sdk::{NoConfig, Plugin, Result, Snapshot};
+///
+/// struct Counter(u64);
+///
+/// impl Plugin for Counter {
+///     type Config = NoConfig;
+///
+///     fn new(_: NoConfig) -> Result<Self> {
+///         Ok(Counter(0))
+///     }
+///
+///     fn snapshot(&mut self) -> Option<Snapshot> {
+///         Some(Snapshot { version: 1, data: self.0.to_le_bytes().to_vec() })
+///     }
+///
+///     fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
+///         if snapshot.version != 1 {
+///             bulkhead_sdk::bail!("cannot read snapshot version {}", snapshot.version);
+///         }
+///         self.0 = u64::from_le_bytes(snapshot.data.as_slice().try_into()?);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Plugin: Sized + 'static {
+    /// The manifest's `config`. Its JSON Schema becomes part of the component, so that a wrong
+    /// configuration is refused before the plugin is loaded; give fields doc comments and set
+    /// `#[serde(deny_unknown_fields)]`. [`NoConfig`] if there is nothing to configure.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Makes the plugin. An error refuses the configuration, and an earlier revision keeps running;
+    /// say which field is wrong with [`Error::at`].
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// State that a successor should go on with. Called when the plugin is updated or restarted.
+    fn snapshot(&mut self) -> Option<Snapshot> {
+        None
+    }
+
+    /// Takes over a predecessor's state, before the first call of a role. An error refuses the
+    /// update. Unless implemented, the state is let go.
+    fn restore(&mut self, _snapshot: Snapshot) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// State handed from a plugin's old revision to the new one.
+///
+/// ```
+/// let snapshot = bulkhead_sdk::Snapshot { version: 2, data: b"{}".to_vec() };
+/// assert_eq!(snapshot.version, 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The layout of `data`, chosen by the plugin.
+    pub version: u32,
+    /// The state.
+    pub data: Vec<u8>,
+}
+
+/// The configuration of a plugin that has none: absent or `{}`.
+///
+/// ```
+/// assert!(serde_json::from_str::<bulkhead_sdk::NoConfig>(r#"{"a":1}"#).is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
+
+/// The JSON Schema of `P`'s configuration.
+///
+/// A configuration of which every field is optional may be absent altogether, which reaches the
+/// plugin as `null`; the derived schema would refuse that, so it is widened here.
+pub(crate) fn config_schema<P: Plugin>() -> String {
+    let mut schema = schemars::schema_for!(P::Config);
+    if schema.get("type").and_then(|kind| kind.as_str()) == Some("object")
+        && serde_json::from_str::<P::Config>("{}").is_ok()
+    {
+        schema.insert("type".to_owned(), serde_json::json!(["object", "null"]));
+    }
+    schema.as_value().to_string()
+}
+
+/// Makes a plugin from the JSON that the host passes to `init`.
+pub(crate) fn configure<P: Plugin>(json: &str) -> Result<P> {
+    P::new(parse::<P::Config>(json)?)
+}
+
+fn parse<C: DeserializeOwned>(json: &str) -> Result<C> {
+    if json.trim_ascii() == "null" {
+        // `null` is right for `()` and `Option`; a struct of optional fields takes an empty object.
+        return serde_json::from_str("null").or_else(|_| parse("{}"));
+    }
+    let mut input = serde_json::Deserializer::from_str(json);
+    let config = serde_path_to_error::deserialize(&mut input).map_err(|error| {
+        let path = error.path().to_string();
+        let message = strip_position(&error.inner().to_string());
+        // The root's path is written as a single dot.
+        Error::new(message).at(if path == "." { String::new() } else { path })
+    })?;
+    input.end()?;
+    Ok(config)
+}
+
+/// Line and column belong to the JSON that the host made of the manifest: nobody can look there.
+fn strip_position(message: &str) -> String {
+    match message.rsplit_once(" at line ") {
+        Some((before, position)) if position.contains(" column ") => before.to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        #[allow(dead_code)]
+        rate: u32,
+    }
+
+    #[derive(Debug, serde::Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[serde(default)]
+        rules: Vec<Rule>,
+    }
+
+    struct Listed(Config);
+    impl Plugin for Listed {
+        type Config = Config;
+        fn new(config: Config) -> Result<Self> {
+            Ok(Self(config))
+        }
+    }
+
+    fn refusal(json: &str) -> (String, String) {
+        configure::<Listed>(json).err().unwrap().into_parts()
+    }
+
+    #[test]
+    fn names_the_field() {
+        let (field, message) = refusal(r#"{"rules":[{"rate":1},{"rate":"x"}]}"#);
+        assert_eq!(field, "rules[1].rate");
+        assert_eq!(message, "invalid type: string \"x\", expected u32");
+        let (field, message) = refusal(r#"{"rules":[{}]}"#);
+        assert_eq!(
+            (field.as_str(), message.as_str()),
+            ("rules[0]", "missing field `rate`")
+        );
+        let (field, message) = refusal(r#"{"rule":[]}"#);
+        assert_eq!(field, "rule");
+        assert_eq!(message, "unknown field `rule`, expected `rules`");
+    }
+
+    #[test]
+    fn absent_configuration_is_empty_if_that_suffices() {
+        assert!(configure::<Listed>("null").unwrap().0.rules.is_empty());
+        let schema: serde_json::Value = serde_json::from_str(&config_schema::<Listed>()).unwrap();
+        assert_eq!(schema["type"], serde_json::json!(["object", "null"]));
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

@@ -1,0 +1,39 @@
+//! Testing a plugin natively, without the sandbox: make a batch, run the plugin on it, look at what
+//! became of each line.
+//!
+//! ```
+//! use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
+//!
+//! struct Loud;
+//! # impl Plugin for Loud {
+//! #     type Config = NoConfig;
+//! #     fn new(_: NoConfig) -> Result<Self> { Ok(Loud) }
+//! # }
+//! impl Logs for Loud {
+//!     fn process(&mut self, batch: &Batch, out: &mut Output) -> Result<()> {
+//!         for line in batch.lines().filter(|line| !line.bytes().is_empty()) {
+//!             out.rewrite(line, &line.bytes().to_ascii_uppercase());
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut plugin = testing::Harness::<Loud>::new("{}")?;
+//! let answer = plugin.process(testing::lines(["hello", ""]))?;
+//! assert_eq!(answer.line(0).body_text(), "HELLO");
+//! assert!(answer.line(1).is_dropped());
+//! # bulkhead_sdk::Result::Ok(())
+//! ```
+//!
+//! The host's side is fake and belongs to the current thread: [`take_log`], [`reset_state`],
+//! [`set_facts`]. Not available when compiled for the sandbox.
+
+mod answer;
+mod build;
+pub(crate) mod fakes;
+mod harness;
+
+pub use answer::{Answer, Outcome, Record, SentPayload};
+pub use build::{BatchBuilder, lines};
+pub use fakes::{LogRecord, reset_state, set_facts, take_log};
+pub use harness::Harness;
