@@ -105,6 +105,8 @@ pub struct Record<'a> {
 /// A batch and what the plugin decided about it, on its way to its destinations.
 #[derive(Debug)]
 pub struct Parcel {
+    /// Given by the ledger, ascending.
+    pub sequence: u64,
     /// The lines as read.
     pub batch: Batch,
     /// The decision.
