@@ -3,3 +3,4 @@
 pub mod failpoint;
 pub mod manifest;
 pub mod role;
+pub mod state;
