@@ -73,7 +73,14 @@ fn build(
     let mut cargo = Command::new(std::env::var("CARGO")?);
     cargo
         .current_dir(root)
-        .args(["build", "--locked", "--target", TARGET, "--profile", PROFILE])
+        .args([
+            "build",
+            "--locked",
+            "--target",
+            TARGET,
+            "--profile",
+            PROFILE,
+        ])
         .arg("--target-dir")
         .arg(target_dir);
     for package in packages {

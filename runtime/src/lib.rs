@@ -6,3 +6,4 @@ pub mod module;
 pub mod plugin;
 pub mod role;
 pub mod sandbox;
+pub mod state;

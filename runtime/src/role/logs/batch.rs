@@ -6,23 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-/// What tells one file from another: a path does not, because logs are rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId {
-    /// Device number (`st_dev`).
-    pub device: u64,
-    /// Inode number (`st_ino`).
-    pub inode: u64,
-}
-
-/// Hash of a file's first bytes: tells a reused inode or a rewritten file from the one we knew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fingerprint {
-    /// How many bytes were hashed; grows with the file up to the tail's limit.
-    pub length: u32,
-    /// XXH3 of those bytes.
-    pub hash: u64,
-}
+pub use crate::state::{FileId, Fingerprint};
 
 /// Where the lines of a batch come from.
 #[derive(Debug, PartialEq, Eq)]

@@ -53,6 +53,8 @@ struct File {
     /// The tail has done with it for good.
     gone: bool,
     dirty: bool,
+    /// The first parcel of this file; earlier ones are of another that had its inode before.
+    since: u64,
 }
 
 impl File {
@@ -139,6 +141,7 @@ impl Ledger {
                 pending: 0,
                 gone: false,
                 dirty: false,
+                since: 0,
             };
             books.files.insert(id, file);
         }
@@ -200,7 +203,7 @@ impl Ledger {
         let destinations = books.destinations.len();
         let mut delivered = Vec::new();
         for (index, span) in batch.spans.iter().enumerate() {
-            let file = books.files.entry(span.file).or_insert_with(|| File {
+            let fresh = || File {
                 path: span.source.path.clone(),
                 generation: span.generation,
                 fingerprint: span.fingerprint,
@@ -214,7 +217,13 @@ impl Ledger {
                 pending: 0,
                 gone: false,
                 dirty: true,
-            });
+                since: sequence,
+            };
+            let file = books.files.entry(span.file).or_insert_with(fresh);
+            if file.gone {
+                // A new file got the inode while parcels of the old one are under way.
+                *file = fresh();
+            }
             file.pending += 1;
             if span.generation >= file.generation {
                 file.generation = span.generation;
@@ -276,6 +285,7 @@ impl Ledger {
         let done = pending.waiting == 0;
         for span in &parcel.batch.spans {
             if let Some(file) = books.files.get_mut(&span.file)
+                && file.since <= parcel.sequence
                 && let Some(mark) = file.marks.get_mut(destination)
             {
                 let reached = Mark {
