@@ -1,0 +1,370 @@
+//! Asking the plugin about a batch, and what to do with lines that it cannot process.
+//!
+//! A call that fails ends the instance; the actor makes another one, and the batch is asked about
+//! again. If it fails once more its lines are asked about one by one. A line that fails alone three
+//! times, while others succeed, is set aside for the dead-letter file; if nothing succeeds, the
+//! plugin is broken and not the line, and the batch waits: nothing is lost to a bad revision.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::batch::{Batch, Span};
+use super::output::{Content, DestinationSet, Output};
+use super::verdict::{self, Routing};
+use crate::manifest::Manifest;
+use crate::sandbox::bindings::logs::exports::bulkhead::plugin::logs as wit;
+use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
+
+/// A line is set aside after this many failed calls with it alone.
+const TRIES: u32 = 3;
+/// After this many lines set aside without a success between them, the plugin counts as broken.
+const SET_ASIDE: u32 = 16;
+
+/// What a batch, or a part of it, came to.
+pub(super) struct Processed {
+    pub(super) batch: Batch,
+    pub(super) output: Output,
+    /// Why the (only) line was set aside, if it was.
+    pub(super) set_aside: Option<String>,
+}
+
+/// The actor has ended; whatever was not settled is read again.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+/// Asks one plugin.
+pub(super) struct Processor {
+    work: WorkSender,
+    routing: Arc<Routing>,
+    /// Lines set aside since a call last succeeded.
+    set_aside: u32,
+    /// Whether any call has succeeded.
+    proven: bool,
+}
+
+impl Processor {
+    pub(super) fn new(work: WorkSender, routing: Routing) -> Self {
+        Self {
+            work,
+            routing: Arc::new(routing),
+            set_aside: 0,
+            proven: false,
+        }
+    }
+
+    /// Asks until the whole batch is decided. Parts come in order.
+    pub(super) async fn process(&mut self, batch: Batch) -> Result<Vec<Processed>, Ended> {
+        if batch.lines.is_empty() {
+            return Ok(vec![Processed {
+                batch,
+                output: nothing(),
+                set_aside: None,
+            }]);
+        }
+        let batch = match self.ask(batch).await? {
+            Ok(processed) => return Ok(vec![processed]),
+            Err((batch, _)) => batch,
+        };
+        let batch = match self.ask(batch).await? {
+            Ok(processed) => return Ok(vec![processed]),
+            Err((batch, _)) => batch,
+        };
+        self.one_by_one(batch).await
+    }
+
+    async fn one_by_one(&mut self, batch: Batch) -> Result<Vec<Processed>, Ended> {
+        enum Part {
+            Done(Processed),
+            Suspect(Batch, String),
+        }
+        let mut parts = Vec::new();
+        for single in singles(&batch) {
+            let mut single = single;
+            let mut tries = 0;
+            parts.push(loop {
+                match self.ask(single).await? {
+                    Ok(processed) => break Part::Done(processed),
+                    Err((back, failure)) => {
+                        single = back;
+                        tries += 1;
+                        if tries == TRIES {
+                            break Part::Suspect(single, failure.to_string());
+                        }
+                    }
+                }
+            });
+        }
+        let mut processed = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Part::Done(part) => processed.push(part),
+                Part::Suspect(mut batch, mut reason) => {
+                    // Without a success anywhere it is the plugin that is broken: wait for another
+                    // revision. The actor's backoff sets the pace.
+                    while !self.proven || self.set_aside >= SET_ASIDE {
+                        match self.ask(batch).await? {
+                            Ok(part) => {
+                                processed.push(part);
+                                batch = Batch::default();
+                                break;
+                            }
+                            Err((back, failure)) => {
+                                batch = back;
+                                reason = failure.to_string();
+                            }
+                        }
+                    }
+                    if !batch.lines.is_empty() {
+                        self.set_aside += 1;
+                        processed.push(Processed {
+                            batch,
+                            output: nothing(),
+                            set_aside: Some(reason),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(processed)
+    }
+
+    async fn ask(&mut self, batch: Batch) -> Result<Result<Processed, (Batch, Failure)>, Ended> {
+        let (reply, answer) = oneshot::channel();
+        let work = ProcessBatch {
+            batch,
+            routing: self.routing.clone(),
+            reply,
+        };
+        self.work.send(Box::new(work)).await.map_err(|_| Ended)?;
+        let (batch, result) = answer.await.map_err(|_| Ended)?;
+        Ok(match result {
+            Ok(output) => {
+                self.proven = true;
+                self.set_aside = 0;
+                Ok(Processed {
+                    batch,
+                    output,
+                    set_aside: None,
+                })
+            }
+            Err(failure) => Err((batch, failure)),
+        })
+    }
+}
+
+fn nothing() -> Output {
+    Output {
+        bytes: Vec::new(),
+        content: Content::All(DestinationSet::default()),
+    }
+}
+
+/// The batch in parts of one line, each with the stretch of its file up to the next one.
+fn singles(batch: &Batch) -> Vec<Batch> {
+    let mut reached: Vec<u64> = batch.spans.iter().map(|span| span.start).collect();
+    let mut parts = Vec::with_capacity(batch.lines.len());
+    for (index, line) in batch.lines.iter().enumerate() {
+        let source = line.source as usize;
+        let span = &batch.spans[source];
+        let next = batch
+            .lines
+            .iter()
+            .zip(&batch.positions)
+            .skip(index + 1)
+            .find(|(other, _)| other.source == line.source)
+            .map(|(_, &position)| position);
+        // With a partial line pending, a span ends before lines that it holds.
+        let end = next.unwrap_or(span.end).min(span.end).max(reached[source]);
+        let mut line = *line;
+        line.offset = 0;
+        line.source = 0;
+        parts.push(Batch {
+            lane: batch.lane,
+            spans: vec![Span {
+                start: reached[source],
+                end,
+                ..span.clone()
+            }],
+            bytes: batch.body(index).to_vec(),
+            lines: vec![line],
+            positions: vec![batch.positions[index]],
+        });
+        reached[source] = end;
+    }
+    parts
+}
+
+struct ProcessBatch {
+    batch: Batch,
+    routing: Arc<Routing>,
+    reply: oneshot::Sender<(Batch, Result<Output, Failure>)>,
+}
+
+impl Work for ProcessBatch {
+    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let Self {
+                batch,
+                routing,
+                reply,
+            } = *self;
+            let result = process(instance, &batch, &routing).await;
+            let outcome = result.as_ref().map(|_| ()).map_err(Failure::clone);
+            // Nobody waits any more if the role was stopped: the batch is read again.
+            let _ = reply.send((batch, result));
+            outcome
+        })
+    }
+}
+
+const PROCESS: &str = "logs.process";
+
+/// Calls the guest with a batch and checks its answer.
+async fn process(
+    instance: &mut Instance,
+    batch: &Batch,
+    routing: &Routing,
+) -> Result<Output, Failure> {
+    let guest = instance.logs().ok_or_else(|| no_role(PROCESS))?;
+    let attributes: Vec<Vec<(&str, &str)>> = batch
+        .spans
+        .iter()
+        .map(|span| {
+            let attributes = span.source.attributes.iter();
+            attributes
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect()
+        })
+        .collect();
+    let paths: Vec<_> = batch
+        .spans
+        .iter()
+        .map(|span| span.source.path.to_string_lossy())
+        .collect();
+    let sources: Vec<wit::Source<'_>> = paths
+        .iter()
+        .zip(&attributes)
+        .map(|(path, attributes)| wit::Source { path, attributes })
+        .collect();
+    let answer = {
+        let sources = &sources;
+        instance
+            .call(PROCESS, move |store| {
+                Box::pin(async move {
+                    let batch = wit::Batch {
+                        sources,
+                        bytes: &batch.bytes,
+                        lines: &batch.lines,
+                    };
+                    guest.call_process(store, batch).await
+                })
+            })
+            .await?
+    };
+    match answer {
+        Ok(verdict) => verdict::check(batch, verdict, routing).map_err(|broken| {
+            instance.condemn(Failure::new(
+                PROCESS,
+                Cause::BrokenPromise,
+                format!("broke the contract: {broken}"),
+            ))
+        }),
+        Err(message) => Err(instance.condemn(Failure::new(
+            PROCESS,
+            Cause::Returned,
+            format!("returned an error: {message}"),
+        ))),
+    }
+}
+
+fn no_role(call: &'static str) -> Failure {
+    Failure::new(
+        call,
+        Cause::BrokenPromise,
+        "the component does not export bulkhead:plugin/logs",
+    )
+}
+
+/// Sets up a fresh instance: `start` with the names of the destinations, then an empty batch as a probe.
+pub(super) fn prepare<'a>(
+    manifest: &'a Manifest,
+    instance: &'a mut Instance,
+) -> Task<'a, Result<Result<(), String>, Failure>> {
+    Box::pin(async move {
+        const START: &str = "logs.start";
+        let Some(logs) = &manifest.spec.logs else {
+            return Ok(Err(
+                "logs: the module has the role logs, and the manifest does not say what it reads and where its lines go; add a logs section with sources and destinations"
+                    .to_owned(),
+            ));
+        };
+        let guest = instance.logs().ok_or_else(|| no_role(START))?;
+        let names: Vec<&str> = logs
+            .destinations
+            .iter()
+            .map(|destination| destination.name.as_str())
+            .collect();
+        let started = {
+            let names = &names;
+            instance
+                .call(START, move |store| {
+                    Box::pin(async move { guest.call_start(store, names).await })
+                })
+                .await?
+        };
+        if let Err(message) = started {
+            return Ok(Err(format!("config: {message}")));
+        }
+        process(instance, &Batch::default(), &Routing::new(logs)).await?;
+        Ok(Ok(()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+    use crate::role::logs::batch::{FileId, Fingerprint, Line, Source};
+
+    #[test]
+    fn single_lines_cover_the_whole_span_in_order() {
+        let span = |inode, start, end| Span {
+            file: FileId { device: 1, inode },
+            generation: 0,
+            fingerprint: Fingerprint::default(),
+            source: Arc::new(Source {
+                path: Path::new("/x").into(),
+                attributes: vec![],
+            }),
+            start,
+            end,
+        };
+        let mut batch = Batch {
+            spans: vec![span(1, 10, 40), span(2, 0, 5)],
+            ..Batch::default()
+        };
+        for (source, position) in [(0, 10), (1, 0), (0, 20), (0, 45)] {
+            batch.lines.push(Line {
+                time: 0,
+                offset: batch.bytes.len() as u32,
+                length: 1,
+                source,
+                flags: 0,
+            });
+            batch.positions.push(position);
+            batch.bytes.push(b'a' + position as u8);
+        }
+        let spans: Vec<_> = singles(&batch)
+            .iter()
+            .map(|part| {
+                assert_eq!(part.body(0).len(), 1);
+                let span = &part.spans[0];
+                (span.file.inode, span.start, span.end)
+            })
+            .collect();
+        assert_eq!(spans, [(1, 10, 20), (2, 0, 5), (1, 20, 40), (1, 40, 40)]);
+    }
+}
