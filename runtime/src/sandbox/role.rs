@@ -32,8 +32,11 @@ pub type WorkSender = mpsc::Sender<Box<dyn Work>>;
 
 /// Sets up a fresh, initialised instance for a role and probes it.
 /// `Ok(Err(message))`: the manifest does not suit the plugin; the message is for its author.
-pub type Prepare =
-    for<'a> fn(&'a Manifest, &'a mut Instance) -> Task<'a, Result<Result<(), String>, Failure>>;
+pub type Prepare = Arc<
+    dyn for<'a> Fn(&'a Manifest, &'a mut Instance) -> Task<'a, Result<Result<(), String>, Failure>>
+        + Send
+        + Sync,
+>;
 
 /// The host's side of one role of one plugin.
 pub trait Driver: Send {

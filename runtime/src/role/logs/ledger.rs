@@ -19,6 +19,8 @@ use crate::state::{Checkpoint, Commit};
 /// What became of the lines that were read, since the daemon started.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    /// Handed in; what an interruption will have read again is taken back.
+    pub(super) read: AtomicU64,
     /// Every destination that they were routed to acknowledged them.
     pub(super) acknowledged: AtomicU64,
     /// The plugin kept them from all destinations.
@@ -30,8 +32,8 @@ pub(super) struct Counts {
     pub(super) in_flight: AtomicU64,
     /// Bytes of lines under way.
     pub(super) in_flight_bytes: AtomicU64,
-    /// Bytes of lines handed on to destinations.
-    pub(super) bytes_out: AtomicU64,
+    /// Bytes of lines that are settled.
+    pub(super) settled_bytes: AtomicU64,
 }
 
 /// How far a destination has come in a file.
@@ -158,6 +160,7 @@ impl Ledger {
         let books = &mut *books;
         for pending in std::mem::take(&mut books.pending).into_values() {
             let counts = &self.counts;
+            counts.read.fetch_sub(pending.lines, Ordering::Relaxed);
             counts.in_flight.fetch_sub(pending.lines, Ordering::Relaxed);
             counts
                 .in_flight_bytes
@@ -246,6 +249,7 @@ impl Ledger {
         }
         let lines = batch.lines.len() as u64;
         let bytes = batch.bytes.len() as u64;
+        self.counts.read.fetch_add(lines, Ordering::Relaxed);
         self.counts.in_flight.fetch_add(lines, Ordering::Relaxed);
         self.counts
             .in_flight_bytes
@@ -319,7 +323,7 @@ impl Ledger {
                 &counts.filtered,
                 pending.lines.saturating_sub(acknowledged + dead),
             );
-            add(&counts.bytes_out, pending.bytes);
+            add(&counts.settled_bytes, pending.bytes);
             counts.in_flight.fetch_sub(pending.lines, Ordering::Relaxed);
             counts
                 .in_flight_bytes

@@ -102,6 +102,25 @@ pub struct Record<'a> {
     pub ordinal: u32,
 }
 
+impl Batch {
+    /// Line `index` as it was read.
+    ///
+    /// # Panics
+    /// If `index` is out of range.
+    pub fn record(&self, index: usize) -> Record<'_> {
+        Record {
+            time: self.lines[index].time,
+            body: self.body(index),
+            json: false,
+            fields: &[],
+            flags: self.lines[index].flags,
+            source: self.source(index),
+            line: index as u32,
+            ordinal: 0,
+        }
+    }
+}
+
 /// A batch and what the plugin decided about it, on its way to its destinations.
 #[derive(Debug)]
 pub struct Parcel {
@@ -127,7 +146,7 @@ impl Parcel {
         };
         let unchanged = (0..all as u32)
             .chain(keep.iter().copied())
-            .map(|line| self.unchanged(line));
+            .map(|line| self.batch.record(line as usize));
         let changed = lines
             .iter()
             .filter(move |line| line.to.contains(destination))
@@ -170,20 +189,6 @@ impl Parcel {
         self.delivered[span]
             .iter()
             .any(|&(to, until)| to == destination && position < until)
-    }
-
-    fn unchanged(&self, line: u32) -> Record<'_> {
-        let index = line as usize;
-        Record {
-            time: self.batch.lines[index].time,
-            body: self.batch.body(index),
-            json: false,
-            fields: &[],
-            flags: self.batch.lines[index].flags,
-            source: self.batch.source(index),
-            line,
-            ordinal: 0,
-        }
     }
 
     fn changed(&self, output: &OutputLine) -> Record<'_> {

@@ -1,0 +1,444 @@
+//! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::dead_letter::{DeadLetters, Entries};
+use super::delivery::{self, Outlet, Settle};
+use super::destination::{self, Surroundings};
+use super::ledger::Ledger;
+use super::output::{DestinationIndex, Parcel};
+use super::process::{self, Processed, Processor};
+use super::report::{LogsReport, Totals};
+use super::tail::{self, Item, Tail};
+use super::verdict::Routing;
+use crate::manifest::{DestinationKind, Logs, Manifest};
+use crate::sandbox::{Driver, Prepare, Task, WorkSender};
+use crate::state::{self, Commit, Store, Values};
+
+/// Files hash to this many lanes.
+const LANES: usize = 4;
+/// Batches that wait between the tail and the plugin.
+const BATCHES: usize = 2;
+/// How often checkpoints are written, if there is anything to write.
+const COMMIT: Duration = Duration::from_secs(1);
+/// Requests under way get at least this long at a stop: what is cut off is sent again later.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// What a driver needs from the daemon.
+pub struct Context {
+    /// The plugin, `namespace/name`.
+    pub identity: Arc<str>,
+    /// Where checkpoints lie.
+    pub store: Store,
+    /// The plugin's key-value pairs, committed together with its checkpoints.
+    pub values: Arc<Values>,
+    /// When the plugin was first loaded on this node.
+    pub first_seen: SystemTime,
+    /// Records that will never be accepted.
+    pub dead_letters: Arc<DeadLetters>,
+    /// Files never to be read: the daemon's own output.
+    pub exclude: Vec<PathBuf>,
+    /// What destinations may use of the node.
+    pub surroundings: Surroundings,
+    /// Where tasks run that call no guest.
+    pub runtime: Handle,
+}
+
+/// The role `logs` of one plugin.
+pub struct LogsDriver {
+    shared: Arc<Shared>,
+    running: Option<Running>,
+}
+
+/// A view of a driver for the status endpoint; clones share it.
+#[derive(Clone)]
+pub struct LogsStatus(Arc<Shared>);
+
+impl LogsStatus {
+    /// The role's figures, or none if the role has not run.
+    pub fn report(&self) -> Option<LogsReport> {
+        let shared = &self.0;
+        let live = shared.live();
+        if !live.started {
+            return None;
+        }
+        Some(LogsReport::new(
+            &shared.ledger,
+            &live.totals,
+            live.tail.as_deref(),
+            live.outlets.iter().map(Outlet::status).collect(),
+            live.problem.clone(),
+        ))
+    }
+}
+
+pub(super) struct Shared {
+    context: Context,
+    ledger: Ledger,
+    live: Mutex<Live>,
+    committing: tokio::sync::Mutex<()>,
+}
+
+/// What runs now.
+#[derive(Default)]
+struct Live {
+    started: bool,
+    outlets: Arc<Vec<Outlet>>,
+    tail: Option<Arc<tail::Stats>>,
+    /// Of tails that have ended.
+    totals: Totals,
+    /// Why nothing is read, if so.
+    problem: Option<String>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    pipeline: JoinHandle<()>,
+    checkpointer: JoinHandle<()>,
+    outlets: Arc<Vec<Outlet>>,
+}
+
+impl LogsDriver {
+    /// Reads the plugin's checkpoints, so not for async code.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn open(context: Context) -> Result<Self, state::Error> {
+        let ledger = Ledger::default();
+        ledger.load(context.store.load_checkpoints(&context.identity)?);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                context,
+                ledger,
+                live: Mutex::default(),
+                committing: tokio::sync::Mutex::default(),
+            }),
+            running: None,
+        })
+    }
+
+    /// The view for the status endpoint.
+    pub fn status(&self) -> LogsStatus {
+        LogsStatus(self.shared.clone())
+    }
+}
+
+impl Driver for LogsDriver {
+    fn prepare(&self) -> Prepare {
+        let shared = self.shared.clone();
+        Arc::new(move |manifest, instance| {
+            let opened = manifest.spec.logs.iter().try_for_each(|logs| {
+                logs.destinations.iter().try_for_each(|destination| {
+                    destination::open(destination, &shared.context.surroundings).map(|_| ())
+                })
+            });
+            match opened {
+                Ok(()) => process::prepare(manifest, instance),
+                Err(error) => Box::pin(std::future::ready(Ok(Err(format!(
+                    "logs.destinations: {error}"
+                ))))),
+            }
+        })
+    }
+
+    fn restarts(&self, from: &Manifest, to: &Manifest) -> bool {
+        from.spec.logs != to.spec.logs
+    }
+
+    fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
+        let shared = self.shared.clone();
+        let quota = manifest
+            .spec
+            .grants
+            .state
+            .as_ref()
+            .map_or(0, |state| state.quota.0);
+        shared.context.values.set_quota(quota);
+        let Some(logs) = manifest.spec.logs.clone() else {
+            // `prepare` refused such a manifest.
+            return;
+        };
+        let stop = CancellationToken::new();
+        let outlets = shared.open_outlets(&logs);
+        shared.live().started = true;
+        let runtime = shared.context.runtime.clone();
+        let pipeline = runtime.spawn(pipeline(
+            shared.clone(),
+            logs,
+            work,
+            outlets.clone(),
+            stop.clone(),
+        ));
+        let checkpointer = runtime.spawn({
+            let stop = stop.clone();
+            async move {
+                while tokio::time::timeout(COMMIT, stop.cancelled())
+                    .await
+                    .is_err()
+                {
+                    shared.commit().await;
+                }
+            }
+        });
+        self.running = Some(Running {
+            stop,
+            pipeline,
+            checkpointer,
+            outlets,
+        });
+    }
+
+    fn stop(&mut self, drain: Duration) -> Task<'static, ()> {
+        let shared = self.shared.clone();
+        let running = self.running.take();
+        Box::pin(async move {
+            let Some(running) = running else { return };
+            running.stop.cancel();
+            let mut pipeline = running.pipeline;
+            if tokio::time::timeout(drain, &mut pipeline).await.is_err() {
+                pipeline.abort();
+                let _ = pipeline.await;
+            }
+            let patience = drain.max(LAST_REQUESTS);
+            join_all(running.outlets.iter().map(|outlet| outlet.drain(patience))).await;
+            let _ = running.checkpointer.await;
+            shared.commit().await;
+            shared.live().fold();
+        })
+    }
+}
+
+impl Live {
+    /// Keeps the counts of a tail that has ended.
+    fn fold(&mut self) {
+        if let Some(stats) = self.tail.take() {
+            self.totals.add(&stats);
+        }
+    }
+}
+
+/// What settles parcels: the ledger, behind the trait of the delivery room.
+struct Books(Arc<Shared>);
+
+impl Settle for Books {
+    fn settled(&self, destination: DestinationIndex, parcel: &Arc<Parcel>, dead: &[u32]) {
+        self.0.ledger.settle(destination, parcel, dead);
+    }
+}
+
+impl Shared {
+    fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_outlets(self: &Arc<Self>, logs: &Logs) -> Arc<Vec<Outlet>> {
+        let context = delivery::Context {
+            plugin: self.context.identity.clone(),
+            lanes: LANES,
+            settle: Arc::new(Books(self.clone())),
+            dead_letters: self.context.dead_letters.clone(),
+            surroundings: self.context.surroundings.clone(),
+            runtime: self.context.runtime.clone(),
+        };
+        let mut outlets = Vec::with_capacity(logs.destinations.len());
+        for (index, destination) in logs.destinations.iter().enumerate() {
+            match Outlet::start(index, destination, &context) {
+                Ok(outlet) => outlets.push(outlet),
+                // `prepare` opened them all; the node has changed since.
+                Err(error) => {
+                    tracing::error!(plugin = %self.context.identity, "{error}");
+                    self.live().problem = Some(error.to_string());
+                    outlets.clear();
+                    break;
+                }
+            }
+        }
+        let outlets = Arc::new(outlets);
+        self.live().outlets = outlets.clone();
+        outlets
+    }
+
+    /// Writes what was acknowledged since the last commit. Failures are kept for the next.
+    async fn commit(&self) {
+        let _one_at_a_time = self.committing.lock().await;
+        let mut commit = Commit::new(&*self.context.identity);
+        let uncommitted = self.ledger.collect(&mut commit);
+        self.context.values.collect(&mut commit);
+        if commit.is_empty() {
+            return;
+        }
+        crate::failpoint::hit("checkpoint.collected");
+        let outlets = self.live().outlets.clone();
+        let mut result: Result<(), String> = Ok(());
+        for outlet in outlets.iter() {
+            if let Err(error) = outlet.sync().await {
+                result = Err(format!("cannot make delivered lines durable: {error}"));
+            }
+        }
+        if result.is_ok() {
+            let store = self.context.store.clone();
+            let committed = tokio::task::spawn_blocking(move || store.commit(&commit)).await;
+            result = match committed {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        self.context.values.committed(result.is_ok());
+        let problem = match result {
+            Ok(()) => None,
+            Err(error) => {
+                self.ledger.put_back(uncommitted);
+                Some(format!(
+                    "checkpoints are not written: {error}; lines are delivered all the same, and again after a restart"
+                ))
+            }
+        };
+        let mut live = self.live();
+        if let Some(problem) = &problem
+            && live.problem.as_ref() != Some(problem)
+        {
+            tracing::error!(plugin = %self.context.identity, "{problem}");
+        }
+        live.problem = problem;
+    }
+
+    fn tail_config(&self, logs: &Logs) -> tail::Config {
+        let mut config = tail::Config::new(logs.sources.clone(), self.context.first_seen);
+        config.start_at = logs.start_at;
+        config.max_line = usize::try_from(logs.max_line.0).unwrap_or(usize::MAX);
+        config.deleted_file_wait = logs.deleted_file_wait.0;
+        config.lanes = LANES;
+        config.exclude.clone_from(&self.context.exclude);
+        for destination in &logs.destinations {
+            if let DestinationKind::File(file) = &destination.kind {
+                config.exclude.push(file.path.clone());
+            }
+        }
+        config
+    }
+
+    /// Starts the tail where the ledger says; tries again until it works or `stop`.
+    async fn start_tail(
+        &self,
+        logs: &Logs,
+        stop: &CancellationToken,
+    ) -> Option<(Tail, mpsc::Receiver<Item>)> {
+        let names: Vec<String> = logs
+            .destinations
+            .iter()
+            .map(|destination| destination.name.clone())
+            .collect();
+        let known = self.ledger.begin(&names);
+        loop {
+            let (sender, items) = mpsc::channel(BATCHES);
+            let stats = Arc::new(tail::Stats::default());
+            match Tail::start(
+                self.tail_config(logs),
+                known.clone(),
+                sender,
+                stats.clone(),
+            ) {
+                Ok(tail) => {
+                    self.live().tail = Some(stats);
+                    return Some((tail, items));
+                }
+                Err(error) => {
+                    let problem = format!("cannot follow files: {error}");
+                    tracing::error!(plugin = %self.context.identity, "{problem}");
+                    self.live().problem = Some(problem);
+                }
+            }
+            tokio::time::timeout(COMMIT, stop.cancelled()).await.err()?;
+        }
+    }
+}
+
+/// From the tail through the plugin to the outlets, one batch after the other.
+async fn pipeline(
+    shared: Arc<Shared>,
+    logs: Logs,
+    work: WorkSender,
+    outlets: Arc<Vec<Outlet>>,
+    stop: CancellationToken,
+) {
+    if outlets.is_empty() {
+        return stop.cancelled().await;
+    }
+    let Some((tail, mut items)) = shared.start_tail(&logs, &stop).await else {
+        return;
+    };
+    let mut processor = Processor::new(work, Routing::new(&logs));
+    loop {
+        let item = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            item = items.recv() => item,
+        };
+        match item {
+            Some(Item::Gone(file)) => shared.ledger.gone(file),
+            Some(Item::Batch(batch)) => {
+                let Ok(parts) = processor.process(batch).await else {
+                    break;
+                };
+                for part in parts {
+                    if !shared.hand_on(part, &outlets).await {
+                        break;
+                    }
+                }
+            }
+            None => {
+                tracing::error!(plugin = %shared.context.identity, "the tail ended by itself");
+                shared.live().problem = Some("the tail ended; please report this as a bug".into());
+                stop.cancelled().await;
+                break;
+            }
+        }
+    }
+    drop(items);
+    let _ = tokio::task::spawn_blocking(move || tail.stop()).await;
+}
+
+impl Shared {
+    /// Enters a part and sends it to every outlet; false if they are closed.
+    async fn hand_on(&self, part: Processed, outlets: &[Outlet]) -> bool {
+        let mut dead = Vec::new();
+        if let Some(reason) = &part.set_aside {
+            self.bury(&part, reason).await;
+            dead.push(0);
+        }
+        let parcel = Arc::new(self.ledger.enter(part.batch, part.output, dead));
+        for outlet in outlets {
+            if outlet.send(parcel.clone()).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes a line that the plugin cannot process to the dead letters, however long that takes.
+    async fn bury(&self, part: &Processed, reason: &str) {
+        tracing::warn!(plugin = %self.context.identity, "a line was set aside: {reason}");
+        let mut entries = Entries::new("(plugin)");
+        entries.record(&part.batch.record(0), reason);
+        while let Err(problem) = self.context.dead_letters.write(entries.bytes.clone()).await {
+            tracing::error!(plugin = %self.context.identity, "{problem}");
+            self.live().problem = Some(problem);
+            tokio::time::sleep(COMMIT).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,169 @@
+//! The role's figures, as the status endpoint shows them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::delivery::DestinationStatus;
+use super::ledger::Ledger;
+use super::tail;
+
+/// What a plugin with the role `logs` has read and delivered since the daemon started.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogsReport {
+    /// What became of each line.
+    pub lines: Lines,
+    /// Bytes of lines.
+    pub bytes: Bytes,
+    /// How far the plugin is behind.
+    pub lag: Lag,
+    /// Files.
+    pub files: Files,
+    /// `inotify`, or `polling` where folders cannot be watched.
+    pub watch: &'static str,
+    /// Lines longer than `logs.maxLine`.
+    pub cut_lines: u64,
+    /// Lines of container logs that are not in CRI format; passed on as they are.
+    pub malformed_lines: u64,
+    /// Where lines go.
+    pub destinations: Vec<DestinationStatus>,
+    /// What is wrong and what to do, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// `read` = `acknowledged` + `filtered` + `deadLettered` + `inFlight`; `givenUp` was never read.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lines {
+    /// Read from files.
+    pub read: u64,
+    /// Acknowledged by every destination that they were routed to.
+    pub acknowledged: u64,
+    /// Dropped by the plugin.
+    pub filtered: u64,
+    /// Written to the dead-letter file.
+    pub dead_lettered: u64,
+    /// Under way.
+    pub in_flight: u64,
+    /// Lost before they could be read, by reason.
+    pub given_up: BTreeMap<&'static str, u64>,
+}
+
+/// Bytes of lines, without line feeds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bytes {
+    /// Read from files, before any parsing.
+    pub read: u64,
+    /// Of lines that are settled.
+    pub settled: u64,
+    /// Lost before they could be read, by reason.
+    pub given_up: BTreeMap<&'static str, u64>,
+}
+
+/// How far the plugin is behind what is written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lag {
+    /// Bytes not read yet, and under way.
+    pub bytes: u64,
+    /// Age of the oldest line under way.
+    pub seconds: f64,
+}
+
+/// Files that are followed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// Followed.
+    pub watched: u64,
+    /// Of these, open.
+    pub open: u64,
+}
+
+/// Counts of tails that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    bytes_read: u64,
+    truncated: (u64, u64),
+    deleted: (u64, u64),
+    cut: u64,
+    malformed: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, stats: &tail::Stats) {
+        self.bytes_read += get(&stats.bytes_read);
+        self.truncated.0 += get(&stats.truncated.lines);
+        self.truncated.1 += get(&stats.truncated.bytes);
+        self.deleted.0 += get(&stats.deleted.lines);
+        self.deleted.1 += get(&stats.deleted.bytes);
+        self.cut += get(&stats.lines_cut);
+        self.malformed += get(&stats.malformed);
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl LogsReport {
+    pub(super) fn new(
+        ledger: &Ledger,
+        ended: &Totals,
+        tail: Option<&tail::Stats>,
+        destinations: Vec<DestinationStatus>,
+        problem: Option<String>,
+    ) -> Self {
+        let mut totals = Totals {
+            ..Totals::default()
+        };
+        let idle = tail::Stats::default();
+        let tail = tail.unwrap_or(&idle);
+        totals.add(tail);
+        let counts = &ledger.counts;
+        let oldest = ledger.oldest_in_flight();
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let age = oldest.map_or(0.0, |time| (now - i128::from(time)) as f64 / 1e9);
+        let given_up = |truncated: u64, deleted: u64| {
+            BTreeMap::from([("truncated", truncated), ("deleted", deleted)])
+        };
+        Self {
+            lines: Lines {
+                read: get(&counts.read),
+                acknowledged: get(&counts.acknowledged),
+                filtered: get(&counts.filtered),
+                dead_lettered: get(&counts.dead_lettered),
+                in_flight: get(&counts.in_flight),
+                given_up: given_up(
+                    ended.truncated.0 + totals.truncated.0,
+                    ended.deleted.0 + totals.deleted.0,
+                ),
+            },
+            bytes: Bytes {
+                read: ended.bytes_read + totals.bytes_read,
+                settled: get(&counts.settled_bytes),
+                given_up: given_up(
+                    ended.truncated.1 + totals.truncated.1,
+                    ended.deleted.1 + totals.deleted.1,
+                ),
+            },
+            lag: Lag {
+                bytes: get(&tail.unread_bytes) + get(&counts.in_flight_bytes),
+                seconds: age.max(0.0),
+            },
+            files: Files {
+                watched: get(&tail.files_watched),
+                open: get(&tail.files_open),
+            },
+            watch: tail.watch_mode(),
+            cut_lines: ended.cut + totals.cut,
+            malformed_lines: ended.malformed + totals.malformed,
+            destinations,
+            problem,
+        }
+    }
+}
