@@ -2,4 +2,6 @@
 //! every destination that it was routed to has acknowledged it.
 
 pub mod batch;
+pub mod cri;
 pub mod output;
+pub mod tail;
