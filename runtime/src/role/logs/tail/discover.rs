@@ -18,7 +18,6 @@ use super::engine::Engine;
 use super::file::{self, File, Folder, Name, file_id};
 use super::select::{Matched, State};
 use super::start;
-use super::stats::shift;
 use super::suspects::Suspect;
 use crate::failpoint;
 
@@ -360,10 +359,7 @@ impl Engine {
     fn found(&mut self, found: Found<'_>) {
         let (at, name) = (found.folder, found.name);
         let id = file_id(&found.meta);
-        let same = self
-            .files
-            .get(&id)
-            .is_some_and(|file| file.is(&found.meta));
+        let same = self.files.get(&id).is_some_and(|file| file.is(&found.meta));
         let Some(folder) = &self.folders[at] else {
             return;
         };
@@ -387,9 +383,9 @@ impl Engine {
         } else if self.is_excluded(&found) {
             return;
         } else if let Some(matched) = matched {
-            let rotated = self.folders[at].as_ref().is_some_and(|folder| {
-                self.selector.rotated_from(&folder.states, name).is_some()
-            });
+            let rotated = self.folders[at]
+                .as_ref()
+                .is_some_and(|folder| self.selector.rotated_from(&folder.states, name).is_some());
             if rotated && found.moved_from.is_none() && !self.known.contains_key(&id) {
                 // Perhaps a copy of a log that is about to be truncated.
                 return self.suspect(Suspect::new(&found, None));
@@ -500,7 +496,7 @@ impl Engine {
             file.away = Some(Instant::now());
             self.tended.insert(id);
         }
-        shift(&self.stats.unread_bytes, &mut file.gauged, file.unread());
+        file.gauge(&self.stats);
         self.stats.files_watched.fetch_add(1, Relaxed);
         let wanted = file.unread() > 0 || file.position_due || file.size < file.offset;
         self.files.insert(id, file);
@@ -611,7 +607,7 @@ impl Engine {
         let changed = meta.len() != file.size || written != file.written;
         // Shrinking is found out by reading, which then knows what was lost.
         file.size = file.size.max(meta.len());
-        shift(&self.stats.unread_bytes, &mut file.gauged, file.unread());
+        file.gauge(&self.stats);
         if changed {
             self.enqueue(id);
         }

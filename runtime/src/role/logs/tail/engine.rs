@@ -17,7 +17,7 @@ use super::file::{self, File, Folder};
 use super::outlet::{Bell, Closed, Outlet};
 use super::read::{Outcome, Reader};
 use super::select::Selector;
-use super::stats::{Stats, shift};
+use super::stats::Stats;
 use super::suspects::Suspect;
 use super::watch::{Events, Watch};
 use super::{Config, Item, Known};
@@ -200,7 +200,10 @@ impl Engine {
 
     /// For how long the channel was full, in total.
     pub(super) fn blocked(&self) -> Duration {
-        self.blocked_before + self.blocked_since.map_or(Duration::ZERO, |since| since.elapsed())
+        self.blocked_before
+            + self
+                .blocked_since
+                .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn take_events(&mut self, events: &mut Events) {
@@ -320,9 +323,8 @@ impl Engine {
             let Some(file) = self.files.get_mut(&id) else {
                 continue;
             };
-            let outcome =
-                opened.and_then(|()| self.reader.turn(file, &mut building, &self.stats));
-            shift(&self.stats.unread_bytes, &mut file.gauged, file.unread());
+            let outcome = opened.and_then(|()| self.reader.turn(file, &mut building, &self.stats));
+            file.gauge(&self.stats);
             match outcome {
                 Ok(Outcome::Idle) => {
                     file.queued = false;
@@ -373,12 +375,12 @@ impl Engine {
         if file.handle.is_some() {
             return Ok(());
         }
-        self.make_room(id);
         let paths: Vec<PathBuf> = file
             .names
             .iter()
             .filter_map(|name| Some(self.folders[name.folder].as_ref()?.path.join(&name.name)))
             .collect();
+        self.make_room(id);
         let mut result = Err(io::ErrorKind::NotFound.into());
         for path in paths {
             match file::open(&path) {

@@ -2,6 +2,7 @@
 //! read. Identity is device and inode together with the first bytes, because paths are reused by
 //! rotation and inodes by the file system.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
@@ -15,6 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::batch::{FileId, Fingerprint, Source};
 use super::lines::Joins;
+use super::select::State;
+use super::stats::{Stats, shift};
 use crate::manifest::FileFormat;
 
 /// How many of a file's first bytes are hashed.
@@ -134,6 +137,12 @@ impl File {
         self.size.saturating_sub(self.scan)
     }
 
+    /// Brings the gauge of unread bytes up to date.
+    pub(super) fn gauge(&mut self, stats: &Stats) {
+        let unread = self.unread();
+        shift(&stats.unread_bytes, &mut self.gauged, unread);
+    }
+
     /// Whether a pattern matches one of its names.
     pub(super) fn matched(&self) -> bool {
         self.names.iter().any(|name| name.matched)
@@ -245,9 +254,11 @@ pub(super) fn head(file: &fs::File, known: Fingerprint) -> io::Result<Option<Fin
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     /// What it stands for in the patterns; empty for the folder of a link's target.
-    pub(super) states: Vec<super::select::State>,
-    pub(super) entries: std::collections::HashMap<OsString, FileId>,
+    pub(super) states: Vec<State>,
+    /// Names that lead to files that we follow.
+    pub(super) entries: HashMap<OsString, FileId>,
     /// Names here to which links in other folders lead: the links' folders and names.
-    pub(super) links: std::collections::HashMap<OsString, Vec<(usize, OsString)>>,
+    pub(super) links: HashMap<OsString, Vec<(usize, OsString)>>,
+    /// The kernel's number for its watch; `None` if it is polled.
     pub(super) wd: Option<i32>,
 }

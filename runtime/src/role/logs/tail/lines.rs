@@ -229,7 +229,12 @@ impl Counter {
 
     /// How many lines there were, those that never ended included.
     pub(super) fn finish(self) -> u64 {
-        self.lines + self.pending.iter().map(|&part| u64::from(part)).sum::<u64>()
+        self.lines
+            + self
+                .pending
+                .iter()
+                .map(|&part| u64::from(part))
+                .sum::<u64>()
     }
 }
 
@@ -315,12 +320,7 @@ mod tests {
         let lines: Vec<_> = out.iter().map(|line| (line.2, &line.3[..])).collect();
         assert_eq!(
             lines,
-            [
-                (LINE_CUT, &b"abcd"[..]),
-                (0, b"\r"),
-                (0, b""),
-                (0, b"xyz")
-            ]
+            [(LINE_CUT, &b"abcd"[..]), (0, b"\r"), (0, b""), (0, b"xyz")]
         );
         assert_eq!(counts.cut, 1);
         let data = b"1970-01-01T00:00:00Z stdout P abc\n1970-01-01T00:00:00Z stdout P def\n\
@@ -338,8 +338,7 @@ mod tests {
             }
             let stream = if stderr { "stderr" } else { "stdout" };
             let tag = if kind < 4 { 'P' } else { 'F' };
-            let mut line =
-                format!("2024-01-02T03:04:05.{nanos:09}Z {stream} {tag} ").into_bytes();
+            let mut line = format!("2024-01-02T03:04:05.{nanos:09}Z {stream} {tag} ").into_bytes();
             line.extend(body);
             line
         })

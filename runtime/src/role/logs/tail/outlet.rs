@@ -107,10 +107,7 @@ impl Outlet {
                 }
                 continue;
             };
-            match waiting
-                .as_mut()
-                .poll(&mut Context::from_waker(&self.waker))
-            {
+            match waiting.as_mut().poll(&mut Context::from_waker(&self.waker)) {
                 Poll::Ready(Ok(permit)) => {
                     permit.send(item);
                     self.waiting = None;

@@ -90,9 +90,8 @@ impl Reader {
         building: &mut Building,
         stats: &Stats,
     ) -> io::Result<Outcome> {
-        let other_generation = |(number, _, generation)| {
-            number == building.number && generation != file.generation
-        };
+        let other_generation =
+            |(number, _, generation)| number == building.number && generation != file.generation;
         if self.is_full(building) || file.in_batch.is_some_and(other_generation) {
             return Ok(Outcome::Full);
         }
@@ -299,7 +298,9 @@ impl Reader {
         if batch.lines.is_empty() && self.lines > 0 {
             batch.lines.reserve(self.lines);
             batch.positions.reserve(self.lines);
-            batch.bytes.reserve(self.limits.batch_bytes.min(self.lines * 256));
+            batch
+                .bytes
+                .reserve(self.limits.batch_bytes.min(self.lines * 256));
         }
         let mut splitter = Splitter {
             batch,
