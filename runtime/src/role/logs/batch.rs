@@ -8,6 +8,17 @@ use std::sync::Arc;
 
 pub use crate::state::{FileId, Fingerprint};
 
+impl FileId {
+    /// The lane, below `lanes`, to which this file belongs for as long as it lives.
+    pub fn lane(self, lanes: usize) -> usize {
+        // The finalizer of SplitMix64: inodes are handed out in sequence and must spread.
+        let mut mixed = self.inode ^ self.device.rotate_left(32);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % lanes.max(1) as u64) as usize
+    }
+}
+
 /// Where the lines of a batch come from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {

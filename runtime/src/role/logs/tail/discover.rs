@@ -1,0 +1,676 @@
+//! Finding files: folders are followed along the patterns, and each name in them is judged by what
+//! the disk says now. An event, a scan and a poll all end in [`Engine::refresh`].
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify::ReadFlags;
+
+use super::super::batch::{FileId, Source};
+use super::engine::Engine;
+use super::file::{self, File, Folder, Name, file_id};
+use super::select::{Matched, State};
+use super::start;
+use super::suspects::Suspect;
+use crate::failpoint;
+
+/// The kernel stamps births with a coarse clock that may be this much late.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
+
+/// A path that was found to be a regular file.
+pub(super) struct Found<'a> {
+    pub(super) folder: usize,
+    pub(super) name: &'a OsStr,
+    pub(super) path: PathBuf,
+    /// The path behind it, if it is a symbolic link.
+    pub(super) target: Option<PathBuf>,
+    pub(super) meta: Metadata,
+    /// Whether we saw it being created.
+    pub(super) created: bool,
+    /// The log that it was until it was renamed, if we saw that.
+    pub(super) moved_from: Option<PathBuf>,
+}
+
+impl Engine {
+    /// Looks at everything.
+    pub(super) fn rescan(&mut self) {
+        for state in self.selector.roots() {
+            self.enter(Path::new("/"), vec![state]);
+        }
+        for at in 0..self.folders.len() {
+            self.watch_folder(at);
+            self.list(at);
+        }
+        self.settle_suspects();
+        self.ignored.shrink_to_fit();
+        if self.patience == 0 {
+            for (id, _) in std::mem::take(&mut self.known) {
+                self.outlet.push(super::Item::Gone(id));
+            }
+        }
+        self.patience = self.patience.saturating_sub(1);
+        self.stats.scanned.store(true, Relaxed);
+    }
+
+    /// Looks at the folders that the kernel does not watch for us.
+    pub(super) fn poll_folders(&mut self) {
+        for at in 0..self.folders.len() {
+            if matches!(&self.folders[at], Some(folder) if folder.wd.is_none()) {
+                self.list(at);
+            }
+        }
+        self.settle_suspects();
+    }
+
+    /// Follows what `path` holds for `states`; literal steps are taken without watching them.
+    fn enter(&mut self, path: &Path, states: Vec<State>) {
+        let mut here = Vec::new();
+        for state in states {
+            let step = self.selector.is_step(state);
+            let child = step.then(|| self.selector.literal(state)).flatten();
+            match child.map(|name| (name.to_owned(), path.join(name))) {
+                Some((name, child)) if child.is_dir() => {
+                    let mut inner = Vec::new();
+                    self.selector.descend(state, &name, false, &mut inner);
+                    self.enter(&child, inner);
+                }
+                _ => here.push(state),
+            }
+        }
+        if !here.is_empty() {
+            self.follow(path, here);
+        }
+    }
+
+    /// Follows one folder in further states, looking at it if they are new.
+    fn follow(&mut self, path: &Path, states: Vec<State>) -> usize {
+        let at = match self.by_path.get(path) {
+            Some(&at) => at,
+            None => {
+                let folder = Folder {
+                    path: path.to_owned(),
+                    states: Vec::new(),
+                    entries: HashMap::new(),
+                    links: HashMap::new(),
+                    wd: None,
+                };
+                let at = self.folders.iter().position(Option::is_none);
+                let at = at.unwrap_or(self.folders.len());
+                if at == self.folders.len() {
+                    self.folders.push(None);
+                }
+                self.folders[at] = Some(folder);
+                self.by_path.insert(path.to_owned(), at);
+                self.stats.folders_polled.fetch_add(1, Relaxed);
+                // Before it is listed, so that nothing can come between.
+                self.watch_folder(at);
+                at
+            }
+        };
+        let mut news = false;
+        if let Some(folder) = &mut self.folders[at] {
+            for state in states {
+                if !folder.states.contains(&state) {
+                    folder.states.push(state);
+                    news = true;
+                }
+            }
+        }
+        if news {
+            self.list(at);
+        }
+        at
+    }
+
+    /// Has the kernel watch a folder, or leaves it to be polled.
+    fn watch_folder(&mut self, at: usize) {
+        let (Some(watch), Some(folder)) = (&self.watch, &mut self.folders[at]) else {
+            return;
+        };
+        let wd = match watch.add(&folder.path) {
+            Ok(wd) => Some(wd),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.stats.error(format!(
+                        "{} is polled, because the kernel does not watch it ({error}): raise \
+                         fs.inotify.max_user_watches",
+                        folder.path.display()
+                    ));
+                }
+                None
+            }
+        };
+        let old = std::mem::replace(&mut folder.wd, wd);
+        if old == wd {
+            return;
+        }
+        self.forget_watch(at, old);
+        if let Some(wd) = wd {
+            self.by_wd.entry(wd).or_default().push(at);
+            self.stats.folders_watched.fetch_add(1, Relaxed);
+            self.stats.folders_polled.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Takes a folder's old watch away; the folder counts as polled then.
+    fn forget_watch(&mut self, at: usize, wd: Option<i32>) {
+        let Some(wd) = wd else { return };
+        self.stats.folders_watched.fetch_sub(1, Relaxed);
+        self.stats.folders_polled.fetch_add(1, Relaxed);
+        if let Some(list) = self.by_wd.get_mut(&wd) {
+            list.retain(|&folder| folder != at);
+            if list.is_empty() {
+                self.by_wd.remove(&wd);
+                if let Some(watch) = &self.watch {
+                    watch.remove(wd);
+                }
+            }
+        }
+    }
+
+    /// The kernel says that a watched folder was deleted, renamed or unmounted.
+    pub(super) fn lose_watch(&mut self, wd: i32, flags: ReadFlags) {
+        let Some(list) = self.by_wd.get(&wd).cloned() else {
+            return;
+        };
+        if flags.contains(ReadFlags::DELETE_SELF) {
+            // `IGNORED` follows.
+            return;
+        }
+        for at in list {
+            let old = self.folders[at].as_mut().and_then(|f| f.wd.take());
+            self.forget_watch(at, old);
+            self.watch_folder(at);
+            self.list(at);
+        }
+        // What is missing now may come back anywhere along its pattern.
+        for state in self.selector.roots() {
+            self.enter(Path::new("/"), vec![state]);
+        }
+    }
+
+    /// Stops following a folder that is gone.
+    fn drop_folder(&mut self, at: usize) {
+        let names: Vec<OsString> = match &self.folders[at] {
+            Some(folder) => folder.entries.keys().cloned().collect(),
+            None => return,
+        };
+        for name in names {
+            self.detach(at, &name);
+        }
+        if let Some(folder) = self.folders[at].take() {
+            self.by_path.remove(&folder.path);
+            self.forget_watch(at, folder.wd);
+            self.stats.folders_polled.fetch_sub(1, Relaxed);
+            for (link, name) in folder.links.into_values().flatten() {
+                self.refresh(link, &name, false, None);
+            }
+        }
+    }
+
+    /// Looks at every name in a folder that may concern us.
+    fn list(&mut self, at: usize) {
+        let Some(folder) = &self.folders[at] else {
+            return;
+        };
+        let listing = match fs::read_dir(&folder.path) {
+            Ok(listing) => listing,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return self.drop_folder(at);
+            }
+            Err(error) => {
+                let path = folder.path.display();
+                return self.stats.error(format!("could not list {path}: {error}"));
+            }
+        };
+        let mut missing: std::collections::HashSet<OsString> =
+            folder.entries.keys().cloned().collect();
+        let mut names = Vec::new();
+        for entry in listing.flatten() {
+            let name = entry.file_name();
+            let known = missing.remove(&name);
+            if known || self.concerns(folder, &name) || self.is_known_inode(entry.ino()) {
+                names.push(name);
+            }
+        }
+        for name in missing.into_iter().chain(names) {
+            self.refresh(at, &name, false, None);
+        }
+    }
+
+    fn concerns(&self, folder: &Folder, name: &OsStr) -> bool {
+        let mut inner = Vec::new();
+        folder.links.contains_key(name)
+            || folder.states.iter().any(|&state| {
+                self.selector.descend(state, name, false, &mut inner);
+                !inner.is_empty() || self.selector.matches(state, name).is_some()
+            })
+            || self.selector.rotated_from(&folder.states, name).is_some()
+    }
+
+    fn is_known_inode(&self, inode: u64) -> bool {
+        !self.known.is_empty() && self.known.keys().any(|id| id.inode == inode)
+    }
+
+    /// Judges one name in a folder by what it is now.
+    pub(super) fn refresh(
+        &mut self,
+        at: usize,
+        name: &OsStr,
+        created: bool,
+        moved_from: Option<PathBuf>,
+    ) {
+        let Some(folder) = &self.folders[at] else {
+            return;
+        };
+        let path = folder.path.join(name);
+        let links = folder.links.get(name).cloned().unwrap_or_default();
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => match resolve(&path) {
+                Ok((target, meta)) if meta.is_file() => self.found(Found {
+                    folder: at,
+                    name,
+                    path,
+                    target: Some(target),
+                    meta,
+                    created: false,
+                    moved_from: None,
+                }),
+                Ok((_, meta)) if meta.is_dir() => self.found_folder(at, name, &path, true),
+                _ => self.detach(at, name),
+            },
+            Ok(meta) if meta.is_file() => self.found(Found {
+                folder: at,
+                name,
+                path,
+                target: None,
+                meta,
+                created,
+                moved_from,
+            }),
+            Ok(meta) if meta.is_dir() => self.found_folder(at, name, &path, false),
+            Ok(_) => self.detach(at, name),
+            Err(error) => {
+                self.detach(at, name);
+                if error.kind() != io::ErrorKind::NotFound {
+                    let path = path.display();
+                    self.stats
+                        .error(format!("could not look at {path}: {error}"));
+                }
+            }
+        }
+        for (folder, name) in links {
+            self.refresh(folder, &name, false, None);
+        }
+    }
+
+    fn found_folder(&mut self, at: usize, name: &OsStr, path: &Path, link: bool) {
+        self.detach(at, name);
+        let Some(folder) = &self.folders[at] else {
+            return;
+        };
+        let mut inner = Vec::new();
+        for &state in &folder.states {
+            self.selector.descend(state, name, link, &mut inner);
+        }
+        if !inner.is_empty() {
+            self.enter(path, inner);
+        }
+    }
+
+    /// What the patterns say about a name in a folder.
+    pub(super) fn judge(
+        &self,
+        at: usize,
+        name: &OsStr,
+        path: &Path,
+        target: Option<&Path>,
+    ) -> Option<Matched> {
+        let folder = self.folders[at].as_ref()?;
+        folder
+            .states
+            .iter()
+            .filter_map(|&state| self.selector.matches(state, name))
+            .find_map(|source| self.selector.accept(source, path, target))
+    }
+
+    /// The path of the log that `name` is in a folder, if a pattern matches it.
+    pub(super) fn base_of(&self, at: usize, name: &OsStr) -> Option<PathBuf> {
+        let folder = self.folders[at].as_ref()?;
+        let path = folder.path.join(name);
+        if let Some(file) = folder.entries.get(name).and_then(|id| self.files.get(id)) {
+            return Some(file.source.path.to_path_buf());
+        }
+        self.judge(at, name, &path, None).map(|_| path)
+    }
+
+    fn found(&mut self, found: Found<'_>) {
+        let (at, name) = (found.folder, found.name);
+        let id = file_id(&found.meta);
+        let same = self.files.get(&id).is_some_and(|file| file.is(&found.meta));
+        let Some(folder) = &self.folders[at] else {
+            return;
+        };
+        match folder.entries.get(name) {
+            Some(&known) if known == id && same => return self.note(id, &found.meta),
+            Some(_) => self.detach(at, name),
+            None => {}
+        }
+        if !same && self.files.contains_key(&id) {
+            // The inode has been given to another file.
+            self.lose(id);
+        }
+        let matched = self.judge(at, name, &found.path, found.target.as_deref());
+        let target = found.target.clone();
+        if same {
+            self.attach(at, name, id, matched.is_some());
+            if let Some(matched) = matched {
+                self.prefer(id, &found.path, matched);
+            }
+            self.note(id, &found.meta);
+        } else if self.is_excluded(&found) {
+            return;
+        } else if let Some(matched) = matched {
+            let rotated = self.folders[at]
+                .as_ref()
+                .is_some_and(|folder| self.selector.rotated_from(&folder.states, name).is_some());
+            if rotated && found.moved_from.is_none() && !self.known.contains_key(&id) {
+                // Perhaps a copy of a log that is about to be truncated.
+                return self.suspect(Suspect::new(&found, None));
+            }
+            let base = match &target {
+                Some(target) if self.selector.in_pods(target) => target.clone(),
+                _ => found.path.clone(),
+            };
+            self.adopt(&found, base, matched, true);
+        } else if self.known.contains_key(&id) {
+            self.resume_rotated(&found);
+        } else {
+            let base = found.moved_from.clone();
+            self.suspect(Suspect::new(&found, base));
+        }
+        // A link's target may be rotated in its own folder.
+        if let Some(target) = target
+            && let (Some(parent), Some(real)) = (target.parent(), target.file_name())
+            && self.files.contains_key(&id)
+        {
+            let real_at = self.follow(parent, Vec::new());
+            if let Some(folder) = &mut self.folders[real_at] {
+                let links = folder.links.entry(real.to_owned()).or_default();
+                if !links.contains(&(at, name.to_owned())) {
+                    links.push((at, name.to_owned()));
+                }
+            }
+            self.attach(real_at, real, id, false);
+        }
+    }
+
+    /// A file whose checkpoint we have, under another name than its log's.
+    fn resume_rotated(&mut self, found: &Found<'_>) {
+        let id = file_id(&found.meta);
+        let Some(known) = self.known.get(&id) else {
+            return;
+        };
+        let base = known.path.clone();
+        let (fingerprint, offset) = (known.fingerprint, known.offset);
+        if base.parent() != found.path.parent() || found.meta.len() < offset {
+            return;
+        }
+        let ours = file::open(&found.path)
+            .and_then(|(handle, _)| file::head(&handle, fingerprint))
+            .is_ok_and(|head| head.is_some());
+        if let Some(matched) = self.selector.find(&base).filter(|_| ours) {
+            self.adopt(found, base, matched, false);
+        }
+    }
+
+    fn is_excluded(&self, found: &Found<'_>) -> bool {
+        self.config.exclude.iter().any(|path| {
+            *path == found.path
+                || fs::metadata(path).is_ok_and(|meta| file_id(&meta) == file_id(&found.meta))
+        })
+    }
+
+    /// Starts to follow a file. `base` is the path of the log that it is or was.
+    pub(super) fn adopt(
+        &mut self,
+        found: &Found<'_>,
+        base: PathBuf,
+        matched: Matched,
+        active: bool,
+    ) -> Option<FileId> {
+        let mut id = file_id(&found.meta);
+        self.make_room(id);
+        let (handle, meta) = match file::open(&found.path) {
+            Ok((handle, meta)) => (Some(handle), meta),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                let path = found.path.display();
+                self.stats.error(format!("could not open {path}: {error}"));
+                let old = !found.created && !self.is_young(&found.meta);
+                if old && !self.known.contains_key(&id) {
+                    // Where to start cannot be told without reading.
+                    self.suspect(Suspect::new(found, None));
+                    return None;
+                }
+                (None, found.meta.clone())
+            }
+        };
+        if file_id(&meta) != id {
+            // Renamed between the two looks.
+            id = file_id(&meta);
+            if self.files.contains_key(&id) {
+                self.attach(found.folder, found.name, id, active);
+                return Some(id);
+            }
+        }
+        let source = Arc::new(Source {
+            path: base.as_path().into(),
+            attributes: matched.attributes,
+        });
+        let mut file = File::new(&meta, source, matched.format);
+        file.handle = handle;
+        let young = found.created || self.is_young(&meta);
+        if let Err(error) = self.place(&mut file, young, &meta) {
+            let path = found.path.display();
+            self.stats.error(format!("could not read {path}: {error}"));
+            return None;
+        }
+        failpoint::hit("tail.opened");
+        if file.handle.is_some() {
+            self.note_opened(id);
+        }
+        if !active {
+            file.away = Some(Instant::now());
+            self.tended.insert(id);
+        }
+        file.gauge(&self.stats);
+        self.stats.files_watched.fetch_add(1, Relaxed);
+        let wanted = file.unread() > 0 || file.position_due || file.size < file.offset;
+        self.files.insert(id, file);
+        self.by_base.entry(base.clone()).or_default().push(id);
+        self.attach(found.folder, found.name, id, active);
+        if wanted || !active {
+            self.enqueue(id);
+        }
+        self.order(&base);
+        Some(id)
+    }
+
+    pub(super) fn is_young(&self, meta: &Metadata) -> bool {
+        match meta.created() {
+            Ok(born) => born + CLOCK_SLACK >= self.config.first_seen,
+            Err(_) => self.stats.scanned.load(Relaxed),
+        }
+    }
+
+    /// Decides where reading starts.
+    fn place(&mut self, file: &mut File, young: bool, meta: &Metadata) -> io::Result<()> {
+        if let Some(known) = self.known.remove(&file.id) {
+            let head = match &file.handle {
+                Some(handle) => file::head(handle, known.fingerprint)?,
+                // Not to be opened now; the first turn checks.
+                None => Some(known.fingerprint),
+            };
+            file.generation = known.generation;
+            match head.filter(|_| file.size >= known.offset) {
+                Some(fingerprint) => {
+                    file.fingerprint = fingerprint;
+                    file.seek(known.offset);
+                }
+                None => {
+                    file.fingerprint = known.fingerprint;
+                    file.renew();
+                }
+            }
+            return Ok(());
+        }
+        if young {
+            return Ok(());
+        }
+        if let Some(handle) = &file.handle {
+            let written = meta.modified().unwrap_or(std::time::UNIX_EPOCH);
+            let at = start::position(
+                handle,
+                meta.len(),
+                written,
+                file.format,
+                self.config.start_at,
+            )?;
+            file.check_head()?;
+            file.seek(at);
+            file.position_due = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the files of one log wait for older ones that still have something to read.
+    fn order(&mut self, base: &Path) {
+        let Some(list) = self.by_base.get_mut(base).filter(|list| list.len() > 1) else {
+            return;
+        };
+        let files = &mut self.files;
+        list.sort_by_key(|id| files.get(id).map(|file| (file.away.is_none(), file.born)));
+        let mut older: Vec<FileId> = Vec::new();
+        for id in list.iter() {
+            if let Some(file) = files.get_mut(id) {
+                file.after.clone_from(&older);
+                if file.queued {
+                    older.push(*id);
+                }
+            }
+        }
+    }
+
+    /// Takes the better of two sources of one file: a path below `pods` tells more.
+    fn prefer(&mut self, id: FileId, path: &Path, matched: Matched) {
+        if let Some(file) = self.files.get_mut(&id)
+            && matched.attributes.len() > file.source.attributes.len()
+        {
+            let old = file.source.path.to_path_buf();
+            file.source = Arc::new(Source {
+                path: path.into(),
+                attributes: matched.attributes,
+            });
+            self.unbase(&old, id);
+            self.by_base.entry(path.to_owned()).or_default().push(id);
+        }
+    }
+
+    pub(super) fn unbase(&mut self, base: &Path, id: FileId) {
+        if let Some(list) = self.by_base.get_mut(base) {
+            list.retain(|&file| file != id);
+            if list.is_empty() {
+                self.by_base.remove(base);
+            }
+        }
+    }
+
+    /// Notes what a look at the file told: if anything changed it is read.
+    pub(super) fn note(&mut self, id: FileId, meta: &Metadata) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        let written = meta.modified().ok();
+        let changed = meta.len() != file.size || written != file.written;
+        // Shrinking is found out by reading, which then knows what was lost.
+        file.size = file.size.max(meta.len());
+        file.gauge(&self.stats);
+        if changed {
+            self.enqueue(id);
+        }
+    }
+
+    /// Notes that a name leads to a file.
+    pub(super) fn attach(&mut self, at: usize, name: &OsStr, id: FileId, matched: bool) {
+        let (Some(folder), Some(file)) = (&mut self.folders[at], self.files.get_mut(&id)) else {
+            return;
+        };
+        if folder.entries.get(name).is_some_and(|&other| other != id) {
+            self.detach(at, name);
+            return self.attach(at, name, id, matched);
+        }
+        folder.entries.insert(name.to_owned(), id);
+        let known = file
+            .names
+            .iter_mut()
+            .find(|known| known.folder == at && known.name == name);
+        match known {
+            Some(known) => known.matched |= matched,
+            None => file.names.push(Name {
+                folder: at,
+                name: name.to_owned(),
+                matched,
+            }),
+        }
+        if matched {
+            file.away = None;
+            file.finishing = false;
+        }
+    }
+
+    /// Notes that a name leads to its file no more.
+    pub(super) fn detach(&mut self, at: usize, name: &OsStr) {
+        let Some(folder) = &mut self.folders[at] else {
+            return;
+        };
+        let Some(id) = folder.entries.remove(name) else {
+            return;
+        };
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        file.names
+            .retain(|known| known.folder != at || known.name != name);
+        if file.matched() {
+            return;
+        }
+        if file.away.is_none() {
+            failpoint::hit("tail.rotated");
+            self.stats.rotations.fetch_add(1, Relaxed);
+            file.away = Some(Instant::now());
+            file.active = Instant::now();
+        }
+        self.tended.insert(id);
+        self.enqueue(id);
+    }
+}
+
+/// The path behind a link, without links in it, and what is there.
+fn resolve(path: &Path) -> io::Result<(PathBuf, Metadata)> {
+    let target = fs::canonicalize(path)?;
+    let meta = fs::symlink_metadata(&target)?;
+    Ok((target, meta))
+}

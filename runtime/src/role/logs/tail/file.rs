@@ -1,0 +1,264 @@
+//! One file as the tail knows it: who it is, under which names it can be opened, how far it was
+//! read. Identity is device and inode together with the first bytes, because paths are reused by
+//! rotation and inodes by the file system.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{Mode, OFlags};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::batch::{FileId, Fingerprint, Source};
+use super::lines::Joins;
+use super::select::State;
+use super::stats::{Stats, shift};
+use crate::manifest::FileFormat;
+
+/// How many of a file's first bytes are hashed.
+pub(super) const HEAD: usize = 1024;
+/// How many fingerprints of earlier contents are kept, to recognise copies of them.
+const PREVIOUS: usize = 8;
+
+/// A name in a watched folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) folder: usize,
+    pub(super) name: OsString,
+    /// Whether a pattern matches it; otherwise it is the name of a rotated file or of a link's target.
+    pub(super) matched: bool,
+}
+
+pub(super) struct File {
+    pub(super) id: FileId,
+    pub(super) generation: u64,
+    pub(super) fingerprint: Fingerprint,
+    /// Fingerprints of earlier generations.
+    previous: Vec<Fingerprint>,
+    pub(super) source: Arc<Source>,
+    pub(super) format: FileFormat,
+    /// Birth, if the file system tells.
+    pub(super) born: Option<SystemTime>,
+    pub(super) names: Vec<Name>,
+    pub(super) handle: Option<fs::File>,
+    /// Where reading goes on.
+    pub(super) offset: u64,
+    /// Where the next read goes. Past `offset` within a line longer than the buffer: there is no
+    /// line feed between the two.
+    pub(super) scan: u64,
+    /// Size when last looked at.
+    pub(super) size: u64,
+    /// Time of the last write, when last looked at.
+    pub(super) written: Option<SystemTime>,
+    /// End of the last span handed on: start of the next.
+    pub(super) marked: u64,
+    pub(super) joins: Joins,
+    /// Whether it waits in its lane's queue.
+    pub(super) queued: bool,
+    /// Its position shall be handed on even without a line.
+    pub(super) position_due: bool,
+    /// Set once rotated and quiet: the next turn hands on what has no line feed.
+    pub(super) finishing: bool,
+    /// Rotated and read to its end; opened again only if it grows.
+    pub(super) done: bool,
+    /// Pending parts waited too long: the next turn hands them on.
+    pub(super) flushing: bool,
+    /// When no pattern matched any name any more.
+    pub(super) away: Option<Instant>,
+    /// How long the channel had been full, in total, when the file was found deleted.
+    pub(super) deleted: Option<Duration>,
+    /// A copy of another file's contents: never read, only remembered.
+    pub(super) copy: bool,
+    /// Older files of the same name, read first.
+    pub(super) after: Vec<FileId>,
+    /// When bytes were last seen to come.
+    pub(super) active: Instant,
+    /// When opening may be tried again.
+    pub(super) retry: Option<Instant>,
+    /// Index of its span in the batch with this number.
+    pub(super) in_batch: Option<(u64, u32, u64)>,
+    /// What it adds to the gauge of unread bytes.
+    pub(super) gauged: u64,
+}
+
+impl File {
+    pub(super) fn new(meta: &Metadata, source: Arc<Source>, format: FileFormat) -> Self {
+        Self {
+            id: file_id(meta),
+            generation: 0,
+            fingerprint: Fingerprint::default(),
+            previous: Vec::new(),
+            source,
+            format,
+            born: meta.created().ok(),
+            names: Vec::new(),
+            handle: None,
+            offset: 0,
+            scan: 0,
+            size: meta.len(),
+            written: meta.modified().ok(),
+            marked: 0,
+            joins: Joins::default(),
+            queued: false,
+            position_due: false,
+            finishing: false,
+            done: false,
+            flushing: false,
+            away: None,
+            deleted: None,
+            copy: false,
+            after: Vec::new(),
+            active: Instant::now(),
+            retry: None,
+            in_batch: None,
+            gauged: 0,
+        }
+    }
+
+    /// Starts reading at `offset`.
+    pub(super) fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+        self.scan = offset;
+        self.marked = offset;
+    }
+
+    /// Where reading must go on after a restart so that nothing is lost.
+    pub(super) fn low_water(&self) -> u64 {
+        self.joins.start().unwrap_or(self.offset)
+    }
+
+    /// Bytes seen but not read.
+    pub(super) fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.scan)
+    }
+
+    /// Brings the gauge of unread bytes up to date.
+    pub(super) fn gauge(&mut self, stats: &Stats) {
+        let unread = self.unread();
+        shift(&stats.unread_bytes, &mut self.gauged, unread);
+    }
+
+    /// Whether a pattern matches one of its names.
+    pub(super) fn matched(&self) -> bool {
+        self.names.iter().any(|name| name.matched)
+    }
+
+    /// Whether `meta` is of this file and not of a later one with the same inode.
+    pub(super) fn is(&self, meta: &Metadata) -> bool {
+        file_id(meta) == self.id
+            && match (self.born, meta.created().ok()) {
+                // An open handle keeps the inode from being reused.
+                (Some(ours), Some(theirs)) => ours == theirs || self.handle.is_some(),
+                _ => true,
+            }
+    }
+
+    /// Looks at the first bytes, and takes further ones into the fingerprint. `false` if they are
+    /// not those that we knew.
+    pub(super) fn check_head(&mut self) -> io::Result<bool> {
+        let Some(handle) = &self.handle else {
+            return Ok(true);
+        };
+        match head(handle, self.fingerprint)? {
+            Some(now) => {
+                self.fingerprint = now;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Begins a new generation: the contents are not those that we knew.
+    pub(super) fn renew(&mut self) {
+        self.remember(self.fingerprint);
+        self.generation += 1;
+        self.fingerprint = Fingerprint::default();
+        self.seek(0);
+        self.position_due = false;
+    }
+
+    /// Keeps a fingerprint of earlier contents.
+    pub(super) fn remember(&mut self, fingerprint: Fingerprint) {
+        if fingerprint.length == 0 {
+            return;
+        }
+        if self.previous.len() == PREVIOUS {
+            self.previous.remove(0);
+        }
+        self.previous.push(fingerprint);
+    }
+
+    /// Fingerprints of the contents that it has and had.
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
+        self.previous
+            .iter()
+            .copied()
+            .chain([self.fingerprint])
+            .filter(|print| print.length > 0)
+    }
+}
+
+/// The file's identity.
+pub(super) fn file_id(meta: &Metadata) -> FileId {
+    FileId {
+        device: meta.dev(),
+        inode: meta.ino(),
+    }
+}
+
+/// Opens a regular file for reading without ever waiting (a FIFO would).
+pub(super) fn open(path: &Path) -> io::Result<(fs::File, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    Ok((file, meta))
+}
+
+/// The fingerprint of what `file` holds now, if it begins with what `known` was made from.
+pub(super) fn head(file: &fs::File, known: Fingerprint) -> io::Result<Option<Fingerprint>> {
+    let mut buffer = [0; HEAD];
+    let mut length = 0;
+    while length < HEAD {
+        match file.read_at(&mut buffer[length..], length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let before = known.length as usize;
+    if length < before || before > 0 && xxh3_64(&buffer[..before]) != known.hash {
+        return Ok(None);
+    }
+    if length == before {
+        return Ok(Some(known));
+    }
+    Ok(Some(Fingerprint {
+        length: length as u32,
+        hash: xxh3_64(&buffer[..length]),
+    }))
+}
+
+/// A folder being followed.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    /// What it stands for in the patterns; empty for the folder of a link's target.
+    pub(super) states: Vec<State>,
+    /// Names that lead to files that we follow.
+    pub(super) entries: HashMap<OsString, FileId>,
+    /// Names here to which links in other folders lead: the links' folders and names.
+    pub(super) links: HashMap<OsString, Vec<(usize, OsString)>>,
+    /// The kernel's number for its watch; `None` if it is polled.
+    pub(super) wd: Option<i32>,
+}

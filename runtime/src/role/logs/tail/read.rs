@@ -1,0 +1,375 @@
+//! One turn of one file: read a bounded piece, make sure that the file is still the one that we
+//! knew, and put its lines into the batch being made.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Instant, SystemTime};
+
+use super::super::batch::{Batch, Span};
+use super::super::cri::Clock;
+use super::file::File;
+use super::lines::{Counter, Counts, Limits, Splitter};
+use super::start::nanos;
+use super::stats::{GivenUp, Stats};
+use crate::failpoint;
+
+/// The most that one turn reads.
+const TURN: usize = 256 << 10;
+/// The least that one turn asks for: smaller reads cost more calls than they save.
+const LEAST: usize = 16 << 10;
+/// Room for a CRI line's time, stream and tag beside its body.
+const CRI_HEAD: usize = 128;
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Everything there is was read.
+    Idle,
+    /// There is more.
+    More,
+    /// The batch must be handed on before the file goes on.
+    Full,
+}
+
+/// A batch being made.
+pub(super) struct Building {
+    pub(super) batch: Batch,
+    number: u64,
+}
+
+/// What reading needs besides the file, reused from turn to turn.
+pub(super) struct Reader {
+    buffer: Box<[u8]>,
+    head: Vec<u8>,
+    clock: Clock,
+    limits: Limits,
+    batches: u64,
+    /// Room for lines in the next batch: about what the last ones had.
+    lines: usize,
+}
+
+impl Reader {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            buffer: vec![0; TURN].into_boxed_slice(),
+            head: Vec::new(),
+            clock: Clock::default(),
+            limits,
+            batches: 0,
+            lines: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self, lane: usize) -> Building {
+        self.batches += 1;
+        Building {
+            batch: Batch {
+                lane,
+                ..Batch::default()
+            },
+            number: self.batches,
+        }
+    }
+
+    pub(super) fn end(&mut self, building: Building) -> Option<Batch> {
+        let batch = building.batch;
+        self.lines = (self.lines * 3 + batch.lines.len()) / 4;
+        (!batch.spans.is_empty()).then_some(batch)
+    }
+
+    pub(super) fn is_full(&self, building: &Building) -> bool {
+        self.limits.is_full(&building.batch)
+    }
+
+    /// Reads once from the open `file`. An error leaves the file as it was before.
+    pub(super) fn turn(
+        &mut self,
+        file: &mut File,
+        building: &mut Building,
+        stats: &Stats,
+    ) -> io::Result<Outcome> {
+        let other_generation =
+            |(number, _, generation)| number == building.number && generation != file.generation;
+        if self.is_full(building) || file.in_batch.is_some_and(other_generation) {
+            return Ok(Outcome::Full);
+        }
+        let result = self.read(file, building, stats);
+        // Also after an error: lines in the batch must have their span.
+        self.cover(file, building);
+        result
+    }
+
+    fn read(
+        &mut self,
+        file: &mut File,
+        building: &mut Building,
+        stats: &Stats,
+    ) -> io::Result<Outcome> {
+        let Some(handle) = &file.handle else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let was = file.size;
+        let from = file.scan;
+        let long = file.scan > file.offset;
+        let room = self.limits.batch_bytes - building.batch.bytes.len();
+        let mut want = if long { TURN } else { room.clamp(LEAST, TURN) };
+        let (mut read, mut meta);
+        loop {
+            read = read_at(handle, &mut self.buffer[..want], from)?;
+            meta = handle.metadata()?;
+            // A line that does not fit in a small read gets the whole buffer.
+            let fits = read < want || want == TURN || long;
+            if fits || memchr::memchr(b'\n', &self.buffer[..read]).is_some() {
+                break;
+            }
+            want = TURN;
+        }
+        file.size = meta.size();
+        file.written = meta.modified().ok();
+        let end = from + read as u64;
+        // Shorter than what was just read: it was read in time, and the next turn finds out.
+        let shrunk_since = read > 0 && file.size < end;
+        if file.copy {
+            if file.offset != file.size {
+                file.seek(file.size);
+                file.position_due = true;
+            }
+        } else if !shrunk_since && (file.size < from || !file.check_head()?) {
+            self.truncated(file, was, building, stats);
+            return Ok(Outcome::More);
+        }
+        failpoint::hit("tail.read");
+        if read > 0 {
+            file.active = Instant::now();
+        }
+        let before = file.offset;
+        let mut outcome = if end < file.size || shrunk_since {
+            Outcome::More
+        } else {
+            Outcome::Idle
+        };
+        if file.copy {
+            outcome = Outcome::Idle;
+        } else if long {
+            match memchr::memchr(b'\n', &self.buffer[..read]) {
+                None => file.scan = end,
+                Some(feed) => {
+                    let feed = from + feed as u64;
+                    self.long_line(file, building, stats, feed)?;
+                    file.offset = feed + 1;
+                    file.scan = file.offset;
+                    outcome = Outcome::More;
+                }
+            }
+        } else {
+            let chunk = std::mem::take(&mut self.buffer);
+            let taken = self.with(file, building, stats, |splitter, at| {
+                splitter.split(&chunk[..read], at)
+            });
+            self.buffer = chunk;
+            file.offset += taken as u64;
+            file.scan = file.offset;
+            if taken == 0 && read == TURN {
+                file.scan = end;
+            } else if self.is_full(building) && taken < read {
+                outcome = Outcome::Full;
+            }
+        }
+        if outcome == Outcome::Idle && (file.flushing || file.finishing) {
+            if file.finishing && file.offset < file.size {
+                self.long_line_end(file, building, stats)?;
+            }
+            self.with(file, building, stats, |splitter, _| splitter.flush_all());
+            file.flushing = false;
+        }
+        stats.bytes_read.fetch_add(file.offset - before, Relaxed);
+        Ok(outcome)
+    }
+
+    /// Counts the lines from the read position to the end, for a file that is given up.
+    pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> (u64, u64) {
+        let mut counter = Counter::new(file.format, &file.joins);
+        let (mut at, mut bytes) = (file.offset, file.size.saturating_sub(file.low_water()));
+        let Some(handle) = &file.handle else {
+            return (0, bytes);
+        };
+        let mut in_long_line = false;
+        while let Ok(read) = read_at(handle, &mut self.buffer, at)
+            && go_on()
+        {
+            let chunk = &self.buffer[..read];
+            let mut taken = counter.split(chunk);
+            if taken > 0 {
+                in_long_line = false;
+            }
+            if taken == 0 && read == TURN {
+                // Its start was as good as it gets; skip to its line feed, which counts it.
+                in_long_line = true;
+                taken = read;
+            }
+            if read < TURN {
+                if taken < read || in_long_line {
+                    counter.line(&chunk[taken..]);
+                }
+                bytes = bytes.max((at + read as u64).saturating_sub(file.low_water()));
+                break;
+            }
+            at += taken as u64;
+        }
+        (counter.finish(), bytes)
+    }
+
+    fn truncated(&mut self, file: &mut File, was: u64, building: &mut Building, stats: &Stats) {
+        // Parts that we hold are the last lines of the old contents.
+        self.with(file, building, stats, |splitter, _| splitter.flush_all());
+        self.cover(file, building);
+        let bytes = was.saturating_sub(file.offset);
+        if bytes > 0 {
+            stats.give_up(GivenUp::Truncated, file.id, 0, bytes);
+        }
+        stats.truncations.fetch_add(1, Relaxed);
+        failpoint::hit("tail.truncated");
+        file.renew();
+    }
+
+    /// Takes the line from the read position to `feed` that is longer than the buffer.
+    fn long_line(
+        &mut self,
+        file: &mut File,
+        building: &mut Building,
+        stats: &Stats,
+        feed: u64,
+    ) -> io::Result<()> {
+        self.read_head(file, feed)?;
+        let head = std::mem::take(&mut self.head);
+        let cut = (head.len() as u64) < feed - file.offset;
+        self.with(file, building, stats, |splitter, at| {
+            splitter.line(&head, at, cut);
+        });
+        self.head = head;
+        Ok(())
+    }
+
+    /// Takes what stands behind the last line feed, as an unfinished line.
+    fn long_line_end(
+        &mut self,
+        file: &mut File,
+        building: &mut Building,
+        stats: &Stats,
+    ) -> io::Result<()> {
+        self.read_head(file, file.size)?;
+        let head = std::mem::take(&mut self.head);
+        let cut = (head.len() as u64) < file.size - file.offset;
+        self.with(file, building, stats, |splitter, at| {
+            splitter.unfinished(&head, at, cut);
+        });
+        self.head = head;
+        file.offset = file.size;
+        file.scan = file.size;
+        Ok(())
+    }
+
+    /// Reads a line's beginning, at most the longest allowed, into `self.head`.
+    fn read_head(&mut self, file: &File, end: u64) -> io::Result<()> {
+        let most = self.limits.max_line + CRI_HEAD;
+        let length = usize::try_from(end - file.offset).map_or(most, |length| length.min(most));
+        self.head.resize(length, 0);
+        match &file.handle {
+            Some(handle) => handle.read_exact_at(&mut self.head, file.offset),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Lets `body` put lines of `file` into the batch; the file's read offset is its argument.
+    fn with<T>(
+        &mut self,
+        file: &mut File,
+        building: &mut Building,
+        stats: &Stats,
+        body: impl FnOnce(&mut Splitter<'_>, u64) -> T,
+    ) -> T {
+        let span = match file.in_batch {
+            Some((number, span, _)) if number == building.number => span,
+            _ => building.batch.spans.len() as u32,
+        };
+        let batch = &mut building.batch;
+        if batch.lines.is_empty() && self.lines > 0 {
+            batch.lines.reserve(self.lines);
+            batch.positions.reserve(self.lines);
+            batch
+                .bytes
+                .reserve(self.limits.batch_bytes.min(self.lines * 256));
+        }
+        let mut splitter = Splitter {
+            batch,
+            limits: self.limits,
+            format: file.format,
+            span,
+            now: nanos(SystemTime::now()),
+            clock: &mut self.clock,
+            joins: &mut file.joins,
+            counts: Counts::default(),
+        };
+        let before = splitter.batch.lines.len();
+        let value = body(&mut splitter, file.offset);
+        let Counts {
+            cut,
+            malformed,
+            unfinished,
+        } = splitter.counts;
+        let lines = batch.lines.len() - before;
+        stats.lines_read.fetch_add(lines as u64, Relaxed);
+        for (counter, count) in [
+            (&stats.lines_cut, cut),
+            (&stats.malformed, malformed),
+            (&stats.lines_unfinished, unfinished),
+        ] {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
+        }
+        if lines > 0 {
+            file.position_due = true;
+        }
+        value
+    }
+
+    /// Puts the file's span into the batch, or moves its end, if there is something to record.
+    fn cover(&mut self, file: &mut File, building: &mut Building) {
+        if !std::mem::take(&mut file.position_due) {
+            return;
+        }
+        let end = file.low_water();
+        match file.in_batch {
+            Some((number, index, _)) if number == building.number => {
+                let span = &mut building.batch.spans[index as usize];
+                span.end = end;
+                span.fingerprint = file.fingerprint;
+            }
+            _ => {
+                let index = building.batch.spans.len() as u32;
+                file.in_batch = Some((building.number, index, file.generation));
+                building.batch.spans.push(Span {
+                    file: file.id,
+                    generation: file.generation,
+                    fingerprint: file.fingerprint,
+                    source: file.source.clone(),
+                    start: file.marked,
+                    end,
+                });
+            }
+        }
+        file.marked = end;
+    }
+}
+
+fn read_at(file: &fs::File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

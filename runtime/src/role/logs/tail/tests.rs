@@ -1,0 +1,7 @@
+//! The tail as its caller sees it, on real files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod rotation;
+mod starting;
+mod streams;

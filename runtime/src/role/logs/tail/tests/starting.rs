@@ -1,0 +1,145 @@
+//! Where reading starts, and where it goes on.
+
+use std::fs;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use super::harness::{Rig, append};
+use crate::manifest::{FileFormat, Period, StartAt};
+
+/// Makes everything that is there older than the plugin.
+fn age(rig: &mut Rig) {
+    rig.config.first_seen = SystemTime::now() + Duration::from_secs(3600);
+}
+
+#[test]
+fn old_files_are_read_from_their_end_and_that_is_remembered() {
+    let mut rig = Rig::new();
+    rig.append("a.log", "old\nunfin");
+    age(&mut rig);
+    rig.start();
+    rig.until("a position", |rig| rig.known.len() == 1);
+    assert_eq!(rig.known.values().next().unwrap().offset, 4);
+    rig.stop();
+    rig.append("a.log", "ished\nnew\n");
+    rig.start();
+    rig.until_lines(2);
+    assert_eq!(rig.bodies(), ["unfinished", "new"]);
+}
+
+#[test]
+fn a_file_that_we_see_created_is_young_whatever_the_clock_says() {
+    let mut rig = Rig::new();
+    age(&mut rig);
+    rig.start();
+    rig.append("a.log", "first\n");
+    rig.until_lines(1);
+    assert_eq!(rig.bodies(), ["first"]);
+}
+
+#[test]
+fn old_files_from_their_beginning() {
+    let mut rig = Rig::new();
+    rig.append("a.log", "old\n");
+    age(&mut rig);
+    rig.config.start_at = StartAt::Beginning;
+    rig.start();
+    rig.until_lines(1);
+}
+
+#[test]
+fn old_files_from_a_time_on() {
+    let mut rig = Rig::with_format(FileFormat::Cri);
+    let now = jiff::Timestamp::now();
+    for minute in (0..60).rev() {
+        let time = now - jiff::SignedDuration::from_secs(minute * 60 + 30);
+        rig.append("a.log", format!("{time:.9} stdout F {minute}\n"));
+    }
+    age(&mut rig);
+    rig.config.start_at = StartAt::Last(Period::seconds(180));
+    rig.start();
+    rig.until_lines(3);
+    assert_eq!(rig.bodies(), ["2", "1", "0"]);
+}
+
+#[test]
+fn resumes_exactly_where_it_was() {
+    let mut rig = Rig::new();
+    rig.append("a.log", "one\ntwo\nthr");
+    rig.start();
+    rig.until_lines(2);
+    rig.stop();
+    rig.append("a.log", "ee\nfour\n");
+    rig.start();
+    rig.until_lines(4);
+    assert_eq!(rig.bodies(), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn goes_on_in_files_rotated_while_it_was_down_before_younger_ones() {
+    let mut rig = Rig::new();
+    rig.append("a.log", "1\n2\n");
+    rig.start();
+    rig.until_lines(2);
+    rig.stop();
+    rig.append("a.log", "3\n");
+    rig.rename("a.log", "a.log.1");
+    rig.append("a.log", "4\n");
+    rig.rename("a.log.1", "a.log.2");
+    rig.rename("a.log", "a.log.1");
+    rig.append("a.log", "5\n");
+    rig.config.lanes = 1;
+    rig.start();
+    rig.until_lines(5);
+    assert_eq!(rig.bodies(), ["1", "2", "3", "4", "5"]);
+    assert!(rig.lines.iter().all(|line| line.path == rig.path("a.log")));
+    // And not again after the next restart.
+    rig.stop();
+    rig.start();
+    rig.append("a.log", "6\n");
+    rig.until_lines(6);
+    assert_eq!(rig.lines[5].body, "6");
+}
+
+#[test]
+fn another_file_with_a_known_inode_is_read_from_its_start() {
+    let mut rig = Rig::new();
+    rig.append("a.log", "old contents\n");
+    rig.start();
+    rig.until_lines(1);
+    rig.stop();
+    // The same inode with other first bytes, longer than the position.
+    fs::write(rig.path("a.log"), "new contents here\nmore\n").unwrap();
+    rig.start();
+    rig.until_lines(3);
+    assert_eq!(rig.bodies(), ["old contents", "new contents here", "more"]);
+    assert_eq!(rig.lines[1].generation, 1);
+}
+
+#[test]
+fn a_known_file_that_is_gone_is_said_to_be_gone() {
+    let mut rig = Rig::new();
+    rig.config.rescan = Duration::from_millis(20);
+    rig.append("a.log", "x\n");
+    rig.start();
+    rig.until_lines(1);
+    rig.stop();
+    fs::remove_file(rig.path("a.log")).unwrap();
+    rig.start();
+    rig.until("gone", |rig| rig.gone.len() == 1);
+}
+
+#[test]
+fn an_inode_reused_while_the_file_was_closed_is_noticed() {
+    let mut rig = Rig::new();
+    rig.config.max_open = 0;
+    rig.start();
+    for round in 0..20 {
+        let path = rig.path("a.log");
+        append(&path, format!("round {round}\n"));
+        rig.until_lines(round + 1);
+        assert_eq!(rig.lines[round].body, format!("round {round}"));
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(rig.stats.deleted.lines.load(Relaxed), 0);
+}
