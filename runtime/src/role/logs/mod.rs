@@ -2,4 +2,8 @@
 //! every destination that it was routed to has acknowledged it.
 
 pub mod batch;
+pub mod dead_letter;
+pub mod delivery;
+pub mod destination;
+pub mod encode;
 pub mod output;
