@@ -101,7 +101,7 @@ impl Worker {
             let attempt = AssertUnwindSafe(self.deliver(parcel, &mut progress)).catch_unwind();
             let panic = match attempt.await {
                 Ok(result) => return result,
-                Err(panic) => panic_text(&*panic),
+                Err(panic) => panic_text(&*panic).to_owned(),
             };
             let reason = format!(
                 "internal error in this destination: {panic}: please report it; it is tried again"
