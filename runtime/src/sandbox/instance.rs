@@ -78,6 +78,10 @@ pub struct Instance {
 /// A call's future, as [`Instance::call`] wants it.
 pub type Call<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
 
+/// Says that what a call captures (`'env`) outlives the call (`'a`); without it a closure over any
+/// store's lifetime could capture nothing borrowed.
+pub type Scope<'a, 'env> = std::marker::PhantomData<&'a &'env ()>;
+
 impl Instance {
     pub(super) async fn new(
         mut store: Store<Host>,
@@ -93,9 +97,14 @@ impl Instance {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let instantiated = bounded("instantiate", &mut store, limits, &clock, &usage, |store| {
-            instantiate.instantiate(store)
-        })
+        let instantiated = bounded(
+            "instantiate",
+            &mut store,
+            limits,
+            &clock,
+            &usage,
+            |store, _| instantiate.instantiate(store),
+        )
         .await;
         let exports = instantiated?;
         Ok(Self {
@@ -112,10 +121,10 @@ impl Instance {
     ///
     /// # Errors
     /// Any failure, after which this instance is dead.
-    pub async fn call<R>(
+    pub async fn call<'env, R>(
         &mut self,
         function: &'static str,
-        call: impl for<'a> FnOnce(&'a mut Store<Host>) -> Call<'a, R>,
+        call: impl for<'a> FnOnce(&'a mut Store<Host>, Scope<'a, 'env>) -> Call<'a, R>,
     ) -> Result<R, Failure> {
         if let Some(failure) = &self.dead {
             return Err(failure.clone());
@@ -152,7 +161,7 @@ impl Instance {
     /// Any failure of the call.
     pub async fn describe(&mut self) -> Result<Description, Failure> {
         let guest = self.exports.lifecycle.clone();
-        self.call("lifecycle.describe", move |store| {
+        self.call("lifecycle.describe", move |store, _| {
             Box::pin(async move { guest.call_describe(store).await })
         })
         .await
@@ -164,7 +173,7 @@ impl Instance {
     /// Any failure of the call. The inner result is the plugin's own answer.
     pub async fn init(&mut self, config: String) -> Result<Result<(), Refusal>, Failure> {
         let guest = self.exports.lifecycle.clone();
-        self.call("lifecycle.init", move |store| {
+        self.call("lifecycle.init", move |store, _| {
             Box::pin(async move { guest.call_init(store, &config).await })
         })
         .await
@@ -176,7 +185,7 @@ impl Instance {
     /// Any failure of the call.
     pub async fn snapshot(&mut self) -> Result<Option<SnapshotData>, Failure> {
         let guest = self.exports.lifecycle.clone();
-        self.call("lifecycle.snapshot", move |store| {
+        self.call("lifecycle.snapshot", move |store, _| {
             Box::pin(async move { guest.call_snapshot(store).await })
         })
         .await
@@ -191,7 +200,7 @@ impl Instance {
         snapshot: SnapshotData,
     ) -> Result<Result<(), Refusal>, Failure> {
         let guest = self.exports.lifecycle.clone();
-        self.call("lifecycle.restore", move |store| {
+        self.call("lifecycle.restore", move |store, _| {
             Box::pin(async move { guest.call_restore(store, &snapshot).await })
         })
         .await
@@ -205,20 +214,20 @@ pub(super) trait AsyncInstantiate {
 
 /// Runs one call under the deadline and the CPU share, accounts for it, and turns whatever goes
 /// wrong, a panic of the host included, into a [`Failure`].
-async fn bounded<R>(
+async fn bounded<'env, R>(
     function: &'static str,
     store: &mut Store<Host>,
     limits: CallLimits,
     clock: &Clock,
     usage: &Usage,
-    call: impl for<'a> FnOnce(&'a mut Store<Host>) -> Call<'a, R>,
+    call: impl for<'a> FnOnce(&'a mut Store<Host>, Scope<'a, 'env>) -> Call<'a, R>,
 ) -> Result<R, Failure> {
     let running = clock.run();
     store.set_epoch_deadline(1);
     store.as_context_mut().set_hostcall_fuel(limits.output);
     let mut cpu = store.data_mut().cpu;
     let outcome = {
-        let mut future = pin!(call(store));
+        let mut future = pin!(call(store, std::marker::PhantomData));
         let mut pause: Option<Pin<Box<tokio::time::Sleep>>> = None;
         let polled = poll_fn(|context| {
             if let Some(sleep) = &mut pause {

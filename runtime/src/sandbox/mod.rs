@@ -20,7 +20,7 @@ use wasmtime::component::Component;
 pub use engine::TICK;
 pub use failure::{Cause, Failure};
 pub use host::{Facts, Host, KeyValue, KeyValueError};
-pub use instance::{Call, Description, Instance, Refusal, SnapshotData, Usage};
+pub use instance::{Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
 pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
 pub use role::{Driver, Prepare, Task, Work, WorkSender};

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::dead_letter::{DeadLetters, Entries};
 use super::delivery::{self, Outlet, Settle};
@@ -101,8 +101,8 @@ struct Live {
 
 struct Running {
     stop: CancellationToken,
-    pipeline: JoinHandle<()>,
-    checkpointer: JoinHandle<()>,
+    pipeline: AbortOnDropHandle<()>,
+    checkpointer: AbortOnDropHandle<()>,
     outlets: Arc<Vec<Outlet>>,
 }
 
@@ -190,8 +190,8 @@ impl Driver for LogsDriver {
         });
         self.running = Some(Running {
             stop,
-            pipeline,
-            checkpointer,
+            pipeline: AbortOnDropHandle::new(pipeline),
+            checkpointer: AbortOnDropHandle::new(checkpointer),
             outlets,
         });
     }
@@ -341,12 +341,7 @@ impl Shared {
         loop {
             let (sender, items) = mpsc::channel(BATCHES);
             let stats = Arc::new(tail::Stats::default());
-            match Tail::start(
-                self.tail_config(logs),
-                known.clone(),
-                sender,
-                stats.clone(),
-            ) {
+            match Tail::start(self.tail_config(logs), known.clone(), sender, stats.clone()) {
                 Ok(tail) => {
                     self.live().tail = Some(stats);
                     return Some((tail, items));
@@ -434,11 +429,5 @@ impl Shared {
             self.live().problem = Some(problem);
             tokio::time::sleep(COMMIT).await;
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }

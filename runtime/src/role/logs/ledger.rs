@@ -237,9 +237,7 @@ impl Ledger {
                 .marks
                 .iter()
                 .enumerate()
-                .filter(|(_, mark)| {
-                    mark.generation == span.generation && mark.offset > span.start
-                })
+                .filter(|(_, mark)| mark.generation == span.generation && mark.offset > span.start)
                 .map(|(destination, mark)| (destination, mark.offset))
                 .collect();
             if !ahead.is_empty() {
@@ -351,7 +349,11 @@ impl Ledger {
     /// When the oldest line under way was written, in nanoseconds since 1970.
     pub(super) fn oldest_in_flight(&self) -> Option<i64> {
         let books = self.books();
-        books.pending.values().filter_map(|pending| pending.oldest).min()
+        books
+            .pending
+            .values()
+            .filter_map(|pending| pending.oldest)
+            .min()
     }
 
     /// Adds what has changed to `commit`.

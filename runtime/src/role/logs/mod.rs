@@ -3,7 +3,11 @@
 
 pub mod batch;
 pub mod cri;
+pub mod dead_letter;
+pub mod delivery;
+pub mod destination;
 mod driver;
+pub mod encode;
 mod ledger;
 pub mod output;
 mod process;

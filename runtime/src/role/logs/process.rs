@@ -250,7 +250,7 @@ async fn process(
     let answer = {
         let sources = &sources;
         instance
-            .call(PROCESS, move |store| {
+            .call(PROCESS, move |store, _| {
                 Box::pin(async move {
                     let batch = wit::Batch {
                         sources,
@@ -308,7 +308,7 @@ pub(super) fn prepare<'a>(
         let started = {
             let names = &names;
             instance
-                .call(START, move |store| {
+                .call(START, move |store, _| {
                     Box::pin(async move { guest.call_start(store, names).await })
                 })
                 .await?

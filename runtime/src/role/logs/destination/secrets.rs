@@ -1,0 +1,313 @@
+//! Values that name a secret instead of holding it: `${env:NAME}` and `${file:/path}`.
+//!
+//! The secret is looked up when it is needed, kept out of `Debug`, and taken out of whatever a peer
+//! says before that reaches a log or the status.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A file larger than this, in bytes, is no credential.
+const MAX_FILE: u64 = 64 << 10;
+
+/// Looks secrets up, and says which a manifest may name. The caller puts its policy in here: a
+/// destination sends what it is given to whatever host the same manifest names.
+pub trait Secrets: Send + Sync {
+    /// The environment variable `name`; none if it is not set.
+    ///
+    /// An error is a refusal and says why.
+    fn env(&self, name: &str) -> Result<Option<OsString>, String>;
+
+    /// Whether the file may be read, in the daemon's own file system. An error is a refusal and
+    /// says why.
+    fn may_read(&self, path: &Path) -> Result<(), String>;
+}
+
+/// The daemon's environment and files, without what would hand over the daemon itself: its
+/// service account, kernel interfaces, and other processes.
+#[derive(Debug, Clone, Copy)]
+pub struct DaemonSecrets;
+
+impl Secrets for DaemonSecrets {
+    fn env(&self, name: &str) -> Result<Option<OsString>, String> {
+        Ok(std::env::var_os(name))
+    }
+
+    fn may_read(&self, path: &Path) -> Result<(), String> {
+        const FORBIDDEN: [&str; 5] = [
+            "/proc",
+            "/sys",
+            "/dev",
+            "/run/secrets/kubernetes.io",
+            "/var/run/secrets/kubernetes.io",
+        ];
+        // Resolved, so that neither `..` nor a link leads there.
+        let resolved = path
+            .canonicalize()
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        match FORBIDDEN.iter().find(|root| resolved.starts_with(root)) {
+            Some(root) => Err(format!(
+                "{} lies below {root}, which holds the daemon's own secrets; use another file",
+                path.display()
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text with the secrets that it names, by reference.
+#[derive(Clone)]
+pub struct Template {
+    parts: Vec<Part>,
+    secrets: Arc<dyn Secrets>,
+}
+
+#[derive(Clone)]
+enum Part {
+    Text(String),
+    Env(String),
+    File {
+        path: PathBuf,
+        read: Option<(Stamp, String)>,
+    },
+}
+
+/// What changes when a file is written or, as Kubernetes does it, replaced through a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+/// A template's value.
+pub struct Resolved {
+    /// The whole text. Never shown.
+    pub text: String,
+    /// The secrets in it, to be taken out of messages with [`redact`].
+    pub hidden: Vec<String>,
+}
+
+impl Template {
+    /// Reads `${env:NAME}` and `${file:/path}` in `text`; anything else stands for itself.
+    ///
+    /// An error says what is wrong with which reference.
+    pub fn parse(text: &str, secrets: &Arc<dyn Secrets>) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let (before, from) = rest.split_at(start);
+            let Some(end) = from.find('}') else {
+                return Err("\"${\" without \"}\"".to_owned());
+            };
+            let reference = &from[2..end];
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            parts.push(match reference.split_once(':') {
+                Some(("env", name)) if !name.is_empty() => Part::Env(name.to_owned()),
+                Some(("file", path)) if path.starts_with('/') => Part::File {
+                    path: PathBuf::from(path),
+                    read: None,
+                },
+                _ => {
+                    return Err(format!(
+                        "\"${{{reference}}}\" is neither ${{env:NAME}} nor ${{file:/path}}"
+                    ));
+                }
+            });
+            rest = &from[end + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self {
+            parts,
+            secrets: Arc::clone(secrets),
+        })
+    }
+
+    /// Whether the value can change while the daemon runs.
+    pub fn has_files(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::File { .. }))
+    }
+
+    /// Whether a file has another content since [`Template::resolve`], by its time, size and inode.
+    /// Blocks, briefly.
+    pub fn changed(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::File { path, read } => {
+                let now = std::fs::metadata(path).ok().map(|found| stamp(&found));
+                now != read.as_ref().map(|(stamp, _)| *stamp)
+            }
+            _ => false,
+        })
+    }
+
+    /// Looks the secrets up. Blocks, briefly. One line feed at a file's end is left out.
+    ///
+    /// An error names the reference, never a value.
+    pub fn resolve(&mut self) -> Result<Resolved, String> {
+        let mut resolved = Resolved {
+            text: String::new(),
+            hidden: Vec::new(),
+        };
+        for part in &mut self.parts {
+            let secret = match part {
+                Part::Text(text) => {
+                    resolved.text.push_str(text);
+                    continue;
+                }
+                Part::Env(name) => self
+                    .secrets
+                    .env(name)?
+                    .ok_or_else(|| format!("the environment variable {name} is not set"))?
+                    .into_string()
+                    .map_err(|_| format!("the environment variable {name} is not UTF-8"))?,
+                Part::File { path, read } => {
+                    self.secrets.may_read(path)?;
+                    let (stamp, text) = read_file(path)
+                        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                    *read = Some((stamp, text.clone()));
+                    text
+                }
+            };
+            resolved.text.push_str(&secret);
+            resolved.hidden.push(secret);
+        }
+        Ok(resolved)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Template(...)")
+    }
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolved(...)")
+    }
+}
+
+fn stamp(metadata: &std::fs::Metadata) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    Stamp {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: metadata.ino(),
+    }
+}
+
+fn read_file(path: &Path) -> std::io::Result<(Stamp, String)> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other("longer than 64 KiB"));
+    }
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok((stamp(&metadata), text))
+}
+
+/// Replaces every secret in `message` by `***`.
+pub fn redact(message: &str, hidden: &[String]) -> String {
+    let mut message = message.to_owned();
+    for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
+        if message.contains(secret.as_str()) {
+            message = message.replace(secret.as_str(), "***");
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    struct Fake;
+    impl Secrets for Fake {
+        fn env(&self, name: &str) -> Result<Option<OsString>, String> {
+            Ok((name == "TOKEN").then(|| OsString::from("s3cret")))
+        }
+        fn may_read(&self, path: &Path) -> Result<(), String> {
+            match path.starts_with("/proc") {
+                true => Err("refused".to_owned()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    fn template(text: &str) -> Result<Template, String> {
+        let secrets: Arc<dyn Secrets> = Arc::new(Fake);
+        Template::parse(text, &secrets)
+    }
+
+    #[test]
+    fn references_are_replaced_and_hidden() {
+        let mut template = template("Bearer ${env:TOKEN}!").unwrap();
+        let resolved = template.resolve().unwrap();
+        assert_eq!(resolved.text, "Bearer s3cret!");
+        assert_eq!(redact("you sent s3cret", &resolved.hidden), "you sent ***");
+        assert!(!format!("{template:?}{resolved:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_wrong_reference_is_named() {
+        for text in ["${env:}", "${file:relative}", "${vault:x}", "${env:A"] {
+            assert!(template(text).is_err(), "{text}");
+        }
+        let error = template("${env:ABSENT}").unwrap().resolve().unwrap_err();
+        assert!(error.contains("ABSENT"), "{error}");
+        let error = template("${file:/proc/1/environ}").unwrap().resolve();
+        assert_eq!(error.unwrap_err(), "refused");
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "one\n").unwrap();
+        let mut template = template(&format!("${{file:{}}}", path.display())).unwrap();
+        assert!(template.changed());
+        assert_eq!(template.resolve().unwrap().text, "one");
+        assert!(!template.changed());
+        let other = folder.path().join("new");
+        std::fs::write(&other, "two").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert!(template.changed());
+        assert_eq!(template.resolve().unwrap().text, "two");
+    }
+
+    #[test]
+    fn the_daemons_own_secrets_are_refused() {
+        assert!(
+            DaemonSecrets
+                .may_read(Path::new("/proc/self/environ"))
+                .is_err()
+        );
+        assert!(
+            DaemonSecrets
+                .may_read(Path::new("/etc/../proc/version"))
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! A source's members, written once and reused for every line that comes from it.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use super::super::batch::Source;
+use super::text::push_string;
+
+/// Sources remembered before all are forgotten: far above what one lane reads at a time, and it
+/// bounds the memory that deleted pods leave behind.
+const REMEMBERED: usize = 1024;
+
+/// The members that tell where a line came from.
+#[derive(Debug)]
+pub(super) struct Fragment {
+    /// Keeps the allocation alive, so that its address names this source and no other.
+    source: Arc<Source>,
+    text: Vec<u8>,
+    names: Vec<Vec<u8>>,
+    probe: Finder<'static>,
+}
+
+impl Fragment {
+    fn new(source: &Arc<Source>) -> Self {
+        let mut text = Vec::new();
+        let mut names = Vec::new();
+        let mut member = |name: &[u8], value: &[u8]| {
+            let mut quoted = Vec::with_capacity(name.len() + 2);
+            push_string(name, &mut quoted);
+            text.push(b',');
+            text.extend_from_slice(&quoted);
+            text.push(b':');
+            push_string(value, &mut text);
+            names.push(quoted);
+        };
+        if source.attributes.is_empty() {
+            member(b"file", source.path.as_os_str().as_bytes());
+        }
+        for (name, value) in &source.attributes {
+            member(name.as_bytes(), value.as_bytes());
+        }
+        let mut common: &[u8] = names.first().map(Vec::as_slice).unwrap_or_default();
+        for name in &names {
+            let same = common.iter().zip(name).take_while(|(a, b)| a == b).count();
+            common = &common[..same];
+        }
+        let probe = Finder::new(common).into_owned();
+        Self {
+            source: Arc::clone(source),
+            text,
+            names,
+            probe,
+        }
+    }
+
+    /// The members, each with a comma before it.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether `name`, with its quotes, is one of the members.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    /// Finds what all the names start with, so one scan rules all of them out.
+    pub(super) fn probe(&self) -> &Finder<'static> {
+        &self.probe
+    }
+}
+
+/// The fragments of the sources seen lately.
+#[derive(Debug, Default)]
+pub(super) struct Fragments {
+    known: Vec<Fragment>,
+    by_address: HashMap<usize, usize>,
+    last: usize,
+}
+
+impl Fragments {
+    /// The fragment of `source`.
+    pub(super) fn of(&mut self, source: &Arc<Source>) -> &Fragment {
+        let is_last = self
+            .known
+            .get(self.last)
+            .is_some_and(|fragment| Arc::ptr_eq(&fragment.source, source));
+        if !is_last {
+            self.last = self.find(source);
+        }
+        &self.known[self.last]
+    }
+
+    fn find(&mut self, source: &Arc<Source>) -> usize {
+        let address = Arc::as_ptr(source).addr();
+        if let Some(&index) = self.by_address.get(&address) {
+            return index;
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+            self.by_address.clear();
+        }
+        self.known.push(Fragment::new(source));
+        let index = self.known.len() - 1;
+        self.by_address.insert(address, index);
+        index
+    }
+}
