@@ -1,9 +1,23 @@
 //! What declares a plugin: the types of a manifest, how they are read from a ConfigMap, and every
 //! check that needs no I/O. Nothing here opens a file, knows of Kubernetes' API or starts anything.
 
+mod configmap;
+mod decode;
+mod error;
+mod identity;
+mod policy;
 mod quantity;
 mod spec;
+mod validate;
+mod yaml;
 
+#[cfg(test)]
+mod tests;
+
+pub use configmap::{API_VERSION, Document, KEY, LABEL, MAX_FILE_BYTES, Manifest, Origin, read};
+pub use error::{Error, Position, Reason};
+pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
+pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,

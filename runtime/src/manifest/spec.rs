@@ -226,18 +226,61 @@ pub enum StartAt {
     Last(Period),
 }
 
-/// One destination.
+/// One destination: a name, and exactly one of `file`, `stdout` and `http`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "DestinationFields")]
 pub struct Destination {
     /// Its name, by which the plugin routes and the status reports.
     pub name: String,
     /// Which lines it gets.
-    #[serde(default)]
     pub receives: Receives,
     /// What it is.
     #[serde(flatten)]
     pub kind: DestinationKind,
+}
+
+/// A destination as it is written: serde checks for unknown fields here, which it cannot do beside
+/// `flatten`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DestinationFields {
+    name: String,
+    #[serde(default)]
+    receives: Receives,
+    #[serde(default)]
+    file: Option<FileDestination>,
+    #[serde(default)]
+    stdout: Option<StdoutDestination>,
+    #[serde(default)]
+    http: Option<HttpDestination>,
+}
+
+impl TryFrom<DestinationFields> for Destination {
+    type Error = String;
+
+    fn try_from(fields: DestinationFields) -> Result<Self, String> {
+        let kinds = [
+            fields.file.map(DestinationKind::File),
+            fields.stdout.map(DestinationKind::Stdout),
+            fields.http.map(DestinationKind::Http),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let name = fields.name;
+        // The decoder takes what follows the line feed as the remedy.
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => Ok(Self {
+                name,
+                receives: fields.receives,
+                kind,
+            }),
+            (None, _) => Err(format!(
+                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}` and `http:`"
+            )),
+            (Some(_), Some(_)) => Err(format!(
+                "destination {name:?} is several things at once\nkeep exactly one of `file`, `stdout` and `http`, and make the others destinations of their own"
+            )),
+        }
+    }
 }
 
 /// Which lines a destination gets.

@@ -1,0 +1,461 @@
+//! Every check of a manifest's values that holds on every node. Policy is what holds on this one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Component, Path};
+
+use globset::{Glob, GlobBuilder};
+
+use super::error::{Problem, Problems, quoted};
+use super::identity::is_dns_label;
+use super::quantity::{ByteSize, Period};
+use super::spec::{
+    Destination, DestinationKind, FileDestination, FileGrant, FileSource, HttpDestination,
+    LogSource, Logs, Module, Plugin,
+};
+
+/// The most destinations that a plugin may have.
+const MAX_DESTINATIONS: usize = 64;
+/// The longest line that may be asked for.
+const MAX_LINE: ByteSize = ByteSize::mebibytes(16);
+
+struct Check<'a> {
+    problems: &'a Problems,
+}
+
+/// Notes everything that is wrong with `spec`.
+pub(super) fn validate(spec: &Plugin, binary_data: &BTreeMap<String, String>, problems: &Problems) {
+    let check = Check { problems };
+    check.module(&spec.module, binary_data);
+    check.file_grants(&spec.grants.files);
+    if let Some(state) = &spec.grants.state {
+        check.not_zero_size("grants.state.quota", state.quota);
+    }
+    check.not_zero_size("limits.memory", spec.limits.memory);
+    check.not_zero_size("limits.output", spec.limits.output);
+    check.not_zero("limits.deadline", spec.limits.deadline);
+    check.not_zero("update.probation", spec.update.probation);
+    if let Some(logs) = &spec.logs {
+        check.logs(logs);
+    }
+}
+
+impl Check<'_> {
+    fn refuse(
+        &self,
+        field: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.problems.push(Problem::invalid(field, problem, remedy));
+    }
+
+    fn not_zero(&self, field: impl Into<String>, period: Period) {
+        if period.0.is_zero() {
+            self.refuse(field, "is zero", "write a duration such as 200ms or 30s");
+        }
+    }
+
+    fn not_zero_size(&self, field: impl Into<String>, size: ByteSize) {
+        if size.0 == 0 {
+            self.refuse(field, "is zero", "write a size such as 64Mi");
+        }
+    }
+
+    fn module(&self, module: &Module, binary_data: &BTreeMap<String, String>) {
+        match module {
+            Module::Bundled(name) => {
+                if !is_dns_label(name) {
+                    self.refuse(
+                        "module.bundled",
+                        format!("{} is no name of a bundled plugin", quoted(name)),
+                        "write for example `bundled: log-shipper`",
+                    );
+                }
+            }
+            Module::File { path, sha256 } => {
+                if path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
+                    self.refuse("module.file.path", "is empty", "name the module's file");
+                }
+                self.digest("module.file.sha256", sha256);
+            }
+            Module::BinaryData { key, sha256 } => {
+                if !binary_data.contains_key(key) {
+                    let keys: Vec<&str> = binary_data.keys().map(String::as_str).collect();
+                    let remedy = if keys.is_empty() {
+                        format!("add `binaryData:` with the key `{key}` to the ConfigMap")
+                    } else {
+                        super::decode::choices("keys", key, &keys)
+                    };
+                    self.refuse(
+                        "module.binaryData.key",
+                        format!("the ConfigMap's binaryData has no key {}", quoted(key)),
+                        remedy,
+                    );
+                }
+                if let Some(sha256) = sha256 {
+                    self.digest("module.binaryData.sha256", sha256);
+                }
+            }
+        }
+    }
+
+    fn digest(&self, field: &str, digest: &str) {
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            self.refuse(
+                field,
+                format!("{} is not 64 hexadecimal digits", quoted(digest)),
+                "write what `sha256sum` prints for the uncompressed component",
+            );
+        }
+    }
+
+    fn file_grants(&self, grants: &[FileGrant]) {
+        let mut guests = HashSet::new();
+        for (i, grant) in grants.iter().enumerate() {
+            let host = format!("grants.files[{i}].host");
+            if self.node_path(&host, &grant.host) {
+                if grant.host == Path::new("/") {
+                    self.refuse(
+                        host,
+                        "is the whole node, with other processes' memory and credentials below /proc",
+                        "grant the folders that the plugin needs, each by its path",
+                    );
+                } else if let Some(system) = kernel_folder(&grant.host) {
+                    self.refuse(
+                        host,
+                        format!("is in {system}, through which a plugin would reach other processes and the kernel"),
+                        "remove it; the grant `nodeFacts: true` has the facts of the node",
+                    );
+                }
+            }
+            let guest = format!("grants.files[{i}].guest");
+            let path = Path::new(&grant.guest);
+            if !path.is_absolute() || has_dots(path) || grant.guest.contains('\0') {
+                self.refuse(
+                    guest,
+                    format!(
+                        "{} is not an absolute path without `..`",
+                        quoted(&grant.guest)
+                    ),
+                    "write the path that the plugin opens, for example `guest: /data`",
+                );
+            } else if !guests.insert(path) {
+                self.refuse(
+                    guest,
+                    format!("{} is granted twice", quoted(&grant.guest)),
+                    "give each folder a path of its own inside the plugin",
+                );
+            }
+        }
+    }
+
+    /// Whether `path` is absolute and goes nowhere but down.
+    fn node_path(&self, field: &str, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        if !path.is_absolute() {
+            self.refuse(
+                field,
+                format!("{} is not absolute", quoted(&text)),
+                format!(
+                    "begin it with a slash, for example `/{}`",
+                    text.trim_start_matches(['.', '/'])
+                ),
+            );
+        } else if has_dots(path) || text.contains('\0') {
+            self.refuse(
+                field,
+                format!("{} leaves its folder by `..`", quoted(&text)),
+                "write the path without `..`",
+            );
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn logs(&self, logs: &Logs) {
+        if logs.sources.is_empty() {
+            self.refuse(
+                "logs.sources",
+                "is empty",
+                "add `- containers: {}` or `- files: {include: [/var/log/*.log]}`",
+            );
+        }
+        for (i, source) in logs.sources.iter().enumerate() {
+            self.source(&format!("logs.sources[{i}]"), source);
+        }
+        if logs.max_line.0 == 0 || logs.max_line > MAX_LINE {
+            self.refuse(
+                "logs.maxLine",
+                format!("{} is not between 1 byte and {MAX_LINE}", logs.max_line),
+                "write a size such as 256Ki",
+            );
+        }
+        match logs.destinations.len() {
+            0 => self.refuse(
+                "logs.destinations",
+                "is empty, so that no line would go anywhere",
+                "add for example `- {name: out, stdout: {}}`",
+            ),
+            1..=MAX_DESTINATIONS => {}
+            n => self.refuse(
+                "logs.destinations",
+                format!("has {n} entries"),
+                format!("keep at most {MAX_DESTINATIONS}, or make a second plugin"),
+            ),
+        }
+        let mut names = HashSet::new();
+        let mut paths = HashSet::new();
+        let destinations = logs.destinations.iter().take(MAX_DESTINATIONS);
+        for (i, destination) in destinations.enumerate() {
+            let field = format!("logs.destinations[{i}]");
+            if !names.insert(&destination.name) {
+                self.refuse(
+                    format!("{field}.name"),
+                    format!("two destinations are called {}", quoted(&destination.name)),
+                    "give each a name of its own",
+                );
+            }
+            self.destination(&field, destination, logs);
+            if let DestinationKind::File(file) = &destination.kind
+                && !paths.insert(&file.path)
+            {
+                self.refuse(
+                    format!("{field}.file.path"),
+                    "two destinations write to this file",
+                    "give each a file of its own",
+                );
+            }
+        }
+    }
+
+    fn source(&self, field: &str, source: &LogSource) {
+        match source {
+            LogSource::Containers(containers) => {
+                for (list, names) in [
+                    ("namespaces", &containers.namespaces),
+                    ("excludeNamespaces", &containers.exclude_namespaces),
+                ] {
+                    for (i, name) in names.iter().enumerate() {
+                        if !is_dns_label(name) {
+                            self.refuse(
+                                format!("{field}.containers.{list}[{i}]"),
+                                format!("{} is no namespace's name", quoted(name)),
+                                "write whole names; patterns are not known here",
+                            );
+                        }
+                    }
+                }
+                if let Some(root) = &containers.root {
+                    self.node_path(&format!("{field}.containers.root"), root);
+                }
+            }
+            LogSource::Files(files) => {
+                if files.include.is_empty() {
+                    self.refuse(
+                        format!("{field}.files.include"),
+                        "is empty",
+                        "add a glob such as `/var/log/*.log`",
+                    );
+                }
+                for (list, globs) in [("include", &files.include), ("exclude", &files.exclude)] {
+                    for (i, pattern) in globs.iter().enumerate() {
+                        self.glob(&format!("{field}.files.{list}[{i}]"), pattern);
+                    }
+                }
+            }
+        }
+    }
+
+    fn glob(&self, field: &str, pattern: &str) {
+        if !pattern.starts_with('/') || has_dots(Path::new(pattern)) {
+            self.refuse(
+                field,
+                format!("{} is not absolute, or has `..`", quoted(pattern)),
+                "write a glob such as `/var/log/*.log`",
+            );
+        } else if let Err(error) = glob(pattern) {
+            self.refuse(
+                field,
+                format!("{} is no glob, {}", quoted(pattern), error.kind()),
+                "escape brackets and braces that are meant as such with a backslash",
+            );
+        } else if let Some(system) = kernel_folder(Path::new(pattern)) {
+            self.refuse(
+                field,
+                format!("is in {system}, which holds no logs and may block"),
+                "name the folder that the logs are in",
+            );
+        }
+    }
+
+    fn destination(&self, field: &str, destination: &Destination, logs: &Logs) {
+        if !is_dns_label(&destination.name) {
+            self.refuse(
+                format!("{field}.name"),
+                format!("{} is no name", quoted(&destination.name)),
+                "write 1 to 63 lower-case letters, digits and dashes",
+            );
+        }
+        match &destination.kind {
+            DestinationKind::Stdout(_) => {}
+            DestinationKind::File(file) => self.file(&format!("{field}.file"), file, logs),
+            DestinationKind::Http(http) => self.http(&format!("{field}.http"), http),
+        }
+    }
+
+    fn file(&self, field: &str, file: &FileDestination, logs: &Logs) {
+        self.not_zero_size(format!("{field}.maxSize"), file.max_size);
+        let field = format!("{field}.path");
+        if !self.node_path(&field, &file.path) {
+            return;
+        }
+        if let Some(system) = kernel_folder(&file.path) {
+            self.refuse(
+                field,
+                format!("is in {system}, which belongs to the kernel"),
+                "write to a plain folder",
+            );
+        } else if file.path.file_name().is_none() || file.path.to_string_lossy().ends_with('/') {
+            self.refuse(field, "is a folder", "name a file in it");
+        } else if logs.sources.iter().any(|source| reads(source, &file.path)) {
+            self.refuse(
+                field,
+                "is also read by this plugin, so that every line would come back for ever",
+                "write elsewhere, or add the path to the source's `exclude`",
+            );
+        }
+    }
+
+    fn http(&self, field: &str, http: &HttpDestination) {
+        self.url(&format!("{field}.url"), &http.url);
+        self.not_zero(format!("{field}.timeout"), http.timeout);
+        self.not_zero_size(format!("{field}.maxBody"), http.max_body);
+        if !(1..=64).contains(&http.concurrency) {
+            self.refuse(
+                format!("{field}.concurrency"),
+                format!("{} is not between 1 and 64", http.concurrency),
+                "write for example 4",
+            );
+        }
+        self.not_zero(format!("{field}.retry.initial"), http.retry.initial);
+        if http.retry.max < http.retry.initial {
+            self.refuse(
+                format!("{field}.retry.max"),
+                format!("{} is shorter than `initial`", http.retry.max),
+                format!("write at least {}", http.retry.initial),
+            );
+        }
+        if http.retry.attempts == Some(0) {
+            self.refuse(
+                format!("{field}.retry.attempts"),
+                "is zero, so that nothing would ever be sent",
+                "leave it out to try for ever, or write at least 1",
+            );
+        }
+        for (name, value) in &http.headers {
+            let at = format!("{field}.headers.{name}");
+            if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                self.refuse(
+                    &at,
+                    format!("{} is no header's name", quoted(name)),
+                    "write letters, digits and dashes",
+                );
+            }
+            // The value may be a secret: it is never shown.
+            if reqwest::header::HeaderValue::from_str(value).is_err() {
+                self.refuse(
+                    &at,
+                    "has a value that no header may have",
+                    "remove line ends and control characters",
+                );
+            }
+            placeholder(value).unwrap_or_else(|problem| {
+                self.refuse(&at, problem, "write `${env:NAME}` or `${file:/path}`");
+            });
+        }
+        if let Some(content_type) = &http.content_type
+            && reqwest::header::HeaderValue::from_str(content_type).is_err()
+        {
+            self.refuse(
+                format!("{field}.contentType"),
+                "has characters that no header may have",
+                "write for example application/x-ndjson",
+            );
+        }
+    }
+
+    fn url(&self, field: &str, text: &str) {
+        match reqwest::Url::parse(text) {
+            // A URL may hold a secret in its query: only what is wrong is shown.
+            Err(error) => self.refuse(
+                field,
+                format!("is no URL, {error}"),
+                "write for example https://logs.example.org/ingest",
+            ),
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => self.refuse(
+                field,
+                format!("has the scheme {}", quoted(url.scheme())),
+                "write http:// or https://",
+            ),
+            Ok(url) if url.host_str().is_none_or(str::is_empty) => self.refuse(
+                field,
+                "names no host",
+                "write for example https://logs.example.org/ingest",
+            ),
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.refuse(
+                field,
+                "has credentials in it, which the status would show",
+                "use `headers: {Authorization: \"${env:NAME}\"}`",
+            ),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Whether every `${` begins a placeholder that is known.
+fn placeholder(value: &str) -> Result<(), &'static str> {
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once("${") {
+        let (inside, next) = after.split_once('}').ok_or("has a `${` without its `}`")?;
+        match inside.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => {}
+            Some(("file", path)) if path.starts_with('/') => {}
+            _ => return Err("has a placeholder that is not known"),
+        }
+        rest = next;
+    }
+    Ok(())
+}
+
+/// Compiles a glob as the logs role does: `*` and `?` stop at a slash.
+fn glob(pattern: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(pattern).literal_separator(true).build()
+}
+
+fn reads(source: &LogSource, path: &Path) -> bool {
+    let LogSource::Files(FileSource {
+        include, exclude, ..
+    }) = source
+    else {
+        return false;
+    };
+    let matches = |globs: &[String]| {
+        globs
+            .iter()
+            .filter_map(|pattern| glob(pattern).ok())
+            .any(|glob| glob.compile_matcher().is_match(path))
+    };
+    matches(include) && !matches(exclude)
+}
+
+pub(super) fn has_dots(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
+}
+
+/// The file system of the kernel's that a path is in.
+fn kernel_folder(path: &Path) -> Option<&'static str> {
+    ["/proc", "/sys"]
+        .into_iter()
+        .find(|system| path.starts_with(system))
+}
