@@ -3,4 +3,5 @@
 pub mod failpoint;
 pub mod manifest;
 pub mod role;
+pub mod source;
 pub mod state;
