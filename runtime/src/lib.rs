@@ -6,4 +6,5 @@ pub mod module;
 pub mod plugin;
 pub mod role;
 pub mod sandbox;
+pub mod source;
 pub mod state;

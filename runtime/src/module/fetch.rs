@@ -88,14 +88,10 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The key is not in `binaryData`.
-    #[error(
-        "module.binaryData.key: the ConfigMap's binaryData has no key {key:?}; it has: {known}"
-    )]
+    #[error("module.binaryData.key: the ConfigMap's binaryData has no key {key:?}; add it or correct the name")]
     NoKey {
         /// The key asked for.
         key: String,
-        /// The keys there are.
-        known: String,
     },
     /// Not the bytes that the manifest names.
     #[error(
@@ -167,7 +163,7 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
             )
         }
         manifest::Module::File { path, sha256 } => {
-            let path = manifest.resolve(path);
+            let path = manifest.module_file().unwrap_or_else(|| path.clone());
             let bytes = read(&path).map_err(|error| match error {
                 None => FetchError::TooLarge {
                     field: "module.file.path",
@@ -179,13 +175,10 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
         }
         manifest::Module::BinaryData { key, sha256 } => {
             let field = "module.binaryData.key";
-            let Some(bytes) = manifest.binary_data.get(key) else {
-                return Err(FetchError::NoKey {
-                    key: key.clone(),
-                    known: join(manifest.binary_data.keys().map(String::as_str)),
-                });
-            };
-            let bytes = decompress(field, bytes.to_vec())?;
+            let bytes = manifest
+                .binary(key)
+                .ok_or_else(|| FetchError::NoKey { key: key.clone() })?;
+            let bytes = decompress(field, bytes)?;
             verify(field, Cow::Owned(bytes), sha256.as_deref())
         }
     }

@@ -33,14 +33,24 @@ const WORK_QUEUE: usize = 4;
 /// What the plugin is to be.
 #[derive(Debug, Clone)]
 pub enum Goal {
-    /// Run this manifest, or stand still if it says `suspend`.
-    Run(Arc<Manifest>),
+    /// Run what is declared, or stand still if it says `suspend`.
+    Run(Declaration),
     /// The manifest was refused, for this reason: go on with what runs.
     Refuse(String),
     /// The daemon leaves this plugin out, for this reason.
     LeaveOut(String),
     /// End, finishing what is under way.
     Stop,
+}
+
+/// A manifest to run.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    /// What it says.
+    pub manifest: Arc<Manifest>,
+    /// Over the manifest's meaning and the module's file, if it names one: two declarations with
+    /// one hash need no update between them.
+    pub hash: String,
 }
 
 /// What an actor needs from the daemon.
@@ -263,21 +273,20 @@ impl Actor {
                 tracing::warn!(plugin = %self.identity, "left out: {message}");
                 self.halt("SafeMode", message);
             }
-            Goal::Run(manifest) if manifest.spec.suspend => {
+            Goal::Run(declared) if declared.manifest.spec.suspend => {
                 tracing::info!(plugin = %self.identity, "suspended");
                 self.halt("Suspended", "the manifest says suspend: true".into());
             }
-            Goal::Run(manifest) => self.want(manifest),
+            Goal::Run(declared) => self.want(declared),
         }
     }
 
     /// Makes `manifest` the candidate, unless it is at work or was rejected.
-    fn want(&mut self, manifest: Arc<Manifest>) {
-        let hash = manifest.hash();
+    fn want(&mut self, declared: Declaration) {
         let at_work = self
             .active
             .as_ref()
-            .is_some_and(|active| active.revision.manifest == hash);
+            .is_some_and(|active| active.revision.manifest == declared.hash);
         if at_work {
             self.drop_candidate();
             self.rejected = None;
@@ -285,7 +294,7 @@ impl Actor {
             self.up_to_date("the declared revision is at work");
             return;
         }
-        if self.rejected.as_ref() == Some(&hash) {
+        if self.rejected.as_ref() == Some(&declared.hash) {
             return;
         }
         self.rejected = None;
@@ -293,7 +302,7 @@ impl Actor {
             self.status.change(|status| status.phase = Phase::Pending);
         }
         self.retry_at = None;
-        self.prepare_candidate(manifest, hash);
+        self.prepare_candidate(declared);
     }
 
     /// The declared revision changed while another was being prepared; a fresh instance of the
@@ -307,12 +316,13 @@ impl Actor {
         self.status.change(|status| status.candidate = None);
     }
 
-    fn prepare_candidate(&mut self, manifest: Arc<Manifest>, hash: String) {
+    fn prepare_candidate(&mut self, declared: Declaration) {
         let preparer = self.preparer.clone();
         let status = self.status.clone();
+        let hash = declared.hash.clone();
         let task = tokio::spawn(async move {
             let found = |digest: Digest| status.change(|status| status.candidate = Some(digest));
-            preparer.candidate(manifest, found).await
+            preparer.candidate(declared, found).await
         });
         self.preparing = Some(Preparing {
             candidate: Some(hash),
@@ -645,12 +655,15 @@ impl Actor {
         self.retry_at = None;
         if let Some(active) = &self.active {
             let preparer = self.preparer.clone();
-            let manifest = active.manifest.clone();
+            let declared = Declaration {
+                manifest: active.manifest.clone(),
+                hash: active.revision.manifest.clone(),
+            };
             let blueprint = active.blueprint.clone();
             let digest = active.revision.digest;
             let task =
                 tokio::spawn(
-                    async move { preparer.instantiate(manifest, blueprint, digest).await },
+                    async move { preparer.instantiate(declared, blueprint, digest).await },
                 );
             self.preparing = Some(Preparing {
                 candidate: None,
@@ -659,9 +672,8 @@ impl Actor {
             return;
         }
         let goal = self.goal.borrow().clone();
-        if let Goal::Run(manifest) = goal {
-            let hash = manifest.hash();
-            self.prepare_candidate(manifest, hash);
+        if let Goal::Run(declared) = goal {
+            self.prepare_candidate(declared);
         }
     }
 
@@ -723,7 +735,7 @@ async fn stopped(roles: &mut Roles) {
 async fn halted(mut goal: watch::Receiver<Goal>) {
     loop {
         let halt = match &*goal.borrow_and_update() {
-            Goal::Run(manifest) => manifest.spec.suspend,
+            Goal::Run(declared) => declared.manifest.spec.suspend,
             Goal::LeaveOut(_) => true,
             Goal::Refuse(_) | Goal::Stop => false,
         };

@@ -3,11 +3,13 @@
 
 mod actor;
 mod backoff;
+mod check;
 mod marks;
 mod prepare;
 mod status;
 
-pub use actor::{Context, Goal, Handle, spawn};
+pub use actor::{Context, Declaration, Goal, Handle, spawn};
+pub use check::check;
 pub use marks::{Marks, Slot};
 pub use prepare::{Rejection, check_config};
 pub use status::{Condition, ConditionStatus, Latency, Phase, Revision, Snapshot, Status};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::actor::Declaration;
 use super::marks::Slot;
 use super::status::Revision;
 use crate::manifest::Manifest;
@@ -53,12 +54,29 @@ impl Preparer {
     /// Prepares a revision from its manifest. `found` is told the module's digest once it is known.
     pub(super) async fn candidate(
         &self,
-        manifest: Arc<Manifest>,
+        declared: Declaration,
+        found: impl FnOnce(Digest) + Send,
+    ) -> Result<Prepared, Rejection> {
+        let file = declared.manifest.origin.file.clone();
+        self.unplaced(declared, found)
+            .await
+            .map_err(|rejection| match rejection {
+                Rejection::Refused(message) => {
+                    Rejection::Refused(format!("{}: {message}", file.display()))
+                }
+                failed => failed,
+            })
+    }
+
+    /// As [`Self::candidate`], with refusals that do not name the manifest's file.
+    async fn unplaced(
+        &self,
+        declared: Declaration,
         found: impl FnOnce(Digest) + Send,
     ) -> Result<Prepared, Rejection> {
         let this = self.clone();
         let task = {
-            let manifest = manifest.clone();
+            let manifest = declared.manifest.clone();
             tokio::task::spawn_blocking(move || this.compile(&manifest))
         };
         let (digest, blueprint) = task
@@ -66,7 +84,7 @@ impl Preparer {
             .map_err(|error| Rejection::Refused(format!("module: compiling failed: {error}")))??;
         found(digest);
         crate::failpoint::hit("update.compiled");
-        self.instantiate(manifest, blueprint, digest).await
+        self.instantiate(declared, blueprint, digest).await
     }
 
     fn compile(&self, manifest: &Manifest) -> Result<(Digest, Blueprint), Rejection> {
@@ -88,12 +106,17 @@ impl Preparer {
     /// Makes an instance of a revision ready to serve.
     pub(super) async fn instantiate(
         &self,
-        manifest: Arc<Manifest>,
+        declared: Declaration,
         blueprint: Blueprint,
         digest: Digest,
     ) -> Result<Prepared, Rejection> {
+        let Declaration { manifest, hash } = declared;
         let _in_call = self.slot.enter();
-        let mut instance = blueprint.instantiate(&self.environment).await?;
+        let mut environment = self.environment.clone();
+        if manifest.spec.grants.state.is_none() {
+            environment.state = None;
+        }
+        let mut instance = blueprint.instantiate(&environment).await?;
         let description = instance.describe().await?;
         if description.name.len() > 128 || description.version.len() > 64 {
             return Err(Rejection::Refused(
@@ -120,7 +143,7 @@ impl Preparer {
         crate::failpoint::hit("update.prepared");
         let revision = Revision {
             digest,
-            manifest: manifest.hash(),
+            manifest: hash,
             name: description.name,
             version: description.version,
             roles,
