@@ -24,22 +24,3 @@ pub use spec::{
     FileSource, Format, Grants, HttpDestination, Limits, LogSource, Logs, Module, Plugin, Receives,
     Retry, StartAt, StateGrant, StdoutDestination, Update,
 };
-
-/// Placeholder until parsing lands.
-#[derive(Debug)]
-pub struct Manifest {
-    /// Spec.
-    pub spec: Plugin,
-    /// Data.
-    pub binary_data: std::collections::BTreeMap<String, std::sync::Arc<[u8]>>,
-}
-impl Manifest {
-    /// x
-    pub fn hash(&self) -> String {
-        String::new()
-    }
-    /// x
-    pub fn resolve(&self, path: &std::path::Path) -> std::path::PathBuf {
-        path.to_owned()
-    }
-}

@@ -88,7 +88,9 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The key is not in `binaryData`.
-    #[error("module.binaryData.key: the ConfigMap's binaryData has no key {key:?}; add it or correct the name")]
+    #[error(
+        "module.binaryData.key: the ConfigMap's binaryData has no key {key:?}; add it or correct the name"
+    )]
     NoKey {
         /// The key asked for.
         key: String,
