@@ -1,5 +1,7 @@
 //! The Bulkhead node daemon, as a library for its binary and its tests.
 
+pub mod cli;
+pub mod daemon;
 pub mod failpoint;
 pub mod manifest;
 pub mod module;
@@ -8,3 +10,4 @@ pub mod role;
 pub mod sandbox;
 pub mod source;
 pub mod state;
+pub mod status;

@@ -1,2 +1,7 @@
-//! Bulkhead.
-fn main() {}
+//! The `bulkhead` binary: the daemon and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bulkhead::cli::main()
+}

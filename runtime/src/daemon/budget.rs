@@ -35,9 +35,7 @@ fn cgroup_limit() -> Option<u64> {
         if controllers.is_empty() {
             candidates.push(format!("/sys/fs/cgroup{path}/memory.max"));
         } else if controllers.split(',').any(|name| name == "memory") {
-            candidates.push(format!(
-                "/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"
-            ));
+            candidates.push(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"));
         }
     }
     candidates

@@ -29,7 +29,10 @@ pub(super) fn read() -> Facts {
     let cpus = std::thread::available_parallelism();
     add("cpus", cpus.ok().map(|count| count.to_string()));
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    add("memory.bytes", memory_total(&memory).map(|bytes| bytes.to_string()));
+    add(
+        "memory.bytes",
+        memory_total(&memory).map(|bytes| bytes.to_string()),
+    );
     // The id itself is confidential (machine-id(5)).
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let machine = machine.trim();

@@ -13,7 +13,7 @@ use super::bundled::bundled;
 use crate::manifest;
 
 /// The largest module, uncompressed: a Python component is tens of megabytes.
-pub const MAX_MODULE: u64 = 256 << 20;
+pub(super) const MAX_MODULE: u64 = 256 << 20;
 
 /// SHA-256 of a component's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,7 +190,7 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
 ///
 /// # Errors
 /// As [`fetch`].
-pub fn from_file(path: &Path) -> Result<Module, FetchError> {
+pub(crate) fn from_file(path: &Path) -> Result<Module, FetchError> {
     let field = "module";
     let bytes = read(path).map_err(|error| match error {
         None => FetchError::TooLarge { field },

@@ -1,0 +1,78 @@
+//! `bulkhead plugin inspect`: what a module is and wants.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failed, OutputFormat, bytes, print};
+use crate::daemon::checking::{Checker, Inspection};
+
+/// Show a module's roles, imports, configuration schema, size and digest.
+#[derive(Args)]
+#[command(after_help = "Example:\n  bulkhead plugin inspect my_plugin.wasm")]
+pub(super) struct Inspect {
+    /// A component, or a zstd frame that holds one.
+    module: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+impl Inspect {
+    pub(super) fn execute(self) -> Result<ExitCode, Failed> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::new(error.to_string()))?;
+        let checker = Checker::new().map_err(Failed::new)?;
+        let Inspection {
+            digest,
+            size,
+            interfaces,
+            description,
+            grants,
+        } = runtime
+            .block_on(checker.inspect(&self.module))
+            .map_err(|error| Failed::new(format!("{}: {error}", self.module.display())))?;
+        let schema: serde_json::Value =
+            serde_json::from_str(&description.config_schema).unwrap_or_default();
+        if self.output == OutputFormat::Json {
+            let report = json!({
+                "name": description.name,
+                "version": description.version,
+                "digest": digest,
+                "sizeBytes": size,
+                "roles": interfaces.roles,
+                "imports": interfaces.imports,
+                "configSchema": schema,
+            });
+            print(&(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut page = String::new();
+        let roles: Vec<_> = interfaces.roles.iter().map(|role| role.name()).collect();
+        let _ = writeln!(
+            page,
+            "Name     {} {}",
+            description.name, description.version
+        );
+        let _ = writeln!(page, "Digest   {digest}");
+        let _ = writeln!(page, "Size     {}", bytes(size));
+        let _ = writeln!(page, "Roles    {}", roles.join(", "));
+        let _ = writeln!(page, "Imports");
+        for import in &interfaces.imports {
+            let _ = writeln!(page, "  {import}");
+        }
+        if !grants.is_empty() {
+            let _ = writeln!(page, "Grants that its imports need\n{grants}");
+        }
+        let schema = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        let _ = writeln!(page, "Configuration schema\n{schema}");
+        print(&page);
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line: one command a file.
+
+mod check;
+mod inspect;
+mod run;
+mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage, 3 no daemon answers.
+pub(crate) const UNREACHABLE: u8 = 3;
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "One process per node that hosts node agents as sandboxed WebAssembly plugins",
+    after_help = "Exit codes: 0 done, 1 failed or problems found, 2 wrong usage, 3 no daemon answers.\n\nExamples:\n  bulkhead run --manifests ./manifests --state ./state\n  bulkhead status\n  bulkhead check manifests/*.yaml"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Status(status::Status),
+    Check(check::Check),
+    /// Work with plugin modules.
+    #[command(subcommand)]
+    Plugin(Plugin),
+}
+
+#[derive(Subcommand)]
+enum Plugin {
+    Inspect(inspect::Inspect),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum OutputFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// Reads the command line, does what it says and returns the exit code.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(command) => command.execute(),
+        Command::Status(command) => command.execute(),
+        Command::Check(command) => command.execute(),
+        Command::Plugin(Plugin::Inspect(command)) => command.execute(),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::from(error.code)
+    })
+}
+
+/// What a command ends with, if not well.
+#[derive(Debug)]
+struct Failed {
+    message: String,
+    code: u8,
+}
+
+impl Failed {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Prints to stdout; a reader that has gone away is no error.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes());
+    let _ = stdout.flush();
+}
+
+/// `12.3 MiB`.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let unit_name = UNITS[unit];
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {unit_name}")
+    }
+}

@@ -1,0 +1,308 @@
+//! `bulkhead status`: asks a running daemon.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Failed, OutputFormat, UNREACHABLE, bytes, print};
+
+/// Show how the plugins of this node are.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  bulkhead status\n  bulkhead status local/app-logs\n  bulkhead status --watch\n  bulkhead status --output json"
+)]
+pub(super) struct Status {
+    /// One plugin, NAME or NAMESPACE/NAME; all if not given.
+    name: Option<String>,
+    /// Show again every second until interrupted.
+    #[arg(long)]
+    watch: bool,
+    /// Where the daemon's status endpoint listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
+    status: std::net::SocketAddr,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+impl Status {
+    pub(super) fn execute(self) -> Result<ExitCode, Failed> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::new(error.to_string()))?;
+        runtime.block_on(async {
+            loop {
+                let page = self.page().await?;
+                if !self.watch {
+                    print(&page);
+                    return Ok(ExitCode::SUCCESS);
+                }
+                // Home, print, clear what is below.
+                print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")));
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
+        })
+    }
+
+    async fn page(&self) -> Result<String, Failed> {
+        let list = self.get("/v1/plugins").await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let Some(name) = &self.name else {
+            return Ok(match self.output {
+                OutputFormat::Json => pretty(&list),
+                OutputFormat::Text => table(&items),
+            });
+        };
+        let matches = |plugin: &&Value| {
+            let full = format!("{}/{}", text(&plugin["namespace"]), text(&plugin["name"]));
+            full == *name || text(&plugin["name"]) == name
+        };
+        let mut found = items.iter().filter(matches);
+        match (found.next(), found.next()) {
+            (Some(plugin), None) => Ok(match self.output {
+                OutputFormat::Json => pretty(plugin),
+                OutputFormat::Text => detail(plugin),
+            }),
+            (None, _) => Err(Failed::new(format!(
+                "there is no plugin {name:?} on this node; `bulkhead status` lists them"
+            ))),
+            (Some(_), Some(_)) => Err(Failed::new(format!(
+                "more than one plugin has the name {name:?}; say NAMESPACE/{name}"
+            ))),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, Failed> {
+        let unreachable = |error: reqwest::Error| Failed {
+            message: format!(
+                "no daemon answers at http://{}: {}; start one with `bulkhead run`, or name its address with --status",
+                self.status,
+                innermost(&error)
+            ),
+            code: UNREACHABLE,
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .no_proxy()
+            .build()
+            .map_err(unreachable)?;
+        let answer = client
+            .get(format!("http://{}{path}", self.status))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let body = answer.bytes().await.map_err(unreachable)?;
+        serde_json::from_slice(&body).map_err(|error| {
+            Failed::new(format!(
+                "what answers at {} is not a bulkhead daemon: {error}",
+                self.status
+            ))
+        })
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn condition<'a>(plugin: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = plugin["conditions"].as_array()?;
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)
+}
+
+fn table(items: &[Value]) -> String {
+    if items.is_empty() {
+        return "no plugins; put a manifest into the daemon's --manifests folder\n".to_owned();
+    }
+    let heading = [
+        "NAMESPACE",
+        "NAME",
+        "PHASE",
+        "UPDATE",
+        "VERSION",
+        "DIGEST",
+        "RESTARTS",
+        "MEMORY",
+        "CPU",
+        "LINES",
+        "LAG",
+    ];
+    let mut rows = vec![heading.map(str::to_owned)];
+    for plugin in items {
+        let up_to_date = condition(plugin, "UpToDate");
+        let digest = text(&plugin["active"]["digest"]);
+        let logs = &plugin["logs"];
+        rows.push([
+            text(&plugin["namespace"]).to_owned(),
+            text(&plugin["name"]).to_owned(),
+            text(&plugin["phase"]).to_owned(),
+            up_to_date
+                .map_or("-", |condition| text(&condition["reason"]))
+                .to_owned(),
+            text(&plugin["active"]["version"]).to_owned(),
+            digest.get(..12).unwrap_or(digest).to_owned(),
+            plugin["restarts"].to_string(),
+            bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
+            format!("{:.2}s", plugin["cpuSeconds"].as_f64().unwrap_or(0.0)),
+            logs["lines"]["read"]
+                .as_u64()
+                .map_or("-".into(), |lines| lines.to_string()),
+            logs["lag"]["bytes"].as_u64().map_or("-".into(), bytes),
+        ]);
+    }
+    let mut widths = [0; 11];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut page = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}   ");
+        }
+        page.push_str(line.trim_end());
+        page.push('\n');
+    }
+    page
+}
+
+fn detail(plugin: &Value) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(page, "{name:<13} {value}");
+    };
+    line(
+        "Plugin",
+        &format!("{}/{}", text(&plugin["namespace"]), text(&plugin["name"])),
+    );
+    line("Phase", text(&plugin["phase"]));
+    let active = &plugin["active"];
+    if active.is_object() {
+        line(
+            "Module",
+            &format!("{} {}", text(&active["name"]), text(&active["version"])),
+        );
+        line("Digest", text(&active["digest"]));
+        line("Since", text(&active["since"]));
+    }
+    line("Restarts", &plugin["restarts"].to_string());
+    line(
+        "Memory, CPU",
+        &format!(
+            "{}, {:.3} s in {} calls",
+            bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
+            plugin["cpuSeconds"].as_f64().unwrap_or(0.0),
+            plugin["calls"]
+        ),
+    );
+    for condition in plugin["conditions"].as_array().into_iter().flatten() {
+        line(
+            text(&condition["type"]),
+            &format!(
+                "{} ({}): {}",
+                text(&condition["status"]),
+                text(&condition["reason"]),
+                text(&condition["message"])
+            ),
+        );
+    }
+    let failure = &plugin["lastFailure"];
+    if failure.is_object() {
+        line(
+            "Last failure",
+            &format!(
+                "{} {}: {}",
+                text(&plugin["lastFailureTime"]),
+                text(&failure["call"]),
+                text(&failure["message"])
+            ),
+        );
+        for frame in failure["backtrace"].as_array().into_iter().flatten() {
+            line("", &format!("  at {}", text(frame)));
+        }
+    }
+    let logs = &plugin["logs"];
+    if logs.is_object() {
+        let lines = &logs["lines"];
+        line(
+            "Lines",
+            &format!(
+                "read {}, acknowledged {}, filtered {}, dead-lettered {}, in flight {}",
+                lines["read"],
+                lines["acknowledged"],
+                lines["filtered"],
+                lines["deadLettered"],
+                lines["inFlight"]
+            ),
+        );
+        line("Given up", &lines["givenUp"].to_string());
+        line(
+            "Lag",
+            &format!(
+                "{}, {:.1} s",
+                bytes(logs["lag"]["bytes"].as_u64().unwrap_or(0)),
+                logs["lag"]["seconds"].as_f64().unwrap_or(0.0)
+            ),
+        );
+        for destination in logs["destinations"].as_array().into_iter().flatten() {
+            let error = destination["lastError"].as_str();
+            line(
+                "Destination",
+                &format!(
+                    "{} ({}): {}, {} lines{}",
+                    text(&destination["name"]),
+                    text(&destination["kind"]),
+                    text(&destination["state"]),
+                    destination["lines"],
+                    error.map_or(String::new(), |error| format!("; last error: {error}"))
+                ),
+            );
+        }
+        if let Some(problem) = logs["problem"].as_str() {
+            line("Problem", problem);
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_line_up_whatever_the_names() {
+        let page = table(&[
+            json!({"namespace": "a", "name": "x", "phase": "Running", "restarts": 0}),
+            json!({"namespace": "a-long-one", "name": "é", "phase": "Degraded", "restarts": 12}),
+        ]);
+        let lines: Vec<&str> = page.lines().collect();
+        let column = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
+        assert_eq!(column(lines[0], "PHASE"), column(lines[1], "Running"));
+        assert_eq!(column(lines[0], "PHASE"), column(lines[2], "Degraded"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Checking manifests and modules without a daemon, in a state folder that is thrown away.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{facts, policy};
+use crate::manifest::{ByteSize, Grants, Limits, Manifest, StateGrant};
+use crate::module::{self, Cache, Digest};
+use crate::plugin::{self, Marks, Rejection};
+use crate::role::logs::dead_letter::DeadLetters;
+use crate::role::logs::destination::Surroundings;
+use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::{self, LogsDriver};
+use crate::sandbox::{
+    Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
+};
+use crate::state::{Store, Values};
+
+/// See the module.
+pub(crate) struct Checker {
+    folder: PathBuf,
+    store: Store,
+    marks: Marks,
+    sandbox: Sandbox,
+    cache: Cache,
+}
+
+/// What a module is.
+pub(crate) struct Inspection {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) description: Description,
+    /// YAML of the grants that its imports need; empty for none.
+    pub(crate) grants: String,
+}
+
+impl Checker {
+    /// Makes the folder and the sandbox.
+    pub(crate) fn new() -> Result<Self, String> {
+        let name = format!(
+            "bulkhead-check-{}-{:x}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
+        let folder = std::env::temp_dir().join(name);
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let store = Store::open(&folder).map_err(|error| text(&error))?.store;
+        let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
+        let sandbox = Sandbox::new(facts::read()).map_err(|error| text(&error))?;
+        let cache =
+            Cache::open(folder.join("cache"), sandbox.engine()).map_err(|error| text(&error))?;
+        Ok(Self {
+            folder,
+            store,
+            marks,
+            sandbox,
+            cache,
+        })
+    }
+
+    /// The module's digest, or everything that an update would be refused for.
+    pub(crate) async fn check(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
+        let refused = policy(&self.folder).check(&manifest);
+        if !refused.is_empty() {
+            return Err(refused.iter().map(ToString::to_string).collect());
+        }
+        let one = |error: String| vec![error];
+        let identity: Arc<str> = manifest.identity.to_string().into();
+        let values =
+            Values::open(self.store.clone(), &identity).map_err(|error| one(error.to_string()))?;
+        let quota = manifest.spec.grants.state.as_ref();
+        values.set_quota(quota.map_or(0, |state| state.quota.0));
+        let values = Arc::new(values);
+        let dead_letters = DeadLetters::new(&self.folder, "check", "check")
+            .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
+        let driver = LogsDriver::open(logs::Context {
+            identity: identity.clone(),
+            store: self.store.clone(),
+            values: values.clone(),
+            first_seen: SystemTime::now(),
+            dead_letters: Arc::new(dead_letters),
+            exclude: Vec::new(),
+            surroundings: Surroundings {
+                node_root: Path::new("/").into(),
+                secrets: Arc::new(DaemonSecrets),
+            },
+            runtime: tokio::runtime::Handle::current(),
+        })
+        .map_err(|error| one(error.to_string()))?;
+        let slot = self
+            .marks
+            .slot(&identity)
+            .map_err(|error| one(error.to_string()))?;
+        let state: Arc<dyn KeyValue> = values;
+        let checked = plugin::check(
+            manifest,
+            self.sandbox.clone(),
+            self.cache.clone(),
+            state,
+            vec![(Role::Logs, driver.prepare())],
+            slot,
+        )
+        .await;
+        match checked {
+            Ok(revision) => Ok(revision.digest.to_string()),
+            Err(Rejection::Refused(message)) => Err(one(message)),
+            Err(Rejection::Failed(failure)) => Err(one(failure.to_string())),
+        }
+    }
+
+    /// Reads a module and asks it what it is.
+    pub(crate) async fn inspect(&self, path: &Path) -> Result<Inspection, String> {
+        let module = module::from_file(path).map_err(|error| error.to_string())?;
+        let engine = self.sandbox.engine();
+        let component = self
+            .cache
+            .get(engine, &module)
+            .map_err(|error| error.to_string())?;
+        let interfaces = Interfaces::of(engine, &component).map_err(|error| error.to_string())?;
+        let wants = |name: &str| {
+            let prefix = format!("bulkhead:plugin/{name}@");
+            interfaces
+                .imports
+                .iter()
+                .any(|import| import.starts_with(&prefix))
+        };
+        let grants = Grants {
+            state: wants("state").then_some(StateGrant {
+                quota: ByteSize::mebibytes(1),
+            }),
+            node_facts: wants("node"),
+            files: Vec::new(),
+        };
+        let blueprint = self
+            .sandbox
+            .link(&component, &grants, &Limits::default())
+            .map_err(|error| error.to_string())?;
+        let environment = Environment {
+            journal: Journal::new("inspect"),
+            state: None,
+            usage: Arc::default(),
+        };
+        let mut instance = blueprint
+            .instantiate(&environment)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        let description = instance
+            .describe()
+            .await
+            .map_err(|failure| failure.to_string())?;
+        let mut yaml = String::new();
+        if grants.state.is_some() || grants.node_facts {
+            yaml.push_str("grants:");
+        }
+        if grants.state.is_some() {
+            yaml.push_str("\n  state:\n    quota: 1Mi");
+        }
+        if grants.node_facts {
+            yaml.push_str("\n  nodeFacts: true");
+        }
+        Ok(Inspection {
+            digest: module.digest,
+            size: module.bytes.len() as u64,
+            interfaces,
+            description,
+            grants: yaml,
+        })
+    }
+}
+
+impl Drop for Checker {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

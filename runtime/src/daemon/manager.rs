@@ -1,0 +1,357 @@
+//! Keeps one actor for each declared plugin, and its state for a while after it is gone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::linux::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::reporter::{NodeReporter, View};
+use super::safe_mode::SafeMode;
+use crate::manifest::Identity;
+use crate::module::Cache;
+use crate::plugin::{self, Declaration, Goal, Marks};
+use crate::role::logs::dead_letter::DeadLetters;
+use crate::role::logs::destination::Surroundings;
+use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::{self, LogsDriver};
+use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
+use crate::source::{Accepted, Declared, Desired};
+use crate::state::{Store, Values};
+
+/// All plugins together get this long to end.
+const END: Duration = Duration::from_millis(4500);
+
+/// What the manager works with.
+pub(super) struct Context {
+    pub(super) store: Store,
+    pub(super) marks: Marks,
+    pub(super) sandbox: Sandbox,
+    pub(super) cache: Cache,
+    pub(super) state: PathBuf,
+    pub(super) control: Handle,
+    pub(super) guests: Handle,
+    pub(super) reporter: Arc<NodeReporter>,
+    pub(super) safe_mode: SafeMode,
+    /// Bytes that all guests together may be promised.
+    pub(super) memory: u64,
+}
+
+/// See the module.
+pub(super) struct Manager {
+    context: Arc<Shared>,
+    safe_mode: SafeMode,
+    memory: u64,
+    plugins: HashMap<Identity, Plugin>,
+    /// Plugins that are ending; the same identity starts again only after.
+    ending: JoinSet<Identity>,
+    still_ending: HashMap<Identity, ()>,
+    settled_absent: bool,
+}
+
+struct Shared {
+    store: Store,
+    marks: Marks,
+    sandbox: Sandbox,
+    cache: Cache,
+    state: PathBuf,
+    control: Handle,
+    guests: Handle,
+    reporter: Arc<NodeReporter>,
+}
+
+struct Plugin {
+    handle: plugin::Handle,
+    /// `limits.memory` of what was last accepted.
+    memory: u64,
+}
+
+impl Manager {
+    pub(super) fn new(context: Context) -> Self {
+        Self {
+            context: Arc::new(Shared {
+                store: context.store,
+                marks: context.marks,
+                sandbox: context.sandbox,
+                cache: context.cache,
+                state: context.state,
+                control: context.control,
+                guests: context.guests,
+                reporter: context.reporter,
+            }),
+            safe_mode: context.safe_mode,
+            memory: context.memory,
+            plugins: HashMap::new(),
+            ending: JoinSet::new(),
+            still_ending: HashMap::new(),
+            settled_absent: false,
+        }
+    }
+
+    /// Makes what runs follow what is declared.
+    pub(super) async fn apply(&mut self, desired: &Desired) {
+        let problems: Vec<String> = desired.problems.iter().map(ToString::to_string).collect();
+        for problem in &problems {
+            tracing::warn!("{problem}");
+        }
+        self.context.reporter.problems(problems);
+        let gone: Vec<Identity> = self
+            .plugins
+            .keys()
+            .filter(|identity| !desired.plugins.contains_key(identity))
+            .cloned()
+            .collect();
+        for identity in gone {
+            self.unload(identity).await;
+        }
+        for (identity, declared) in &desired.plugins {
+            let (goal, memory) = self.goal(identity, declared);
+            if let Some(plugin) = self.plugins.get_mut(identity) {
+                plugin.memory = memory.unwrap_or(plugin.memory);
+                plugin.handle.set(goal);
+                continue;
+            }
+            if self.still_ending.contains_key(identity) {
+                continue;
+            }
+            match self.load(identity.clone(), goal).await {
+                Ok(handle) => {
+                    let memory = memory.unwrap_or(0);
+                    self.plugins
+                        .insert(identity.clone(), Plugin { handle, memory });
+                }
+                Err(error) => {
+                    tracing::error!(plugin = %identity, "cannot load: {error}");
+                    self.context
+                        .reporter
+                        .problems(vec![format!("{identity}: cannot load: {error}")]);
+                }
+            }
+        }
+        if !std::mem::replace(&mut self.settled_absent, true) {
+            self.mark_absent(desired).await;
+        }
+        self.context.reporter.applied();
+    }
+
+    /// What a plugin is to be, and the memory that it is promised.
+    fn goal(&mut self, identity: &Identity, declared: &Declared) -> (Goal, Option<u64>) {
+        let accepted = match declared {
+            Declared::Accepted(accepted) => accepted,
+            Declared::Refused(errors) => {
+                let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                return (Goal::Refuse(messages.join("\n")), None);
+            }
+        };
+        let hash = hash(accepted);
+        if let Some(reason) = self.safe_mode.reason(&identity.to_string(), &hash) {
+            return (Goal::LeaveOut(reason), Some(0));
+        }
+        let spec = &accepted.manifest.spec;
+        let wanted = if spec.suspend {
+            0
+        } else {
+            spec.limits.memory.0
+        };
+        let others: u64 = self
+            .plugins
+            .iter()
+            .filter(|(other, _)| *other != identity)
+            .map(|(_, plugin)| plugin.memory)
+            .sum();
+        if others.saturating_add(wanted) > self.memory {
+            return (
+                Goal::Refuse(format!(
+                    "{}: limits.memory: {wanted} bytes are more than the {} that are left of the {} that this node can promise to plugins; lower limits.memory here or elsewhere, or raise the daemon's memory limit",
+                    accepted.manifest.origin.file.display(),
+                    self.memory.saturating_sub(others),
+                    self.memory
+                )),
+                None,
+            );
+        }
+        let declaration = Declaration {
+            manifest: accepted.manifest.clone(),
+            hash,
+        };
+        (Goal::Run(declaration), Some(wanted))
+    }
+
+    async fn load(&self, identity: Identity, goal: Goal) -> Result<plugin::Handle, String> {
+        let shared = self.context.clone();
+        let task = tokio::task::spawn_blocking(move || shared.load(&identity, goal));
+        task.await.map_err(|error| error.to_string())?
+    }
+
+    async fn unload(&mut self, identity: Identity) {
+        let Some(plugin) = self.plugins.remove(&identity) else {
+            return;
+        };
+        tracing::info!(plugin = %identity, "unloading: its manifest is gone");
+        self.still_ending.insert(identity.clone(), ());
+        let shared = self.context.clone();
+        self.ending.spawn(async move {
+            plugin.handle.stop().await;
+            shared.reporter.remove(&identity);
+            let store = shared.store.clone();
+            let name = identity.to_string();
+            let marked =
+                tokio::task::spawn_blocking(move || store.mark_deleted(&name, SystemTime::now()))
+                    .await;
+            if let Ok(Err(error)) = marked {
+                tracing::error!(plugin = %identity, "{error}");
+            }
+            identity
+        });
+    }
+
+    /// Resolves when a plugin has ended that was unloaded; never if none is ending.
+    pub(super) async fn ended(&mut self) {
+        match self.ending.join_next().await {
+            Some(Ok(identity)) => {
+                self.still_ending.remove(&identity);
+            }
+            Some(Err(error)) => tracing::error!("unloading failed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// State of plugins that were deleted while the daemon was down begins to age now.
+    async fn mark_absent(&self, desired: &Desired) {
+        let store = self.context.store.clone();
+        let present: Vec<String> = desired.plugins.keys().map(ToString::to_string).collect();
+        let marked = tokio::task::spawn_blocking(move || {
+            let now = SystemTime::now();
+            for record in store.known_plugins()? {
+                if !present.contains(&record.identity) {
+                    store.mark_deleted(&record.identity, now)?;
+                }
+            }
+            Ok::<_, crate::state::Error>(())
+        })
+        .await;
+        if let Ok(Err(error)) = marked {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Forgets the state of plugins that have been gone for a day.
+    pub(super) async fn purge(&self) {
+        let store = self.context.store.clone();
+        match tokio::task::spawn_blocking(move || store.purge_expired(SystemTime::now())).await {
+            Ok(Ok(purged)) => {
+                for plugin in purged {
+                    tracing::info!(plugin, "forgot the state of a plugin that is gone");
+                }
+            }
+            Ok(Err(error)) => tracing::error!("{error}"),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+
+    /// Ends all plugins, each finishing what is under way.
+    pub(super) async fn end(mut self) {
+        let stops = self.plugins.drain().map(|(_, plugin)| plugin.handle.stop());
+        let stops = join_all(stops);
+        let all = async {
+            stops.await;
+            while self.ending.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(END, all).await.is_err() {
+            tracing::warn!(
+                "not everything could be finished in time; it is read again at the next start"
+            );
+        }
+        let safe_mode = self.safe_mode;
+        match tokio::task::spawn_blocking(move || safe_mode.end()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("{error}"),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+}
+
+impl Shared {
+    fn load(&self, identity: &Identity, goal: Goal) -> Result<plugin::Handle, String> {
+        let text = |error: crate::state::Error| error.to_string();
+        let name: Arc<str> = identity.to_string().into();
+        let first_seen = self
+            .store
+            .mark_present(&name, SystemTime::now())
+            .map_err(text)?;
+        let values = Arc::new(Values::open(self.store.clone(), &name).map_err(text)?);
+        let dead_letters = DeadLetters::new(&self.state, identity.namespace(), identity.name())
+            .ok_or("the state folder's path is not absolute")?;
+        let logs = LogsDriver::open(logs::Context {
+            identity: name.clone(),
+            store: self.store.clone(),
+            values: values.clone(),
+            first_seen: first_seen.at,
+            dead_letters: Arc::new(dead_letters),
+            exclude: own_output(),
+            surroundings: Surroundings {
+                node_root: Path::new("/").into(),
+                secrets: Arc::new(DaemonSecrets),
+            },
+            runtime: self.control.clone(),
+        })
+        .map_err(text)?;
+        let logs_status = logs.status();
+        let drivers: Vec<(Role, Box<dyn Driver>)> = vec![(Role::Logs, Box::new(logs))];
+        let slot = self.marks.slot(&name).map_err(|error| error.to_string())?;
+        let _guests = self.guests.enter();
+        let state: Arc<dyn KeyValue> = values;
+        let handle = plugin::spawn(
+            plugin::Context {
+                identity: name,
+                sandbox: self.sandbox.clone(),
+                cache: self.cache.clone(),
+                state,
+                drivers,
+                slot,
+            },
+            goal,
+        );
+        self.reporter.add(
+            identity.clone(),
+            View {
+                status: handle.status.clone(),
+                logs: logs_status,
+            },
+        );
+        Ok(handle)
+    }
+}
+
+/// Of the declaration: the manifest's meaning and the module file's content.
+fn hash(accepted: &Accepted) -> String {
+    use std::fmt::Write as _;
+    let mut hash = accepted.manifest.digest_hex();
+    if let Some(file) = &accepted.module_file {
+        hash.push('-');
+        for byte in &file.content {
+            // Writing to a string does not fail.
+            let _ = write!(hash, "{byte:02x}");
+        }
+    }
+    hash
+}
+
+/// Where this process writes its own log: reading it would feed it.
+fn own_output() -> Vec<PathBuf> {
+    let mut paths = BTreeMap::new();
+    for descriptor in [1, 2] {
+        let link = format!("/proc/self/fd/{descriptor}");
+        if let Ok(path) = std::fs::read_link(&link)
+            && let Ok(metadata) = std::fs::metadata(&path)
+            && metadata.is_file()
+        {
+            paths.insert((metadata.st_dev(), metadata.st_ino()), path);
+        }
+    }
+    paths.into_values().collect()
+}

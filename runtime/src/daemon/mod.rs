@@ -1,0 +1,212 @@
+//! The daemon: puts the rooms together, starts them, and ends them in order.
+//!
+//! Two runtimes: guests run on one, everything else on the other, so that plugins that spin on
+//! every core do not delay an answer of the status endpoint.
+
+mod budget;
+pub(crate) mod checking;
+mod facts;
+mod manager;
+mod reporter;
+mod safe_mode;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::manifest::Policy;
+use crate::module::{Cache, CacheError};
+use crate::plugin::Marks;
+use crate::sandbox::Sandbox;
+use crate::source::{self, Directory};
+use crate::state::{self, Store};
+use crate::status::{self, Server};
+
+use manager::Manager;
+use reporter::NodeReporter;
+use safe_mode::SafeMode;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of manifests.
+    pub manifests: PathBuf,
+    /// The folder of state.
+    pub state: PathBuf,
+    /// Where the status endpoint listens; loopback only.
+    pub status: SocketAddr,
+    /// From this many deaths within five minutes on, plugins that were in a call are left out; 0
+    /// for never.
+    pub safe_mode_deaths: usize,
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The status endpoint cannot listen.
+    #[error(transparent)]
+    Status(#[from] status::Error),
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The manifests' folder cannot be used.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// The code cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The WebAssembly engine does not start.
+    #[error("the WebAssembly engine does not start on this machine: {0:#}")]
+    Engine(wasmtime::Error),
+    /// Something of the operating system failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs until SIGTERM or SIGINT; then drains, checkpoints and returns.
+///
+/// # Errors
+/// If the daemon cannot start. Once it has started it does not fail.
+pub async fn run(options: Options, guests: Handle) -> Result<(), Error> {
+    let system = |what: &str| {
+        let what = what.to_owned();
+        move |source| Error::System { what, source }
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listening to SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening to SIGINT"))?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(system("listening to SIGHUP"))?;
+    let server = Server::bind(options.status).await?;
+    let address = server.address();
+
+    let started = {
+        let options = options.clone();
+        // Opens files, maps code, looks at every manifest: nothing for an async thread.
+        tokio::task::spawn_blocking(move || start(&options))
+            .await
+            .map_err(|error| Error::System {
+                what: "starting".into(),
+                source: std::io::Error::other(error),
+            })??
+    };
+    let Started {
+        store,
+        marks,
+        sandbox,
+        cache,
+        safe_mode,
+        source,
+    } = started;
+    let reporter = Arc::new(NodeReporter::new(safe_mode.left_out()));
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        manifests = %options.manifests.display(),
+        state = %options.state.display(),
+        status = %format_args!("http://{address}/"),
+        "bulkhead runs"
+    );
+
+    let mut manager = Manager::new(manager::Context {
+        store,
+        marks,
+        sandbox,
+        cache,
+        state: options.state.as_path().into(),
+        control: Handle::current(),
+        guests,
+        reporter: reporter.clone(),
+        safe_mode,
+        memory: budget::memory(),
+    });
+    let mut desired = source.desired();
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        let target = desired.borrow_and_update().clone();
+        manager.apply(&target).await;
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                tracing::info!("SIGHUP: reading the manifests again");
+                source.rescan();
+            }
+            changed = desired.changed() => {
+                if changed.is_err() {
+                    tracing::error!("the watch of the manifests ended; please report this as a bug");
+                    terminate.recv().await;
+                    break;
+                }
+            }
+            () = manager.ended() => {}
+            _ = hourly.tick() => manager.purge().await,
+        }
+    }
+    tracing::info!("ending: draining what is under way");
+    reporter.ending();
+    manager.end().await;
+    shutdown.cancel();
+    let _ = serving.await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// What the blocking part of the start makes.
+struct Started {
+    store: Store,
+    marks: Marks,
+    sandbox: Sandbox,
+    cache: Cache,
+    safe_mode: SafeMode,
+    source: Directory,
+}
+
+fn start(options: &Options) -> Result<Started, Error> {
+    let state = std::path::absolute(&options.state).map_err(|source| Error::System {
+        what: format!("finding {}", options.state.display()),
+        source,
+    })?;
+    let opened = Store::open(&state)?;
+    if let Some(aside) = &opened.set_aside {
+        tracing::error!(
+            "the state was damaged and a new one begun; lines may be shipped again: {aside:?}"
+        );
+    }
+    let store = opened.store;
+    let marks = state.join("in-call");
+    let (marks, in_call) = Marks::open(&marks).map_err(|source| Error::System {
+        what: format!("opening {}", marks.display()),
+        source,
+    })?;
+    let safe_mode = SafeMode::begin(store.clone(), in_call, options.safe_mode_deaths)?;
+    let sandbox = Sandbox::new(facts::read()).map_err(Error::Engine)?;
+    let cache = Cache::open(state.join("cache"), sandbox.engine())?;
+    let source = Directory::start(&options.manifests, policy(&state))?;
+    Ok(Started {
+        store,
+        marks,
+        sandbox,
+        cache,
+        safe_mode,
+        source,
+    })
+}
+
+/// The policy of a node without a policy, with the daemon's own folders out of bounds.
+pub(crate) fn policy(state: &Path) -> Policy {
+    Policy {
+        private_folders: vec![state.to_owned()],
+        ..Policy::default()
+    }
+}

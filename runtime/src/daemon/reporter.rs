@@ -1,0 +1,146 @@
+//! What the status endpoint can ask of this daemon.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::Timestamp;
+
+use crate::manifest::Identity;
+use crate::plugin::{Phase, Status};
+use crate::role::logs::LogsStatus;
+use crate::sandbox::Entry;
+use crate::status::{LatencyReport, NodeReport, PluginReport, Reporter};
+
+/// One plugin, as its actor and its roles show it.
+pub(super) struct View {
+    pub(super) status: Status,
+    pub(super) logs: LogsStatus,
+}
+
+/// See the module.
+pub(super) struct NodeReporter {
+    started: Timestamp,
+    safe_mode: Vec<String>,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    plugins: BTreeMap<Identity, View>,
+    problems: Vec<String>,
+    applied: bool,
+    ending: bool,
+}
+
+impl NodeReporter {
+    pub(super) fn new(safe_mode: Vec<String>) -> Self {
+        Self {
+            started: Timestamp::now(),
+            safe_mode,
+            inner: RwLock::default(),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, identity: Identity, view: View) {
+        self.write().plugins.insert(identity, view);
+    }
+
+    pub(super) fn remove(&self, identity: &Identity) {
+        self.write().plugins.remove(identity);
+    }
+
+    pub(super) fn problems(&self, problems: Vec<String>) {
+        self.write().problems = problems;
+    }
+
+    /// The manifests were applied once.
+    pub(super) fn applied(&self) {
+        self.write().applied = true;
+    }
+
+    pub(super) fn ending(&self) {
+        self.write().ending = true;
+    }
+}
+
+fn report(identity: &Identity, view: &View) -> PluginReport {
+    let status = &view.status;
+    PluginReport {
+        namespace: identity.namespace().to_owned(),
+        name: identity.name().to_owned(),
+        state: status.snapshot(),
+        memory_bytes: status.usage.memory(),
+        cpu_seconds: status.usage.cpu().as_secs_f64(),
+        calls: status.usage.calls(),
+        latency: LatencyReport {
+            count: status.latency.count(),
+            sum_seconds: status.latency.sum().as_secs_f64(),
+            p50_seconds: status.latency.quantile(0.5),
+            p90_seconds: status.latency.quantile(0.9),
+            p99_seconds: status.latency.quantile(0.99),
+        },
+        logs: view.logs.report(),
+    }
+}
+
+impl Reporter for NodeReporter {
+    fn node(&self) -> NodeReport {
+        let inner = self.read();
+        let pending: Vec<String> = inner
+            .plugins
+            .iter()
+            .filter(|(_, view)| view.status.snapshot().phase == Phase::Pending)
+            .map(|(identity, _)| identity.to_string())
+            .collect();
+        let not_ready = if inner.ending {
+            Some("the daemon is ending".to_owned())
+        } else if !inner.applied {
+            Some("the manifests have not been read yet".to_owned())
+        } else if !pending.is_empty() {
+            Some(format!("still loading: {}", pending.join(", ")))
+        } else {
+            None
+        };
+        NodeReport {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            ready: not_ready.is_none(),
+            not_ready,
+            safe_mode: self.safe_mode.clone(),
+            problems: inner.problems.clone(),
+            plugins: inner.plugins.len(),
+        }
+    }
+
+    fn plugins(&self) -> Vec<PluginReport> {
+        let inner = self.read();
+        let plugins = inner.plugins.iter();
+        plugins
+            .map(|(identity, view)| report(identity, view))
+            .collect()
+    }
+
+    fn plugin(&self, namespace: &str, name: &str) -> Option<PluginReport> {
+        let inner = self.read();
+        let mut plugins = inner.plugins.iter();
+        plugins
+            .find(|(identity, _)| identity.namespace() == namespace && identity.name() == name)
+            .map(|(identity, view)| report(identity, view))
+    }
+
+    fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)> {
+        let inner = self.read();
+        let mut plugins = inner.plugins.iter();
+        plugins
+            .find(|(identity, _)| identity.namespace() == namespace && identity.name() == name)
+            .map(|(_, view)| view.status.journal.read())
+    }
+}

@@ -1,0 +1,220 @@
+//! The daemon's own metrics in the Prometheus text format 0.0.4.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::fmt::Write as _;
+
+use super::report::{NodeReport, PluginReport};
+
+/// One family under construction.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if index == 0 { '{' } else { ',' });
+            let _ = write!(self.0, "{label}=\"");
+            for character in text.chars() {
+                match character {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    other => self.0.push(other),
+                }
+            }
+            self.0.push('"');
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{close} {value}");
+    }
+}
+
+type Value = fn(&PluginReport) -> Option<f64>;
+
+/// Families with one series a plugin.
+const PLUGIN: &[(&str, &str, &str, Value)] = &[
+    (
+        "bulkhead_plugin_ready",
+        "gauge",
+        "Whether a revision of the plugin is at work.",
+        |plugin| {
+            Some(f64::from(u8::from(
+                plugin.state.phase == crate::plugin::Phase::Running,
+            )))
+        },
+    ),
+    (
+        "bulkhead_plugin_restarts_total",
+        "counter",
+        "Instances made anew after a failure.",
+        |plugin| Some(plugin.state.restarts as f64),
+    ),
+    (
+        "bulkhead_plugin_updates_total",
+        "counter",
+        "Updates that took effect.",
+        |plugin| Some(plugin.state.updates as f64),
+    ),
+    (
+        "bulkhead_plugin_rollbacks_total",
+        "counter",
+        "Updates that were taken back.",
+        |plugin| Some(plugin.state.rollbacks as f64),
+    ),
+    (
+        "bulkhead_plugin_cpu_seconds_total",
+        "counter",
+        "CPU time spent in calls of the plugin.",
+        |plugin| Some(plugin.cpu_seconds),
+    ),
+    (
+        "bulkhead_plugin_memory_bytes",
+        "gauge",
+        "Memory of the plugin's instance.",
+        |plugin| Some(plugin.memory_bytes as f64),
+    ),
+    (
+        "bulkhead_plugin_calls_total",
+        "counter",
+        "Calls of the plugin.",
+        |plugin| Some(plugin.calls as f64),
+    ),
+    (
+        "bulkhead_logs_read_lines_total",
+        "counter",
+        "Lines read from files.",
+        |plugin| Some(plugin.logs.as_ref()?.lines.read as f64),
+    ),
+    (
+        "bulkhead_logs_read_bytes_total",
+        "counter",
+        "Bytes read from files.",
+        |plugin| Some(plugin.logs.as_ref()?.bytes.read as f64),
+    ),
+    (
+        "bulkhead_logs_in_flight_lines",
+        "gauge",
+        "Lines under way.",
+        |plugin| Some(plugin.logs.as_ref()?.lines.in_flight as f64),
+    ),
+    (
+        "bulkhead_logs_lag_bytes",
+        "gauge",
+        "Bytes not read yet, and under way.",
+        |plugin| Some(plugin.logs.as_ref()?.lag.bytes as f64),
+    ),
+    (
+        "bulkhead_logs_lag_seconds",
+        "gauge",
+        "Age of the oldest line under way.",
+        |plugin| Some(plugin.logs.as_ref()?.lag.seconds),
+    ),
+    (
+        "bulkhead_logs_files",
+        "gauge",
+        "Files that are followed.",
+        |plugin| Some(plugin.logs.as_ref()?.files.watched as f64),
+    ),
+];
+
+/// Writes the page.
+pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
+    let mut page = Page(String::new());
+    page.family("bulkhead_build_info", "gauge", "The daemon's version.");
+    page.sample("bulkhead_build_info", &[("version", node.version)], 1.0);
+    page.family(
+        "bulkhead_ready",
+        "gauge",
+        "Whether every declared plugin has been tried.",
+    );
+    page.sample("bulkhead_ready", &[], f64::from(u8::from(node.ready)));
+    for (name, kind, help, value) in PLUGIN {
+        page.family(name, kind, help);
+        for plugin in plugins {
+            if let Some(value) = value(plugin) {
+                page.sample(name, &identity(plugin), value);
+            }
+        }
+    }
+    let latency = "bulkhead_plugin_work_duration_seconds";
+    page.family(latency, "summary", "How long pieces of work took.");
+    for plugin in plugins {
+        let [namespace, name] = identity(plugin);
+        let report = &plugin.latency;
+        for (quantile, value) in [
+            ("0.5", report.p50_seconds),
+            ("0.9", report.p90_seconds),
+            ("0.99", report.p99_seconds),
+        ] {
+            if let Some(value) = value {
+                page.sample(latency, &[namespace, name, ("quantile", quantile)], value);
+            }
+        }
+        page.sample(
+            &format!("{latency}_sum"),
+            &[namespace, name],
+            report.sum_seconds,
+        );
+        page.sample(
+            &format!("{latency}_count"),
+            &[namespace, name],
+            report.count as f64,
+        );
+    }
+    let outcomes = "bulkhead_logs_lines_total";
+    page.family(outcomes, "counter", "Lines by what became of them.");
+    for plugin in plugins {
+        let Some(logs) = &plugin.logs else { continue };
+        let [namespace, name] = identity(plugin);
+        for (outcome, count) in [
+            ("acknowledged", logs.lines.acknowledged),
+            ("filtered", logs.lines.filtered),
+            ("dead-lettered", logs.lines.dead_lettered),
+        ] {
+            page.sample(
+                outcomes,
+                &[namespace, name, ("outcome", outcome)],
+                count as f64,
+            );
+        }
+    }
+    let given_up = "bulkhead_logs_given_up_lines_total";
+    page.family(
+        given_up,
+        "counter",
+        "Lines lost before they could be read, by reason.",
+    );
+    for plugin in plugins {
+        let Some(logs) = &plugin.logs else { continue };
+        let [namespace, name] = identity(plugin);
+        for (reason, count) in &logs.lines.given_up {
+            page.sample(
+                given_up,
+                &[namespace, name, ("reason", reason)],
+                *count as f64,
+            );
+        }
+    }
+    page.0
+}
+
+fn identity(plugin: &PluginReport) -> [(&'static str, &str); 2] {
+    [("namespace", &plugin.namespace), ("name", &plugin.name)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_escaped() {
+        let mut page = Page(String::new());
+        page.sample("x", &[("a", "q\"\\\n")], 1.5);
+        assert_eq!(page.0, "x{a=\"q\\\"\\\\\\n\"} 1.5\n");
+    }
+}

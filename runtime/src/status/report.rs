@@ -1,0 +1,84 @@
+//! What the endpoint shows, and the seam to those who know.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::plugin::Snapshot;
+use crate::role::logs::LogsReport;
+use crate::sandbox::Entry;
+
+/// Answers the endpoint's questions. Must not block.
+pub trait Reporter: Send + Sync + 'static {
+    /// About the daemon.
+    fn node(&self) -> NodeReport;
+    /// About every plugin, by namespace and name.
+    fn plugins(&self) -> Vec<PluginReport>;
+    /// About one plugin.
+    fn plugin(&self, namespace: &str, name: &str) -> Option<PluginReport>;
+    /// What a plugin said lately, and how many of its records were dropped.
+    fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)>;
+}
+
+/// The daemon.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReport {
+    /// Its version.
+    pub version: &'static str,
+    /// When it started (UTC).
+    pub started: Timestamp,
+    /// Whether every declared plugin has been tried.
+    pub ready: bool,
+    /// Why not, if not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+    /// Plugins that are left out because they were in a call when the daemon died.
+    pub safe_mode: Vec<String>,
+    /// What is wrong with manifests of which nobody knows whose they are.
+    pub problems: Vec<String>,
+    /// How many plugins there are.
+    pub plugins: usize,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginReport {
+    /// Of its manifest.
+    pub namespace: String,
+    /// Of its manifest.
+    pub name: String,
+    /// Phase, revisions, conditions, failures.
+    #[serde(flatten)]
+    pub state: Snapshot,
+    /// Memory of its instance.
+    pub memory_bytes: u64,
+    /// CPU time spent in its calls.
+    pub cpu_seconds: f64,
+    /// Calls made.
+    pub calls: u64,
+    /// How long pieces of work took.
+    pub latency: LatencyReport,
+    /// The figures of the role `logs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<LogsReport>,
+}
+
+/// Durations of work; quantiles are at most 19% too high.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencyReport {
+    /// How many.
+    pub count: u64,
+    /// Their sum.
+    pub sum_seconds: f64,
+    /// The median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_seconds: Option<f64>,
+    /// Nine of ten are below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p90_seconds: Option<f64>,
+    /// 99 of 100 are below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_seconds: Option<f64>,
+}

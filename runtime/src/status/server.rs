@@ -1,0 +1,170 @@
+//! The HTTP server. Plain HTTP is for loopback only; authenticated TLS comes with the cluster.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics;
+use super::report::Reporter;
+
+/// Why the endpoint does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Others could reach it.
+    #[error(
+        "--status {0}: the status endpoint has no authentication yet and listens on loopback only; use 127.0.0.1:PORT"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address is taken or not ours.
+    #[error(
+        "--status {address}: cannot listen: {source}; is another daemon running? Choose another port with --status"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A listening endpoint.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+type Shared = Arc<dyn Reporter>;
+
+impl Server {
+    /// Listens on `address`; port 0 takes any.
+    ///
+    /// # Errors
+    /// If the address is not loopback or cannot be listened on.
+    pub async fn bind(address: SocketAddr) -> Result<Self, Error> {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback(address));
+        }
+        let failed = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown`.
+    pub async fn serve(self, reporter: Shared, shutdown: CancellationToken) {
+        let router = Router::new()
+            .route("/", get(index))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics_page))
+            .route("/v1/node", get(node))
+            .route("/v1/plugins", get(plugins))
+            .route("/v1/plugins/{namespace}/{name}", get(plugin))
+            .route("/v1/plugins/{namespace}/{name}/logs", get(logs))
+            .fallback(|| async {
+                failure(StatusCode::NOT_FOUND, "NotFound", "no such path; see /")
+            })
+            .method_not_allowed_fallback(|| async {
+                failure(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "MethodNotAllowed",
+                    "this endpoint only answers GET",
+                )
+            })
+            .with_state(reporter);
+        let ended = shutdown.clone();
+        let serving = axum::serve(self.listener, router)
+            .with_graceful_shutdown(async move { ended.cancelled().await });
+        // A connection that is kept open must not hold up the end.
+        tokio::select! {
+            result = serving => if let Err(error) = result {
+                tracing::error!("the status endpoint ended: {error}");
+            },
+            () = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            } => {}
+        }
+    }
+}
+
+async fn index() -> &'static str {
+    "bulkhead status endpoint\n\n/healthz\n/readyz\n/metrics\n/v1/node\n/v1/plugins\n/v1/plugins/NAMESPACE/NAME\n/v1/plugins/NAMESPACE/NAME/logs\n"
+}
+
+async fn ready(State(reporter): State<Shared>) -> Response {
+    match reporter.node().not_ready {
+        None => "ready\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
+    }
+}
+
+async fn metrics_page(State(reporter): State<Shared>) -> Response {
+    let page = metrics::page(&reporter.node(), &reporter.plugins());
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
+}
+
+async fn node(State(reporter): State<Shared>) -> Response {
+    Json(reporter.node()).into_response()
+}
+
+async fn plugins(State(reporter): State<Shared>) -> Response {
+    Json(json!({ "items": reporter.plugins() })).into_response()
+}
+
+async fn plugin(
+    State(reporter): State<Shared>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Response {
+    match reporter.plugin(&namespace, &name) {
+        Some(report) => Json(report).into_response(),
+        None => no_plugin(&namespace, &name),
+    }
+}
+
+async fn logs(
+    State(reporter): State<Shared>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Response {
+    match reporter.journal(&namespace, &name) {
+        Some((items, dropped)) => {
+            Json(json!({ "items": items, "dropped": dropped })).into_response()
+        }
+        None => no_plugin(&namespace, &name),
+    }
+}
+
+fn no_plugin(namespace: &str, name: &str) -> Response {
+    failure(
+        StatusCode::NOT_FOUND,
+        "NotFound",
+        &format!("there is no plugin {namespace}/{name}; /v1/plugins lists them"),
+    )
+}
+
+/// An error in the form of the Kubernetes API's `Status`.
+fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
+    let body = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "reason": reason,
+        "message": message,
+        "code": code.as_u16(),
+    });
+    (code, Json(body)).into_response()
+}
