@@ -33,7 +33,8 @@ pub struct Source {
 pub struct Span {
     /// The file.
     pub file: FileId,
-    /// Counts the contents that this inode had: a truncation or another fingerprint adds one.
+    /// Tells apart the contents that this inode had: the file's birth in nanoseconds since 1970,
+    /// and one more for each truncation. An inode is given to another file once its file is gone.
     pub generation: u64,
     /// Of the file's start, as known when the batch was made.
     pub fingerprint: Fingerprint,

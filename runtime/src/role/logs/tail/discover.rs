@@ -49,7 +49,6 @@ impl Engine {
             self.list(at);
         }
         self.settle_suspects();
-        self.ignored.shrink_to_fit();
         if self.patience == 0 {
             for (id, _) in std::mem::take(&mut self.known) {
                 self.outlet.push(super::Item::Gone(id));
@@ -524,7 +523,7 @@ impl Engine {
                 // Not to be opened now; the first turn checks.
                 None => Some(known.fingerprint),
             };
-            file.generation = known.generation;
+            let fresh = std::mem::replace(&mut file.generation, known.generation);
             match head.filter(|_| file.size >= known.offset) {
                 Some(fingerprint) => {
                     file.fingerprint = fingerprint;
@@ -533,6 +532,8 @@ impl Engine {
                 None => {
                     file.fingerprint = known.fingerprint;
                     file.renew();
+                    // Perhaps the inode was given to another file; then its birth tells.
+                    file.generation = file.generation.max(fresh);
                 }
             }
             return Ok(());

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use xxhash_rust::xxh3::xxh3_64;
@@ -90,7 +90,7 @@ impl File {
     pub(super) fn new(meta: &Metadata, source: Arc<Source>, format: FileFormat) -> Self {
         Self {
             id: file_id(meta),
-            generation: 0,
+            generation: first_generation(meta),
             fingerprint: Fingerprint::default(),
             previous: Vec::new(),
             source,
@@ -193,6 +193,11 @@ impl File {
         self.previous.push(fingerprint);
     }
 
+    /// Whether it had other contents before, as far as we know.
+    pub(super) fn was_truncated(&self) -> bool {
+        !self.previous.is_empty()
+    }
+
     /// Fingerprints of the contents that it has and had.
     pub(super) fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         self.previous
@@ -209,6 +214,16 @@ pub(super) fn file_id(meta: &Metadata) -> FileId {
         device: meta.dev(),
         inode: meta.ino(),
     }
+}
+
+/// The generation of a file that we have no checkpoint of. File systems give a deleted file's inode
+/// to the next one at once, so counting from zero would give two files the same record ids.
+fn first_generation(meta: &Metadata) -> u64 {
+    let since = meta
+        .created()
+        .unwrap_or_else(|_| SystemTime::now())
+        .duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Opens a regular file for reading without ever waiting (a FIFO would).

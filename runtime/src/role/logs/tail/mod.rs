@@ -115,7 +115,7 @@ impl Config {
 pub struct Known {
     /// The file.
     pub file: FileId,
-    /// Its generation.
+    /// Its generation, as in [`Span`](super::batch::Span).
     pub generation: u64,
     /// Of its first bytes at that time.
     pub fingerprint: Fingerprint,

@@ -148,7 +148,7 @@ impl Engine {
                 _ => true,
             };
             // What was renamed is not what is being copied, unless it was truncated before.
-            if !older || log.away.is_some() && log.generation == 0 {
+            if !older || log.away.is_some() && !log.was_truncated() {
                 continue;
             }
             for print in log.fingerprints() {
