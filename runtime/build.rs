@@ -12,7 +12,12 @@ const PROFILE: &str = "guest";
 
 /// Package names; a bundled plugin goes by the name of its package.
 const BUNDLED: &[&str] = &["log-shipper"];
-const FIXTURES: &[&str] = &["fixture-killer", "fixture-logs", "fixture-minimal"];
+const FIXTURES: &[&str] = &[
+    "fixture-grants",
+    "fixture-killer",
+    "fixture-logs",
+    "fixture-minimal",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..");

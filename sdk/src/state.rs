@@ -46,7 +46,7 @@ impl std::error::Error for Error {}
 /// use bulkhead_sdk::state;
 /// state::set("seen", b"3")?;
 /// assert_eq!(state::get("seen")?.as_deref(), Some(b"3".as_slice()));
-/// # bulkhead_sdk::Result::Ok(())
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     host::state_get(key)
@@ -56,7 +56,7 @@ pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// ```
 /// bulkhead_sdk::state::set("seen", b"3")?;
-/// # bulkhead_sdk::Result::Ok(())
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn set(key: &str, value: &[u8]) -> Result<(), Error> {
     host::state_set(key, value)
@@ -66,7 +66,7 @@ pub fn set(key: &str, value: &[u8]) -> Result<(), Error> {
 ///
 /// ```
 /// bulkhead_sdk::state::delete("never set")?;
-/// # bulkhead_sdk::Result::Ok(())
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn delete(key: &str) -> Result<(), Error> {
     host::state_delete(key)
@@ -79,7 +79,7 @@ pub fn delete(key: &str) -> Result<(), Error> {
 /// state::set("pod/b", b"")?;
 /// state::set("pod/a", b"")?;
 /// assert_eq!(state::keys("pod/")?, ["pod/a", "pod/b"]);
-/// # bulkhead_sdk::Result::Ok(())
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn keys(prefix: &str) -> Result<Vec<String>, Error> {
     host::state_keys(prefix)

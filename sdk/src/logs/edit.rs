@@ -128,7 +128,7 @@ impl<'a> Edit<'a> {
     /// ```
     #[inline]
     pub fn members(&mut self, members: &[u8]) -> &mut Self {
-        if members.is_empty() {
+        if members.is_empty() || self.share_members(members) {
             return self;
         }
         self.fields_with(|first, out| {
@@ -139,14 +139,40 @@ impl<'a> Edit<'a> {
         })
     }
 
+    /// Points to the fields of the line before if they are the same, as constant ones are: then they
+    /// cross to the host once for a batch.
+    #[inline]
+    fn share_members(&mut self, members: &[u8]) -> bool {
+        let Output { records, bytes, .. } = &mut *self.out;
+        let [.., before, record] = records.as_mut_slice() else {
+            return false;
+        };
+        let span = before.fields_offset as usize..;
+        let same = record.fields_length == 0
+            && before.fields_length as usize == members.len()
+            && bytes
+                .get(span)
+                .is_some_and(|bytes| bytes.starts_with(members));
+        if same {
+            record.fields_offset = before.fields_offset;
+            record.fields_length = before.fields_length;
+        }
+        same
+    }
+
     #[inline]
     fn fields_with(&mut self, write: impl FnOnce(bool, &mut Vec<u8>)) -> &mut Self {
         let Output { records, bytes, .. } = &mut *self.out;
-        // Fields are the last thing written for a line, so those there are end where `bytes` ends.
         if let Some(record) = records.last_mut() {
             let first = record.fields_length == 0;
+            let offset = record.fields_offset as usize;
+            let fields = offset..offset + record.fields_length as usize;
             if first {
                 record.fields_offset = bytes.len() as u32;
+            } else if fields.end != bytes.len() {
+                // Shared with an earlier line: what is added must follow a copy.
+                record.fields_offset = bytes.len() as u32;
+                bytes.extend_from_within(fields);
             }
             write(first, bytes);
             record.fields_length = bytes.len() as u32 - record.fields_offset;

@@ -22,7 +22,7 @@
 //! let answer = plugin.process(testing::lines(["hello", ""]))?;
 //! assert_eq!(answer.line(0).body_text(), "HELLO");
 //! assert!(answer.line(1).is_dropped());
-//! # bulkhead_sdk::Result::Ok(())
+//! # bulkhead_sdk::Result::<()>::Ok(())
 //! ```
 //!
 //! The host's side is fake and belongs to the current thread: [`take_log`], [`reset_state`],
