@@ -1,0 +1,25 @@
+# make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
+# make test     every test
+# make bench    what the sandbox costs (release build, some minutes)
+
+CARGO ?= cargo
+FEATURES := --features bulkhead/test-faults
+
+.PHONY: setup build demo test bench
+
+# What a fresh machine with Rust lacks. Idempotent.
+setup:
+	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
+	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
+
+build: setup
+	$(CARGO) build --locked -p bulkhead
+
+demo: build
+	@tests/demo.sh "$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/bulkhead"
+
+test: setup
+	$(CARGO) test --locked --workspace $(FEATURES)
+
+bench: setup
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox
