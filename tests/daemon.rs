@@ -1,0 +1,378 @@
+//! The real binary, end to end: load, update, roll back, refuse, survive hostile plugins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Node, condition, config_map, fixture_module, reason, wait_for};
+
+fn numbers(output: &[Value]) -> Vec<u64> {
+    output
+        .iter()
+        .map(|line| line["message"].as_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+fn lines(range: std::ops::Range<u64>) -> impl Iterator<Item = String> {
+    range.map(|n| n.to_string())
+}
+
+#[test]
+fn a_plugin_is_loaded_updated_and_unloaded_while_the_daemon_runs() {
+    let mut node = Node::new();
+    node.start();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: one}"));
+    node.wait_running("app");
+    node.append("a.log", lines(0..100));
+    wait_for("the lines", || {
+        (node.output("app").len() == 100).then_some(())
+    });
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: two}"));
+    node.wait_plugin("app", "updated", |report| report["updates"] == 1);
+    node.append("a.log", lines(100..200));
+    wait_for("the lines", || {
+        (node.output("app").len() == 200).then_some(())
+    });
+    let output = node.output("app");
+    assert_eq!(numbers(&output), (0..200).collect::<Vec<_>>());
+    assert!(output[..100].iter().all(|line| line["version"] == "one"));
+    assert!(output[100..].iter().all(|line| line["version"] == "two"));
+    assert_eq!(node.assert_accounted("app"), 200);
+    node.remove_manifest("app");
+    wait_for("unloading", || node.plugin("app").is_none().then_some(()));
+    node.append("a.log", lines(200..210));
+    // Deleted and created again: it goes on where it was.
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: three}"));
+    wait_for("the rest", || {
+        (node.output("app").len() == 210).then_some(())
+    });
+    assert_eq!(numbers(&node.output("app")), (0..210).collect::<Vec<_>>());
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_hundred_updates_under_load_lose_double_and_reorder_nothing() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: \"0\"}"));
+    node.start();
+    node.wait_running("app");
+    let log = node.path("logs/a.log");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            use std::io::Write;
+            let mut file = fs::File::options()
+                .append(true)
+                .create(true)
+                .open(&log)
+                .unwrap();
+            let mut n = 0u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let text: String = lines(n..n + 50).map(|line| line + "\n").collect();
+                file.write_all(text.as_bytes()).unwrap();
+                n += 50;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            n
+        });
+        let mut good = 0;
+        let mut rollbacks = 0;
+        for update in 1..=100u64 {
+            if update % 10 == 0 {
+                node.manifest(
+                    "app",
+                    &node.spec(
+                        "app",
+                        "fixture-logs",
+                        &format!("{{version: \"{update}\", faults: [{{do: panic}}]}}"),
+                    ),
+                );
+                rollbacks += 1;
+                node.wait_plugin("app", "rolled back", |report| {
+                    report["rollbacks"] == rollbacks
+                });
+            } else {
+                node.manifest(
+                    "app",
+                    &node.spec("app", "fixture-logs", &format!("{{version: \"{update}\"}}")),
+                );
+                good += 1;
+                node.wait_plugin("app", "updated", |report| {
+                    report["updates"] == good + rollbacks
+                });
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    wait_for("all lines", || {
+        (node.output("app").len() as u64 >= written).then_some(())
+    });
+    assert_eq!(
+        numbers(&node.output("app")),
+        (0..written).collect::<Vec<_>>()
+    );
+    assert_eq!(node.assert_accounted("app"), written);
+}
+
+#[test]
+fn refusals_name_file_field_and_remedy_and_the_earlier_revision_goes_on() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: one}"));
+    node.start();
+    node.wait_running("app");
+    let good = node.spec("app", "fixture-logs", "{version: one}");
+    let (path, digest) = fixture_module("fixture-logs");
+    let core = node.path("core.wasm");
+    fs::write(&core, b"\0asm\x01\0\0\0").unwrap();
+    let empty = node.path("empty.wasm");
+    fs::write(&empty, b"").unwrap();
+    let cut = node.path("cut.wasm");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let digest_of = |path: &std::path::Path| {
+        use sha2::Digest as _;
+        let digest = sha2::Sha256::digest(fs::read(path).unwrap());
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let with_module = |module: &std::path::Path| {
+        good.replace(&format!("{path:?}"), &format!("{module:?}"))
+            .replace(&digest, &digest_of(module))
+    };
+    let grants = fixture_module("fixture-grants");
+    let cases = [
+        (
+            good.replace(&digest, &"0".repeat(64)),
+            vec!["module.file.sha256", "expected SHA-256 0000", &digest],
+        ),
+        (
+            good.replace("config:", "limits: {memroy: 1Mi}\nconfig:"),
+            vec!["limits.memroy", "memory"],
+        ),
+        (
+            good.replace("version: one", "vresion: one"),
+            vec!["config: ", "'vresion' was unexpected"],
+        ),
+        (
+            with_module(&core),
+            vec!["module.file", "core WebAssembly module", "wasm32-wasip2"],
+        ),
+        (with_module(&empty), vec!["module.file", "empty"]),
+        (with_module(&cut), vec!["module: ", "does not compile"]),
+        (
+            good.replace(&format!("{path:?}"), &format!("{:?}", grants.0))
+                .replace(&digest, &grants.1),
+            vec![
+                "grants: ",
+                "bulkhead:plugin/",
+                "not granted",
+                "add to the manifest",
+            ],
+        ),
+        (
+            good.replace("logs:\n", "metrisc: {}\nlogs:\n"),
+            vec!["metrisc", "logs"],
+        ),
+        (
+            good.replace("version: one", "route: [nowhere]"),
+            vec!["config: ", "nowhere"],
+        ),
+        (
+            good.replace(
+                &format!("file: {{path: {path:?}, sha256: {digest}}}"),
+                "bundled: no-such",
+            ),
+            vec!["module.bundled", "no-such", "log-shipper"],
+        ),
+    ];
+    for (spec, expected) in cases {
+        node.manifest("app", &spec);
+        let report = node.wait_plugin("app", &format!("refused for {expected:?}"), |report| {
+            let message = condition(report, "UpToDate")["message"]
+                .as_str()
+                .unwrap_or("");
+            reason(report, "UpToDate") == "Refused"
+                && expected.iter().all(|part| message.contains(part))
+        });
+        let message = condition(&report, "UpToDate")["message"].as_str().unwrap();
+        assert!(message.contains("app.yaml"), "names the file: {message}");
+        assert_eq!(report["phase"], "Running");
+        node.manifest("app", &good);
+        node.wait_plugin("app", "current again", |report| {
+            reason(report, "UpToDate") == "Current"
+        });
+    }
+    let unknown = config_map("app", &good).replace("v1alpha1", "v9");
+    node.raw_manifest("app.yaml", &unknown);
+    node.wait_plugin("app", "unknown version", |report| {
+        condition(report, "UpToDate")["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("v1alpha1") && message.contains("v9"))
+    });
+    node.manifest("app", &good);
+    node.manifest("twin", &good);
+    node.raw_manifest("twin.yaml", &config_map("app", &good));
+    node.wait_plugin("app", "two manifests", |report| {
+        condition(report, "UpToDate")["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("twin.yaml") && message.contains("app.yaml"))
+    });
+    node.append("a.log", lines(0..10));
+    wait_for("the plugin to go on", || {
+        (node.output("app").len() == 10).then_some(())
+    });
+}
+
+#[test]
+fn hostile_plugins_end_alone_and_the_endpoint_answers() {
+    let mut node = Node::new();
+    node.manifest("good", &node.spec("good", "fixture-logs", "{}"));
+    for (name, act) in [
+        ("loops", "loop"),
+        ("traps", "panic"),
+        ("hoards", "allocate"),
+        ("lies", "indexOutOfRange"),
+    ] {
+        let spec = node.spec(
+            name,
+            "fixture-logs",
+            &format!("{{faults: [{{do: {act}}}]}}"),
+        );
+        node.manifest(
+            name,
+            &spec.replace(
+                "update:",
+                "limits: {deadline: 500ms, memory: 16Mi}\nupdate:",
+            ),
+        );
+    }
+    node.start();
+    node.wait_running("good");
+    node.append("a.log", lines(0..5000));
+    wait_for("the good plugin", || {
+        (node.output("good").len() == 5000).then_some(())
+    });
+    for (name, cause) in [
+        ("loops", "DeadlineExceeded"),
+        ("traps", "Trap"),
+        ("hoards", "OutOfMemory"),
+        ("lies", "BrokenPromise"),
+    ] {
+        let report = node.wait_plugin(name, cause, |report| {
+            report["lastFailure"]["cause"] == cause
+        });
+        assert_eq!(report["logs"]["lines"]["acknowledged"], 0);
+        assert!(node.output(name).is_empty());
+    }
+    let report = node.plugin("traps").unwrap();
+    let message = report["lastFailure"]["message"].as_str().unwrap();
+    assert!(message.contains("fixture panic at"), "{message}");
+    assert!(
+        report["lastFailure"]["backtrace"]
+            .as_array()
+            .is_some_and(|frames| !frames.is_empty())
+    );
+    assert_eq!(node.get("/healthz").unwrap(), (200, "ok\n".into()));
+    assert_eq!(node.get("/nothing").unwrap().0, 404);
+    let metrics = node.get("/metrics").unwrap().1;
+    assert!(metrics.contains(
+        "bulkhead_logs_lines_total{namespace=\"local\",name=\"good\",outcome=\"acknowledged\"} 5000"
+    ));
+    assert_eq!(node.assert_accounted("good"), 5000);
+}
+
+#[test]
+fn a_line_that_the_plugin_cannot_process_is_set_aside_and_the_rest_goes_on() {
+    let mut node = Node::new();
+    let config = "{faults: [{do: panic, marker: \"13\"}]}";
+    node.manifest("app", &node.spec("app", "fixture-logs", config));
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", lines(0..20));
+    let report = node.wait_plugin("app", "a dead letter", |report| {
+        report["logs"]["lines"]["deadLettered"] == 1
+            && report["logs"]["lines"]["acknowledged"] == 19
+    });
+    assert_eq!(report["logs"]["lines"]["read"], 20);
+    let letters = fs::read_to_string(node.path("state/dead-letter/local/app.jsonl")).unwrap();
+    let letter: Value = serde_json::from_str(letters.trim()).unwrap();
+    assert_eq!(letter["record"]["message"], "13");
+    assert_eq!(
+        numbers(&node.output("app")),
+        (0..20).filter(|n| *n != 13).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn suspend_stops_at_once_and_keeps_the_place() {
+    let mut node = Node::new();
+    let spec = node.spec("app", "fixture-logs", "{}");
+    node.manifest("app", &spec);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", lines(0..10));
+    wait_for("the first", || {
+        (node.output("app").len() == 10).then_some(())
+    });
+    node.manifest("app", &format!("suspend: true\n{spec}"));
+    node.wait_plugin("app", "suspended", |report| report["phase"] == "Suspended");
+    node.append("a.log", lines(10..20));
+    node.manifest("app", &spec);
+    wait_for("the rest", || {
+        (node.output("app").len() == 20).then_some(())
+    });
+    assert_eq!(numbers(&node.output("app")), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn safe_mode_leaves_out_the_plugin_that_killed_the_daemon_three_times() {
+    let mut node = Node::new();
+    node.manifest("good", &node.spec("good", "fixture-logs", "{}"));
+    node.manifest("killer", &node.spec("killer", "fixture-killer", "{}"));
+    node.append("a.log", lines(0..10));
+    for _ in 0..3 {
+        node.spawn(&[], &[]);
+        assert!(!node.wait_for_end().success());
+    }
+    node.start();
+    let report = node.wait_plugin("killer", "left out", |report| {
+        report["phase"] == "Suspended"
+    });
+    assert_eq!(reason(&report, "Ready"), "SafeMode");
+    node.wait_running("good");
+    node.append("a.log", lines(10..20));
+    wait_for("the good one", || {
+        let last = numbers(&node.output("good")).last().copied();
+        (last == Some(19)).then_some(())
+    });
+    let status: Value = serde_json::from_str(&node.get("/v1/node").unwrap().1).unwrap();
+    assert_eq!(status["safeMode"][0], "local/killer");
+}
+
+#[test]
+fn a_broken_entry_of_the_code_cache_is_made_again() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{}"));
+    node.start();
+    node.wait_running("app");
+    assert!(node.stop().success());
+    let cached = || -> Vec<_> {
+        let entries = fs::read_dir(node.path("state/cache")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let entries = cached();
+    assert_eq!(entries.len(), 1);
+    let mut bytes = fs::read(&entries[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&entries[0], bytes).unwrap();
+    node.start();
+    node.wait_running("app");
+    assert!(node.daemon_log().contains("broken entry"));
+}

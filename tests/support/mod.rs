@@ -1,0 +1,264 @@
+//! A daemon under test: the real binary, a folder of its own, a port of its own.
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that a test waits for a state.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until `check` gives something.
+pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder with manifests, state and logs, and the daemon that works on them.
+pub struct Node {
+    pub folder: TempDir,
+    daemon: Option<Child>,
+    status: Option<SocketAddr>,
+    starts: usize,
+}
+
+impl Node {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["manifests", "logs"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Self {
+            folder,
+            daemon: None,
+            status: None,
+            starts: 0,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start(&mut self) {
+        self.start_with(&[], &[]);
+    }
+
+    pub fn start_with(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        self.spawn(arguments, environment);
+        let log = self.daemon_log_path();
+        let address = wait_for("the daemon to listen", || {
+            let log = fs::read_to_string(&log).ok()?;
+            let at = log.find("http://127.0.0.1:")? + "http://".len();
+            log[at..].split('/').next()?.parse().ok()
+        });
+        self.status = Some(address);
+    }
+
+    /// Starts the daemon and does not wait.
+    pub fn spawn(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        assert!(self.daemon.is_none(), "it runs already");
+        self.starts += 1;
+        let log = File::create(self.daemon_log_path()).unwrap();
+        let daemon = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .arg("run")
+            .arg("--manifests")
+            .arg(self.path("manifests"))
+            .arg("--state")
+            .arg(self.path("state"))
+            .args(["--status", "127.0.0.1:0", "--log-format", "json"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(daemon);
+    }
+
+    fn daemon_log_path(&self) -> PathBuf {
+        self.path(&format!("daemon-{}.log", self.starts))
+    }
+
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.daemon_log_path()).unwrap_or_default()
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().unwrap();
+        wait_for("the daemon to end", || daemon.try_wait().unwrap())
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        let daemon = self.daemon.as_mut().unwrap();
+        daemon.try_wait().unwrap().is_some()
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = self.daemon.as_ref().unwrap().id();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.wait_for_end()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        let _ = daemon.kill();
+        daemon.wait().unwrap();
+    }
+
+    /// Writes a manifest as one rename. `spec` is YAML without indentation.
+    pub fn manifest(&self, name: &str, spec: &str) {
+        self.raw_manifest(&format!("{name}.yaml"), &config_map(name, spec));
+    }
+
+    pub fn raw_manifest(&self, file: &str, text: &str) {
+        let hidden = self.path(&format!("manifests/.{file}.new"));
+        fs::write(&hidden, text).unwrap();
+        fs::rename(hidden, self.path("manifests").join(file)).unwrap();
+    }
+
+    pub fn remove_manifest(&self, name: &str) {
+        fs::remove_file(self.path(&format!("manifests/{name}.yaml"))).unwrap();
+    }
+
+    /// A spec that ships `logs/*.log` raw to `out-NAME`, with a fixture as module.
+    pub fn spec(&self, name: &str, fixture: &str, config: &str) -> String {
+        let (path, sha256) = fixture_module(fixture);
+        format!(
+            "module:\n  file: {{path: {path:?}, sha256: {sha256}}}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    file: {{path: {:?}}}",
+            self.path("logs/*.log"),
+            self.path(&format!("out-{name}")),
+        )
+    }
+
+    /// GET; the status code and the body.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.status?).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    pub fn plugin(&self, name: &str) -> Option<Value> {
+        let (code, body) = self.get(&format!("/v1/plugins/local/{name}"))?;
+        (code == 200).then(|| serde_json::from_str(&body).unwrap())
+    }
+
+    /// Waits until a plugin's report satisfies `check`, and returns it.
+    pub fn wait_plugin(&self, name: &str, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let begin = Instant::now();
+        loop {
+            if let Some(report) = self.plugin(name) {
+                if check(&report) {
+                    return report;
+                }
+                last = report;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "waited in vain for {name}: {what}\n{last:#}\n{}",
+                self.daemon_log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn wait_running(&self, name: &str) -> Value {
+        self.wait_plugin(name, "Running", |report| report["phase"] == "Running")
+    }
+
+    /// Asserts that every line that was read is accounted for, and returns how many there were.
+    pub fn assert_accounted(&self, name: &str) -> u64 {
+        let report = self.wait_plugin(name, "nothing in flight", |report| {
+            report["logs"]["lines"]["inFlight"] == 0
+        });
+        let lines = &report["logs"]["lines"];
+        let number = |field: &str| lines[field].as_u64().unwrap();
+        let settled = number("acknowledged") + number("filtered") + number("deadLettered");
+        assert_eq!(number("read"), settled, "{lines}");
+        settled
+    }
+
+    pub fn append(&self, log: &str, lines: impl IntoIterator<Item = String>) {
+        let path = self.path(&format!("logs/{log}"));
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        let text: String = lines.into_iter().map(|line| line + "\n").collect();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The lines of an output file.
+    pub fn output(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(&format!("out-{name}"))).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.daemon.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// A ConfigMap around a plugin's spec.
+pub fn config_map(name: &str, spec: &str) -> String {
+    let indented: String = spec.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  labels: {{bulkhead.dev/plugin: \"true\"}}\ndata:\n  plugin.yaml: |\n    apiVersion: bulkhead.dev/v1alpha1\n    kind: Plugin\n{indented}"
+    )
+}
+
+/// A fixture's file and digest.
+pub fn fixture_module(name: &str) -> (PathBuf, String) {
+    use sha2::Digest as _;
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    let path = Path::new(env!("BULKHEAD_FIXTURES")).join(file);
+    let digest = sha2::Sha256::digest(fs::read(&path).unwrap());
+    let hex = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    (path, hex)
+}
+
+/// The reason of a condition.
+pub fn reason<'a>(report: &'a Value, kind: &str) -> &'a str {
+    condition(report, kind)["reason"].as_str().unwrap_or("")
+}
+
+pub fn condition<'a>(report: &'a Value, kind: &str) -> &'a Value {
+    let conditions = report["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == kind)
+        .unwrap_or(&Value::Null)
+}
