@@ -38,15 +38,13 @@ fn survives(place: &str, disturb: impl Fn(&Node, u64)) {
         });
         assert!(!node.wait_for_end().success(), "{place}: it was killed");
     }
-    node.start();
+    node.start_with(&["--safe-mode-deaths", "0"], &[]);
     node.append("a.log", [written.to_string()]);
     written += 1;
-    wait_for("the last line", || {
+    node.wait_plugin("app", "the last line", |_| {
+        let last = (written - 1).to_string();
         let output = node.output("app");
-        output
-            .iter()
-            .any(|line| line["message"] == (written - 1).to_string())
-            .then_some(())
+        output.iter().any(|line| line["message"] == last)
     });
     let shipped: BTreeSet<u64> = node
         .output("app")

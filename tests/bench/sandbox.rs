@@ -1,6 +1,8 @@
 //! What the sandbox costs: an empty call, a packed batch, a fresh instance, a compilation.
 //! Run by `make bench`; a bar that is missed is reported, not failed.
 
+#![allow(clippy::expect_used, missing_docs)]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

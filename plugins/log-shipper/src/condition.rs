@@ -8,7 +8,9 @@ use crate::config;
 use crate::pattern;
 use crate::record::{Field, Record, Scratch};
 
-/// A compiled [`config::Condition`].
+/// A compiled [`config::Condition`]. There are a few of them for the life of the plugin: their size
+/// is no matter, another indirection for each line would be.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Condition {
     Field(Field, Test),
@@ -17,6 +19,7 @@ pub(crate) enum Condition {
     Not(Box<Condition>),
 }
 
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Test {
     OneOf(Vec<Needle>),

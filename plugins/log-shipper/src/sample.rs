@@ -57,7 +57,7 @@ impl Sampler {
             return true;
         };
         if let Some(text) = rule.key.as_ref().and_then(|key| record.text(key, scratch)) {
-            return hash(text) % rule.rate == 0;
+            return hash(text).is_multiple_of(rule.rate);
         }
         let passes = rule.count % rule.rate == 0;
         rule.count = rule.count.wrapping_add(1);

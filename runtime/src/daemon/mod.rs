@@ -131,9 +131,12 @@ pub async fn run(options: Options, guests: Handle) -> Result<(), Error> {
     });
     let mut desired = source.desired();
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    let mut stale = true;
     loop {
-        let target = desired.borrow_and_update().clone();
-        manager.apply(&target).await;
+        if std::mem::take(&mut stale) {
+            let target = desired.borrow_and_update().clone();
+            manager.apply(&target).await;
+        }
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
@@ -143,13 +146,14 @@ pub async fn run(options: Options, guests: Handle) -> Result<(), Error> {
                 source.rescan();
             }
             changed = desired.changed() => {
+                stale = true;
                 if changed.is_err() {
                     tracing::error!("the watch of the manifests ended; please report this as a bug");
                     terminate.recv().await;
                     break;
                 }
             }
-            () = manager.ended() => {}
+            () = manager.ended() => stale = true,
             _ = hourly.tick() => manager.purge().await,
         }
     }

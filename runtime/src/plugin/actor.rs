@@ -170,7 +170,7 @@ enum Roles {
 
 enum Event {
     Goal,
-    Prepared(Option<String>, Result<Prepared, Rejection>),
+    Prepared(Option<String>, Box<Result<Prepared, Rejection>>),
     RolesStopped,
     ProbationOver,
     RetryDue,
@@ -209,7 +209,7 @@ impl Actor {
             }
             match self.next().await {
                 Event::Goal => self.on_goal(),
-                Event::Prepared(candidate, result) => self.on_prepared(candidate, result).await,
+                Event::Prepared(candidate, result) => self.on_prepared(candidate, *result).await,
                 Event::RolesStopped => self.on_roles_stopped().await,
                 Event::ProbationOver => {
                     self.previous = None;
@@ -240,7 +240,7 @@ impl Actor {
             }
             result = prepared(&mut self.preparing) => {
                 let candidate = self.preparing.take().and_then(|preparing| preparing.candidate);
-                Event::Prepared(candidate, result)
+                Event::Prepared(candidate, Box::new(result))
             }
             () = stopped(&mut self.roles) => Event::RolesStopped,
             () = at(probation) => Event::ProbationOver,

@@ -296,12 +296,10 @@ mod tests {
         let value = leaf.prop_recursive(4, 32, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::hash_map(any::<String>(), inner, 0..5)
-                    .prop_map(|map| Value::from_iter(map)),
+                prop::collection::hash_map(any::<String>(), inner, 0..5).prop_map(Value::from_iter),
             ]
         });
-        prop::collection::hash_map(any::<String>(), value, 0..6)
-            .prop_map(|map| Value::from_iter(map))
+        prop::collection::hash_map(any::<String>(), value, 0..6).prop_map(Value::from_iter)
     }
 
     /// What serde_json thinks, which alone has a limit of the same depth.

@@ -39,11 +39,6 @@ impl Routing {
         Self { default, names }
     }
 
-    /// Where lines without a route go.
-    pub(super) fn default_set(&self) -> DestinationSet {
-        self.default
-    }
-
     fn resolve(&self, routes: &[Vec<String>]) -> Result<Vec<DestinationSet>, String> {
         if routes.len() > ROUTES {
             return Err(format!(
@@ -251,7 +246,7 @@ fn is_json_object(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use proptest::prelude::*;
 
     use super::*;
