@@ -1,5 +1,10 @@
 //! A daemon under test: the real binary, a folder of its own, a port of its own.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::new_without_default,
+    reason = "a module of several test binaries, each of which uses a part of it"
+)]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
