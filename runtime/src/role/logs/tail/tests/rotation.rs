@@ -182,3 +182,44 @@ fn a_deleted_file_is_given_up_if_the_receiver_stays_behind() {
     assert_eq!(stats.deleted.bytes.load(Relaxed), LINES * 4 + 4 - read);
     assert_eq!(stats.unread_bytes.load(Relaxed), 0);
 }
+
+/// A writer that rotates, while the tail is stopped and started at any point of its work.
+#[test]
+fn rotation_across_restarts_loses_and_doubles_nothing() {
+    const ROUNDS: usize = 40;
+    const LINES: usize = 200;
+    let mut rig = Rig::new();
+    rig.config.batch_lines = 50;
+    rig.capacity = 2;
+    let folder = rig.dir.path().to_owned();
+    let writer = std::thread::spawn(move || {
+        for round in 0..ROUNDS {
+            let path = folder.join("a.log");
+            let mut file = fs::File::create_new(&path).unwrap();
+            for line in 0..LINES {
+                writeln!(file, "{:06}", round * LINES + line).unwrap();
+                if line % 20 == 0 {
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            }
+            fs::rename(&path, folder.join(format!("a.log.{round:03}"))).unwrap();
+        }
+    });
+    let mut target = 0;
+    while target < ROUNDS * LINES {
+        target = (rig.lines.len() + 331).min(ROUNDS * LINES);
+        rig.start();
+        rig.until_lines(target);
+        rig.stop();
+    }
+    writer.join().unwrap();
+    rig.start();
+    rig.append("b.log", "end\n");
+    rig.until("the end", |rig| rig.bodies().contains(&"end"));
+    let mut seen = rig.bodies();
+    seen.retain(|body| *body != "end");
+    seen.sort_unstable();
+    let expected: Vec<String> = (0..ROUNDS * LINES).map(|n| format!("{n:06}")).collect();
+    assert_eq!(seen.len(), expected.len());
+    assert!(seen == expected, "lines lost or doubled");
+}
