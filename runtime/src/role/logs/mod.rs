@@ -7,3 +7,5 @@ pub mod delivery;
 pub mod destination;
 pub mod encode;
 pub mod output;
+#[cfg(test)]
+mod testing;
