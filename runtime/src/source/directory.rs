@@ -238,7 +238,3 @@ impl Watcher {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -13,6 +13,8 @@ pub mod output;
 mod process;
 mod report;
 pub mod tail;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use driver::{Context, LogsDriver, LogsStatus};

@@ -26,9 +26,10 @@ const MAX_WRITE: usize = 4 << 20;
 /// Files open in this process, so that two destinations with one path (two plugins, or a revision
 /// that drains beside its successor) take turns instead of tearing each other's lines or both
 /// rotating.
-type OpenFiles = HashMap<(PathBuf, PathBuf), Weak<RotatingFile>>;
-
 static OPEN: LazyLock<Mutex<OpenFiles>> = LazyLock::new(Mutex::default);
+
+/// By root and path.
+type OpenFiles = HashMap<(PathBuf, PathBuf), Weak<RotatingFile>>;
 
 /// Whether `destination` writes to `path`: its file or one of its rotated ones. A tail leaves such
 /// files out, or it would read its own output for ever.

@@ -348,6 +348,3 @@ fn heavy(bytes: usize, work: impl FnOnce()) {
         work();
     }
 }
-
-#[cfg(test)]
-mod tests;
