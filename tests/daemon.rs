@@ -333,13 +333,13 @@ fn suspend_stops_at_once_and_keeps_the_place() {
 #[test]
 fn safe_mode_leaves_out_the_plugin_that_killed_the_daemon_three_times() {
     let mut node = Node::new();
-    node.manifest("good", &node.spec("good", "fixture-logs", "{}"));
     node.manifest("killer", &node.spec("killer", "fixture-killer", "{}"));
     node.append("a.log", lines(0..10));
     for _ in 0..3 {
         node.spawn(&[], &[]);
         assert!(!node.wait_for_end().success());
     }
+    node.manifest("good", &node.spec("good", "fixture-logs", "{}"));
     node.start();
     let report = node.wait_plugin("killer", "left out", |report| {
         report["phase"] == "Suspended"

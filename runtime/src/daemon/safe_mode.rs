@@ -1,7 +1,7 @@
 //! Starting without the plugins that keep killing the daemon.
 //!
-//! After three unclean ends within five minutes, the plugins that were in a call at any of
-//! them are left out, until their manifest changes or the daemon has ended cleanly once.
+//! After three unclean ends within five minutes, the plugins that were in a call at the most
+//! of them are left out, until their manifest changes or the daemon has ended cleanly once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,8 +62,7 @@ impl SafeMode {
             .retain(|death| now.saturating_sub(death.time) <= WINDOW.as_secs());
         let deaths = record.deaths.len();
         let left_out = if most > 0 && deaths >= most {
-            let plugins = record.deaths.iter().flat_map(|death| &death.plugins);
-            plugins.map(|plugin| (plugin.clone(), None)).collect()
+            suspects(&record.deaths)
         } else {
             BTreeMap::new()
         };
@@ -100,6 +99,20 @@ impl SafeMode {
     }
 }
 
+/// The plugins that were in a call at the most deaths: a bystander is in a call at some of them.
+fn suspects(deaths: &[Death]) -> BTreeMap<String, Option<String>> {
+    let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+    for plugin in deaths.iter().flat_map(|death| &death.plugins) {
+        *counts.entry(plugin).or_default() += 1;
+    }
+    let most = counts.values().copied().max();
+    counts
+        .into_iter()
+        .filter(|(_, count)| Some(*count) == most)
+        .map(|(plugin, _)| (plugin.clone(), None))
+        .collect()
+}
+
 fn write(store: &Store, record: &Record) -> Result<(), Error> {
     // A struct of strings and numbers always has a JSON form.
     let bytes = serde_json::to_vec(record).unwrap_or_default();
@@ -127,7 +140,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap().store;
         assert!(start(&store, &[]).left_out().is_empty());
-        assert!(start(&store, &["local/killer"]).left_out().is_empty());
+        assert!(
+            start(&store, &["local/bystander", "local/killer"])
+                .left_out()
+                .is_empty()
+        );
         assert!(start(&store, &["local/killer"]).left_out().is_empty());
         let mut third = start(&store, &[]);
         assert_eq!(third.left_out(), ["local/killer"]);

@@ -34,7 +34,9 @@ pub(super) fn doubled_keys(node: &Node, problems: &Problems) {
             if let Some(first) = seen.insert(&*key.text, key.at) {
                 let mut field = path.to_owned();
                 push_key(&mut field, &key.text);
-                let problem = format!("is here twice, first in line {}", first.line);
+                // Lines of the block are not yet lines of the file; their distance is the same.
+                let above = key.at.line.saturating_sub(first.line);
+                let problem = format!("is here twice, first {above} line(s) above");
                 problems.push(Problem::invalid(field, problem, "keep one of them").at(key.at));
             }
         }

@@ -216,7 +216,7 @@ fn each_refusal_names_file_place_field_and_remedy() {
         (
             "memory: 32Mi",
             "memory: 32Mi\n  memory: 64Mi",
-            "p.yaml:18:7: limits.memory: is here twice, first in line 17",
+            "p.yaml:18:7: limits.memory: is here twice, first 1 line(s) above",
         ),
         (
             "limits:\n  memory: 32Mi",
