@@ -171,11 +171,12 @@ impl Watcher {
         let mut wait = QUIET;
         loop {
             let changed = self.wait(wait);
-            if self.control.stop.load(Ordering::Acquire) {
-                return;
-            }
             if changed {
                 self.settle();
+            }
+            // After settling, which may have taken the wake-up that came with the stop.
+            if self.control.stop.load(Ordering::Acquire) {
+                return;
             }
             if self.control.rescan.swap(false, Ordering::AcqRel) {
                 self.scanner.forget_stamps();
@@ -238,3 +239,7 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
