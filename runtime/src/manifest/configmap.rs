@@ -119,6 +119,8 @@ pub enum Document {
         note: String,
         /// Set if it looks like a manifest that somebody forgot to label.
         hint: Option<Error>,
+        /// Whether its label says `"false"`: somebody took it out knowingly.
+        dismissed: bool,
     },
 }
 
@@ -201,7 +203,11 @@ pub fn read(file: &Path, bytes: &[u8]) -> Vec<Document> {
 }
 
 fn read_document(origin: Origin, node: &Node, text: &str) -> Document {
-    let ignored = |note: String| Document::Ignored { note, hint: None };
+    let ignored = |note: String| Document::Ignored {
+        note,
+        hint: None,
+        dismissed: false,
+    };
     let word = |key| node.get(key).and_then(Node::text).unwrap_or("nothing");
     if word("kind") != "ConfigMap" || word("apiVersion") != "v1" {
         return ignored(format!(
@@ -225,10 +231,15 @@ fn read_document(origin: Origin, node: &Node, text: &str) -> Document {
             let bare = *style == Style::Plain;
             outer.read(origin.clone(), plugin, bare, text)
         }
-        Some(("false", _)) => ignored(format!("the label {LABEL} is false")),
+        Some(("false", _)) => Document::Ignored {
+            note: format!("the label {LABEL} is false"),
+            hint: None,
+            dismissed: true,
+        },
         _ if plugin.is_none() => ignored(format!("a ConfigMap without the label {LABEL}")),
         _ => Document::Ignored {
             note: format!("a ConfigMap with {KEY}, but without the label {LABEL}"),
+            dismissed: false,
             hint: Some(outer.places.error(
                 outer.file,
                 Problem::invalid(

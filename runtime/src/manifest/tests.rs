@@ -360,10 +360,23 @@ fn other_documents_are_ignored_and_a_forgotten_label_is_hinted_at() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, name: b}\n";
     let unlabelled = config_map(GOOD).replace("bulkhead.dev/plugin", "app");
     let text = format!("{service}---\n{}---\n{unlabelled}", config_map(GOOD));
+    let dismissed = config_map(GOOD).replace("\"true\"", "\"false\"");
+    assert!(matches!(
+        one(&dismissed),
+        Document::Ignored {
+            dismissed: true,
+            hint: None,
+            ..
+        }
+    ));
     let documents = read(Path::new(FILE), text.as_bytes());
     assert!(matches!(
         &documents[0],
-        Document::Ignored { hint: None, .. }
+        Document::Ignored {
+            hint: None,
+            dismissed: false,
+            ..
+        }
     ));
     let Document::Manifest(manifest) = &documents[1] else {
         panic!("{documents:?}");

@@ -78,6 +78,8 @@ struct Content {
     /// Errors of which nobody knows whose they are.
     anonymous: Vec<manifest::Error>,
     hints: Vec<manifest::Error>,
+    /// Whether a document says that it is no plugin any more.
+    dismissed: bool,
 }
 
 struct Known {
@@ -179,7 +181,7 @@ impl Scanner {
     }
 
     fn look_at(&mut self, path: PathBuf) {
-        let cached = match open(&path) {
+        let mut cached = match open(&path) {
             Ok((_, metadata)) if !metadata.is_file() => {
                 // Folders and devices with such a name are nobody's manifest.
                 self.files.remove(&path);
@@ -199,7 +201,29 @@ impl Scanner {
                 value: unreadable(&path, &error),
             },
         };
-        let content = &cached.value;
+        let content = &mut cached.value;
+        // The beginning of a manifest may be a sound document of another kind.
+        let whose = self.files.get(&path).map(|known| &known.identities);
+        if let Some(whose) = whose.and_then(|whose| whose.first())
+            && content.manifests.is_empty()
+            && content.refused.is_empty()
+            && content.anonymous.is_empty()
+            && !content.dismissed
+        {
+            content.anonymous.push(manifest::Error {
+                file: path.clone(),
+                position: None,
+                reason: Reason::Syntax,
+                field: String::new(),
+                problem: format!("declared {whose} before and holds no plugin now, as if cut off"),
+                remedy: format!(
+                    "write it anew, or to unload the plugin delete the file or set its label {} to \"false\"",
+                    manifest::LABEL
+                ),
+            });
+            // This error says it better.
+            content.hints.clear();
+        }
         let mut identities: BTreeSet<Identity> = content
             .manifests
             .iter()
@@ -344,7 +368,12 @@ fn read(path: &Path, file: File, policy: &Policy) -> Content {
                 identity: None,
                 errors,
             } => content.anonymous.extend(errors),
-            Document::Ignored { note, hint } => {
+            Document::Ignored {
+                note,
+                hint,
+                dismissed,
+            } => {
+                content.dismissed |= dismissed;
                 tracing::debug!(file = %path.display(), note, "document ignored");
                 content.hints.extend(hint);
             }
