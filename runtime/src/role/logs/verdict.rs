@@ -18,6 +18,9 @@ const BODY_IS_JSON: u32 = 1 << 1;
 const FAN_OUT: usize = 1024;
 /// The most distinct routes in one answer.
 const ROUTES: usize = 4096;
+/// Spans may overlap, so few bytes could stand for a flood: all spans of an answer together are at
+/// most this long beyond the batch, in bytes.
+const EXPANSION: usize = 64 << 20;
 
 /// The manifest's destinations, as answers refer to them.
 #[derive(Debug, Clone)]
@@ -95,7 +98,7 @@ pub(super) fn check(
             })
         }
         wit::Verdict::Encoded(encoded) => {
-            let payloads = check_payloads(count, &encoded, routing)?;
+            let payloads = check_payloads(batch, &encoded, routing)?;
             Ok(Output {
                 bytes: encoded.bytes,
                 content: Content::Payloads(payloads),
@@ -120,6 +123,11 @@ fn check_lines(
         count,
         false,
     )?;
+    let lengths = rewrite
+        .lines
+        .iter()
+        .flat_map(|line| [line.body_length, line.fields_length]);
+    bounded("rewrite.lines", batch, lengths)?;
     let mut lines: Vec<OutputLine> = Vec::with_capacity(rewrite.lines.len());
     let mut scratch = Vec::new();
     for line in &rewrite.lines {
@@ -168,11 +176,14 @@ fn check_lines(
 }
 
 fn check_payloads(
-    count: usize,
+    batch: &Batch,
     encoded: &wit::Encoded,
     routing: &Routing,
 ) -> Result<Vec<Payload>, String> {
+    let count = batch.lines.len();
     let routes = routing.resolve(&encoded.routes)?;
+    let lengths = encoded.payloads.iter().map(|payload| payload.length);
+    bounded("encoded.payloads", batch, lengths)?;
     let mut rest = encoded.lines.as_slice();
     let mut payloads = Vec::with_capacity(encoded.payloads.len().min(count));
     for payload in &encoded.payloads {
@@ -197,6 +208,17 @@ fn check_payloads(
         return Err("encoded.lines: not every entry belongs to a payload".into());
     }
     Ok(payloads)
+}
+
+fn bounded(what: &str, batch: &Batch, lengths: impl Iterator<Item = u32>) -> Result<(), String> {
+    let total: u64 = lengths.map(u64::from).sum();
+    let most = batch.bytes.len() + EXPANSION;
+    if total > most as u64 {
+        return Err(format!(
+            "{what}: {total} bytes in all, more than {most}; spans that overlap count each time"
+        ));
+    }
+    Ok(())
 }
 
 fn ascending(
@@ -325,6 +347,38 @@ mod tests {
         assert!(check(with(|line| line.fields_length = 3)).contains("members"));
         assert!(check(with(|line| line.flags = 8)).contains("flags"));
         assert!(check(with(|line| line.flags = BODY_IS_JSON)).contains("JSON object"));
+    }
+
+    #[test]
+    fn a_few_bytes_cannot_stand_for_a_flood() {
+        let two = batch(&["x", "y"]);
+        let body = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
+        let (mut once, bytes) = line(0, &body, "");
+        once.flags = BODY_IS_JSON;
+        let answer = |times| {
+            let verdict = wit::Verdict::Rewrite(wit::Rewrite {
+                bytes: bytes.clone(),
+                lines: vec![once; times],
+                routes: vec![],
+            });
+            check(&two, verdict, &routing())
+        };
+        assert!(answer(10).is_ok());
+        assert!(answer(70).unwrap_err().contains("bytes in all"));
+        let payload = wit::Payload {
+            offset: 0,
+            length: 40 << 20,
+            route: NO_ROUTE,
+            line_count: 1,
+        };
+        let verdict = wit::Verdict::Encoded(wit::Encoded {
+            bytes: vec![0; 40 << 20],
+            payloads: vec![payload; 2],
+            lines: vec![0, 1],
+            routes: vec![],
+        });
+        let refused = check(&two, verdict, &routing()).unwrap_err();
+        assert!(refused.contains("encoded.payloads"), "{refused}");
     }
 
     #[test]
