@@ -17,9 +17,11 @@ use super::inotify::Inotify;
 use super::scan::Scanner;
 use crate::manifest::Policy;
 
-/// A change is looked at after this long without another one,
-const QUIET: Duration = Duration::from_millis(50);
-/// and this long after the first one at the latest.
+/// A change is looked at after this long without another one: several files may change together.
+const QUIET: Duration = Duration::from_millis(10);
+/// The same while a file is being written or is gone: an editor may be about to put it back.
+const UNFINISHED: Duration = Duration::from_millis(50);
+/// Changes are looked at this long after the first one at the latest.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often files are looked at that cannot be watched: behind a symlink, or without inotify.
 const POLL: Duration = Duration::from_secs(2);
@@ -168,7 +170,7 @@ impl Watcher {
 
     fn run(mut self, sender: &watch::Sender<Arc<Desired>>) {
         // Once more right away: what changed between the first look and its last watch.
-        let mut wait = QUIET;
+        let mut wait = UNFINISHED;
         loop {
             let changed = self.wait(wait);
             if changed {
@@ -196,11 +198,22 @@ impl Watcher {
     /// Waits until changes have come to rest.
     fn settle(&mut self) {
         let latest = Instant::now() + PATIENCE;
-        while self.wait(QUIET.min(latest.saturating_duration_since(Instant::now()))) {
+        while self.wait(
+            self.quiet()
+                .min(latest.saturating_duration_since(Instant::now())),
+        ) {
             if Instant::now() >= latest || self.control.stop.load(Ordering::Acquire) {
-                return;
+                break;
             }
         }
+        if let Some(inotify) = &mut self.inotify {
+            inotify.looked();
+        }
+    }
+
+    fn quiet(&self) -> Duration {
+        let at_rest = self.inotify.as_ref().is_some_and(Inotify::at_rest);
+        if at_rest { QUIET } else { UNFINISHED }
     }
 
     /// Whether something that matters happened within `limit`.

@@ -18,6 +18,9 @@ use super::scan::is_manifest_name;
 pub(super) struct Inotify {
     queue: OwnedFd,
     watches: HashMap<i32, Interest>,
+    /// Names of which the last event was not the end of a change: being written, or gone and perhaps
+    /// to be put back, as editors do.
+    unfinished: HashSet<(i32, OsString)>,
 }
 
 /// Which names in a folder matter.
@@ -40,6 +43,7 @@ impl Inotify {
         Ok(Self {
             queue: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             watches: HashMap::new(),
+            unfinished: HashSet::new(),
         })
     }
 
@@ -97,6 +101,17 @@ impl Inotify {
         complete
     }
 
+    /// Whether every change since the last call of [`Self::looked`] has come to its end: the file was
+    /// closed, or renamed into place.
+    pub(super) fn at_rest(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
+    /// What has happened up to now was seen by a look.
+    pub(super) fn looked(&mut self) {
+        self.unfinished.clear();
+    }
+
     /// Takes what has happened out of the queue. Whether any of it matters.
     pub(super) fn drain(&mut self) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -109,17 +124,63 @@ impl Inotify {
                         | ReadFlags::MOVE_SELF
                         | ReadFlags::UNMOUNT
                         | ReadFlags::QUEUE_OVERFLOW;
-                    matters |= event.events().intersects(about_folder)
-                        || match (self.watches.get(&event.wd()), event.file_name()) {
-                            (Some(interest), Some(name)) => {
-                                interest.in_name(OsStr::from_bytes(name.to_bytes()))
-                            }
-                            _ => false,
-                        };
+                    matters |= event.events().intersects(about_folder);
+                    let (Some(interest), Some(name)) =
+                        (self.watches.get(&event.wd()), event.file_name())
+                    else {
+                        continue;
+                    };
+                    let name = OsStr::from_bytes(name.to_bytes());
+                    if !interest.in_name(name) {
+                        continue;
+                    }
+                    matters = true;
+                    let ends = ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO;
+                    let name = (event.wd(), name.to_owned());
+                    if event.events().intersects(ends) {
+                        self.unfinished.remove(&name);
+                    } else {
+                        self.unfinished.insert(name);
+                    }
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => return matters,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::{self, File};
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_at_rest_when_its_file_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut inotify = Inotify::new().unwrap();
+        assert!(inotify.watch(folder.path(), std::iter::empty()));
+        let mut file = File::create(path("a.yaml")).unwrap();
+        file.write_all(b"half").unwrap();
+        assert!(inotify.drain() && !inotify.at_rest());
+        drop(file);
+        assert!(inotify.drain() && inotify.at_rest());
+        // As an editor does: away, then written anew under the old name.
+        fs::rename(path("a.yaml"), path("a.yaml~")).unwrap();
+        assert!(inotify.drain() && !inotify.at_rest());
+        fs::write(path("a.yaml"), "whole").unwrap();
+        assert!(inotify.drain() && inotify.at_rest());
+        fs::write(path("new"), "other").unwrap();
+        assert!(!inotify.drain());
+        fs::rename(path("new"), path("a.yaml")).unwrap();
+        assert!(inotify.drain() && inotify.at_rest());
+        fs::remove_file(path("a.yaml")).unwrap();
+        assert!(inotify.drain() && !inotify.at_rest());
+        inotify.looked();
+        assert!(inotify.at_rest());
     }
 }
