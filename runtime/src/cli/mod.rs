@@ -32,6 +32,9 @@ enum Command {
     /// Work with plugin modules.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// The daemon's own child; see `module::compile`.
+    #[command(name = crate::module::COMPILE_COMMAND, hide = true)]
+    CompileModule,
 }
 
 #[derive(Subcommand)]
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
+        Command::CompileModule => Ok(crate::module::compile_child()),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{facts, policy};
 use crate::manifest::{ByteSize, Grants, Limits, Manifest, StateGrant};
-use crate::module::{self, Cache, Digest};
+use crate::module::{self, Cache, Compiler, Digest};
 use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
@@ -49,8 +49,8 @@ impl Checker {
         let store = Store::open(&folder).map_err(|error| text(&error))?.store;
         let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
         let sandbox = Sandbox::new(facts::read()).map_err(|error| text(&error))?;
-        let cache =
-            Cache::open(folder.join("cache"), sandbox.engine()).map_err(|error| text(&error))?;
+        let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
+            .map_err(|error| text(&error))?;
         Ok(Self {
             folder,
             store,

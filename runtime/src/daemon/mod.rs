@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::manifest::Policy;
-use crate::module::{Cache, CacheError};
+use crate::module::{Cache, CacheError, Compiler};
 use crate::plugin::Marks;
 use crate::sandbox::Sandbox;
 use crate::source::{self, Directory};
@@ -77,11 +77,13 @@ pub enum Error {
 ///
 /// # Errors
 /// If the daemon cannot start. Once it has started it does not fail.
-pub async fn run(options: Options, guests: Handle) -> Result<(), Error> {
+pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let system = |what: &str| {
         let what = what.to_owned();
         move |source| Error::System { what, source }
     };
+    let state = format!("finding {}", options.state.display());
+    options.state = std::path::absolute(&options.state).map_err(system(&state))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("listening to SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening to SIGINT"))?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(system("listening to SIGHUP"))?;
@@ -177,11 +179,8 @@ struct Started {
 }
 
 fn start(options: &Options) -> Result<Started, Error> {
-    let state = std::path::absolute(&options.state).map_err(|source| Error::System {
-        what: format!("finding {}", options.state.display()),
-        source,
-    })?;
-    let opened = Store::open(&state)?;
+    let state = &options.state;
+    let opened = Store::open(state)?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!(
             "the state was damaged and a new one begun; lines may be shipped again: {aside:?}"
@@ -195,8 +194,8 @@ fn start(options: &Options) -> Result<Started, Error> {
     })?;
     let safe_mode = SafeMode::begin(store.clone(), in_call, options.safe_mode_deaths)?;
     let sandbox = Sandbox::new(facts::read()).map_err(Error::Engine)?;
-    let cache = Cache::open(state.join("cache"), sandbox.engine())?;
-    let source = Directory::start(&options.manifests, policy(&state))?;
+    let cache = Cache::open(state.join("cache"), sandbox.engine(), Compiler::Child)?;
+    let source = Directory::start(&options.manifests, policy(state))?;
     Ok(Started {
         store,
         marks,

@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::compile::{CompileError, Compiler};
 use super::fetch::{Digest, Module};
 
 /// Entries kept; the least recently used go first.
@@ -26,13 +27,13 @@ const SUFFIX: &str = "cwasm";
 /// Why a module has no compiled form.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// Not a valid component. The module must change.
+    /// Not a valid component, or the compiler failed.
     #[error("module: the component with SHA-256 {digest} does not compile: {reason}")]
-    Invalid {
+    Compile {
         /// Of the module.
         digest: Digest,
         /// What the compiler said.
-        reason: String,
+        reason: CompileError,
     },
     /// The cache folder can be written by others.
     #[error(
@@ -59,6 +60,7 @@ pub struct Cache {
     folder: PathBuf,
     /// Of the engine: its version, its settings and the CPU's features.
     compatibility: u64,
+    compiler: Compiler,
 }
 
 impl Cache {
@@ -66,7 +68,7 @@ impl Cache {
     ///
     /// # Errors
     /// If the folder cannot be used, or others can write it.
-    pub fn open(folder: PathBuf, engine: &Engine) -> Result<Self, CacheError> {
+    pub fn open(folder: PathBuf, engine: &Engine, compiler: Compiler) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder {
             path: folder.clone(),
             source,
@@ -86,6 +88,7 @@ impl Cache {
         Ok(Self {
             folder,
             compatibility: hasher.finish(),
+            compiler,
         })
     }
 
@@ -99,20 +102,26 @@ impl Cache {
         if let Some(component) = self.load(engine, &prefix) {
             return Ok(component);
         }
-        let component =
-            Component::new(engine, &module.bytes).map_err(|error| CacheError::Invalid {
-                digest: module.digest,
-                reason: format!("{error:#}"),
-            })?;
-        if let Err(error) = self.store(&prefix, &component) {
+        let failed = |reason| CacheError::Compile {
+            digest: module.digest,
+            reason,
+        };
+        let code = self
+            .compiler
+            .compile(engine, &module.bytes)
+            .map_err(failed)?;
+        if let Err(error) = self.store(&prefix, &code) {
             tracing::warn!(
                 folder = %self.folder.display(),
                 "cannot keep compiled code, it will be compiled again at the next start: {error}"
             );
         }
-        // Code that was just compiled lies in private memory; mapped from the file it is shared
-        // with the page cache and costs a plugin a fraction.
-        Ok(self.load(engine, &prefix).unwrap_or(component))
+        // Mapped from the file, code is shared with the page cache and costs a plugin a fraction.
+        if let Some(component) = self.load(engine, &prefix) {
+            return Ok(component);
+        }
+        from_memory(engine, &code)
+            .map_err(|error| failed(CompileError::Failed(format!("{error:#}"))))
     }
 
     /// Finds an entry by its name's start; whatever is broken is removed.
@@ -140,10 +149,9 @@ impl Cache {
         None
     }
 
-    fn store(&self, prefix: &str, component: &Component) -> io::Result<()> {
-        let code = component.serialize().map_err(io::Error::other)?;
+    fn store(&self, prefix: &str, code: &[u8]) -> io::Result<()> {
         let mut hasher = Xxh3Default::new();
-        hasher.update(&code);
+        hasher.update(code);
         let name = format!("{prefix}{:032x}.{SUFFIX}", hasher.digest128());
         let temporary = self.folder.join(format!(
             ".{name}.{}.{:x}",
@@ -152,7 +160,7 @@ impl Cache {
         ));
         let written = (|| {
             let mut file = File::create_new(&temporary)?;
-            file.write_all(&code)?;
+            file.write_all(code)?;
             file.sync_all()?;
             crate::failpoint::hit("cache.before-rename");
             fs::rename(&temporary, self.folder.join(&name))?;
@@ -205,12 +213,19 @@ fn checksum_of(path: &Path) -> io::Result<u128> {
 
 #[allow(
     unsafe_code,
-    reason = "see SAFETY; the only place in the daemon that takes compiled code"
+    reason = "see SAFETY; with `from_memory` the only place in the daemon that takes compiled code"
 )]
 fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
-    // SAFETY: the bytes must be what `Component::serialize` made, and must not change while mapped.
-    // They lie in a folder that `Cache::open` found writable by this user alone; their checksum, in
-    // the file's name, was verified just now; and entries are only ever renamed into place and
-    // removed, never written again.
+    // SAFETY: the bytes must be what the compiler made, and must not change while mapped. They lie
+    // in a folder that `Cache::open` found writable by this user alone; their checksum, in the
+    // file's name, was verified just now; and entries are only ever renamed into place and removed,
+    // never written again.
     unsafe { Component::deserialize_file(engine, path) }.ok()
+}
+
+#[allow(unsafe_code, reason = "see SAFETY")]
+fn from_memory(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes must be what the compiler made: they came from it just now, through its
+    // return value or a pipe that only this process and its child hold.
+    unsafe { Component::deserialize(engine, code) }
 }

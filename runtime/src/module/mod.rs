@@ -3,9 +3,12 @@
 
 mod bundled;
 mod cache;
+mod compile;
 mod fetch;
 
 pub use bundled::{Bundled, bundled};
 pub use cache::{Cache, CacheError};
+pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
+pub use compile::{CompileError, Compiler};
 pub(crate) use fetch::from_file;
 pub use fetch::{Digest, FetchError, Module, fetch};

@@ -24,8 +24,8 @@ const GUEST_STACK: usize = 512 << 10;
 /// code can be cached.
 ///
 /// # Errors
-/// If this CPU lacks what the compiler needs, or the clock's thread cannot start.
-pub(super) fn new() -> wasmtime::Result<(Engine, Clock)> {
+/// If this CPU lacks what the compiler needs.
+pub(super) fn new() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -35,9 +35,7 @@ pub(super) fn new() -> wasmtime::Result<(Engine, Clock)> {
         .async_stack_size(GUEST_STACK + (512 << 10))
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
-    let engine = Engine::new(&config)?;
-    let clock = Clock::start(&engine)?;
-    Ok((engine, clock))
+    Engine::new(&config)
 }
 
 /// Advances the engine's epoch while at least one guest runs.
@@ -48,7 +46,11 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    fn start(engine: &Engine) -> wasmtime::Result<Self> {
+    /// Starts the clock's thread.
+    ///
+    /// # Errors
+    /// If the thread cannot start.
+    pub(super) fn start(engine: &Engine) -> wasmtime::Result<Self> {
         let running = Arc::new(AtomicUsize::new(0));
         let handle = std::thread::Builder::new()
             .name("epoch".into())

@@ -41,12 +41,21 @@ impl Sandbox {
     /// # Errors
     /// If this CPU is not supported or the clock's thread cannot start.
     pub fn new(facts: Facts) -> wasmtime::Result<Self> {
-        let (engine, clock) = engine::new()?;
+        let engine = engine::new()?;
+        let clock = engine::Clock::start(&engine)?;
         Ok(Self {
             engine,
             clock,
             facts: Arc::new(facts),
         })
+    }
+
+    /// An equal engine alone: what it compiles runs in every sandbox of this build and CPU.
+    ///
+    /// # Errors
+    /// If this CPU is not supported.
+    pub fn compiler() -> wasmtime::Result<Engine> {
+        engine::new()
     }
 
     /// The engine, to compile with.
