@@ -103,6 +103,10 @@ impl Node {
         fs::read_to_string(self.daemon_log_path()).unwrap_or_default()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     /// Waits until the daemon has ended by itself.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().unwrap();
@@ -116,7 +120,7 @@ impl Node {
 
     /// SIGTERM, and the exit status.
     pub fn stop(&mut self) -> ExitStatus {
-        let pid = self.daemon.as_ref().unwrap().id();
+        let pid = self.pid();
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.wait_for_end()

@@ -129,6 +129,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         retry_at: None,
         backoff: Backoff::default(),
         rejected: None,
+        declared_at: Instant::now(),
         ending: false,
     };
     let task = tokio::spawn(actor.run());
@@ -197,6 +198,8 @@ struct Actor {
     backoff: Backoff,
     /// Hash of the manifest that was tried and rejected; not tried again.
     rejected: Option<String>,
+    /// When the latest candidate was declared.
+    declared_at: Instant,
     ending: bool,
 }
 
@@ -302,6 +305,7 @@ impl Actor {
             self.status.change(|status| status.phase = Phase::Pending);
         }
         self.retry_at = None;
+        self.declared_at = Instant::now();
         self.prepare_candidate(declared);
     }
 
@@ -478,6 +482,7 @@ impl Actor {
             status.probation = is_update;
             if is_update {
                 status.updates += 1;
+                status.last_update_seconds = Some(self.declared_at.elapsed().as_secs_f64());
                 status.last_update_pause_seconds = Some(pause.as_secs_f64());
             }
         });

@@ -102,7 +102,10 @@ pub struct Snapshot {
     /// When that was (UTC).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Timestamp>,
-    /// How long the latest update kept the plugin from working, in seconds.
+    /// How long the latest update took from its declaration until it served, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_update_seconds: Option<f64>,
+    /// How long of that the plugin was kept from working, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_pause_seconds: Option<f64>,
 }
@@ -133,6 +136,7 @@ impl Status {
                 rollbacks: 0,
                 last_failure: None,
                 last_failure_time: None,
+                last_update_seconds: None,
                 last_update_pause_seconds: None,
             })),
             usage: Arc::default(),
