@@ -186,7 +186,7 @@ fn update_after_swap() {
 fn update_rollback() {
     survives("update.rollback", 2, |trial| {
         let turn = trial.rounds / 40;
-        if trial.rounds % 40 == 0 {
+        if trial.rounds.is_multiple_of(40) {
             let faults = ["", ", faults: [{do: panic}]"][turn as usize % 2];
             let config = format!("{{version: \"{turn}\"{faults}}}");
             let spec = trial.spec(&config);
@@ -209,7 +209,7 @@ fn tail_opened() {
 fn rotation_by_rename() {
     survives("tail.rotated", 5, |trial| {
         // A log that is rotated before its plugin was ever loaded is not the plugin's.
-        if trial.rounds % 5 == 0 && !trial.shipped().is_empty() {
+        if trial.rounds.is_multiple_of(5) && !trial.shipped().is_empty() {
             let log = trial.node.path("logs/a.log");
             let _ = fs::rename(&log, log.with_extension(format!("log.{}", trial.rounds)));
         }

@@ -165,11 +165,11 @@ fn the_plugins_own_payloads_arrive_as_they_are() {
 }
 
 /// What a server does to its first requests; then it behaves.
-fn survives(trouble: fn(usize) -> Option<Answer>, resets: usize, error: &str) {
+fn survives(trouble: fn(usize) -> Option<Answer>, resets: usize, timeout: &str, error: &str) {
     let mut node = Node::new();
     let sink = Sink::start(move |request| trouble(request.number).unwrap_or_else(ok));
     sink.reset(resets);
-    send(&node, &sink, &format!("timeout: 500ms, {RETRY}"));
+    send(&node, &sink, &format!("timeout: {timeout}, {RETRY}"));
     let files = names(6);
     append(&node, &files, 0..1000);
     node.start();
@@ -187,26 +187,24 @@ fn survives(trouble: fn(usize) -> Option<Answer>, resets: usize, error: &str) {
 
 #[test]
 fn a_server_that_is_unavailable_for_a_while() {
-    survives(|n| (n < 9).then(|| status(503)), 0, "answered 503");
+    survives(|n| (n < 9).then(|| status(503)), 0, "1m", "answered 503");
 }
 
 #[test]
 fn connections_reset_in_the_middle_of_a_body() {
-    survives(|_| None, 9, "the connection failed");
+    survives(|_| None, 9, "1m", "the connection failed");
 }
 
 #[test]
 fn answers_that_do_not_come() {
-    survives(
-        |n| (n < 5).then_some(Answer::Stall),
-        0,
-        "within the timeout",
-    );
+    // Long enough that a slow machine is not taken for a server that stalls.
+    let stall = |n| (n < 5).then_some(Answer::Stall);
+    survives(stall, 0, "3s", "within the timeout");
 }
 
 #[test]
 fn answers_that_are_garbage() {
-    survives(|n| (n < 9).then_some(Answer::Garbage), 0, "failed");
+    survives(|n| (n < 9).then_some(Answer::Garbage), 0, "1m", "failed");
 }
 
 #[test]

@@ -11,6 +11,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+/// Names in lower case.
+type Headers = BTreeMap<String, String>;
+
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -18,8 +21,7 @@ pub struct Received {
     pub connection: usize,
     /// Of the server, from 0, in the order in which they were read to their end.
     pub number: usize,
-    /// Names in lower case.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Headers,
     /// Decompressed.
     pub body: Vec<u8>,
     pub at: Instant,
@@ -208,9 +210,10 @@ impl Shared {
         while let Some((headers, body)) = self.read(&mut reader)? {
             let at_work = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_work.fetch_max(at_work, Ordering::SeqCst);
-            let open = self.answer(stream, connection, headers, body);
+            let answer = self.decide(connection, headers, body);
+            // Before the client can know, and send the next.
             self.at_work.fetch_sub(1, Ordering::SeqCst);
-            if !open? {
+            if !give(stream, answer)? {
                 return Ok(());
             }
         }
@@ -218,10 +221,7 @@ impl Shared {
     }
 
     /// One request; none at the connection's end, and none if it is to be reset.
-    fn read(
-        &self,
-        reader: &mut BufReader<&TcpStream>,
-    ) -> io::Result<Option<(BTreeMap<String, String>, Vec<u8>)>> {
+    fn read(&self, reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(Headers, Vec<u8>)>> {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Ok(None);
@@ -260,14 +260,7 @@ impl Shared {
         Ok(Some((headers, body)))
     }
 
-    /// Whether the connection stays open.
-    fn answer(
-        &self,
-        mut stream: &TcpStream,
-        connection: usize,
-        headers: BTreeMap<String, String>,
-        body: Vec<u8>,
-    ) -> io::Result<bool> {
+    fn decide(&self, connection: usize, headers: Headers, body: Vec<u8>) -> Answer {
         let request = {
             let mut received = self.received.lock().unwrap();
             let request = Received {
@@ -286,29 +279,33 @@ impl Shared {
             Answer::CutShort => true,
             Answer::Garbage | Answer::Stall => false,
         };
-        // Before the client can know.
         self.received.lock().unwrap()[request.number].1 = taken;
-        match answer {
-            Answer::Status(code, headers, text) => {
-                let length = text.len();
-                write!(
-                    stream,
-                    "HTTP/1.1 {code} Told\r\n{headers}Content-Length: {length}\r\n\r\n{text}"
-                )?;
-                Ok(true)
-            }
-            Answer::CutShort => {
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
-                Ok(false)
-            }
-            Answer::Garbage => {
-                write!(stream, "220 this is mail\r\n\r\n")?;
-                Ok(false)
-            }
-            Answer::Stall => {
-                stream.read(&mut [0])?;
-                Ok(false)
-            }
+        answer
+    }
+}
+
+/// Answers; whether the connection stays open.
+fn give(mut stream: &TcpStream, answer: Answer) -> io::Result<bool> {
+    match answer {
+        Answer::Status(code, headers, text) => {
+            let length = text.len();
+            write!(
+                stream,
+                "HTTP/1.1 {code} Told\r\n{headers}Content-Length: {length}\r\n\r\n{text}"
+            )?;
+            Ok(true)
+        }
+        Answer::CutShort => {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+            Ok(false)
+        }
+        Answer::Garbage => {
+            write!(stream, "220 this is mail\r\n\r\n")?;
+            Ok(false)
+        }
+        Answer::Stall => {
+            let _ = stream.read(&mut [0])?;
+            Ok(false)
         }
     }
 }
