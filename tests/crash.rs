@@ -1,125 +1,261 @@
-//! kill -9 at named places: after the next start no line is missing, and none is out of order.
+//! kill -9 at named places: after the next start no line is missing, none is out of order, and only
+//! those come twice that no commit covered.
+//!
+//! The number of times that a place is passed before the kill is drawn from a seed, which a failure
+//! prints; `BULKHEAD_SEED` repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::{Node, wait_for};
+use support::history::History;
+use support::{Node, PATIENCE, wait_for};
 
-/// Each is hit this often.
-const HITS: u64 = 5;
+/// Each place is hit this often.
+const HITS: usize = 5;
+
+/// Between writes and looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+static SEED: LazyLock<u64> = LazyLock::new(|| match std::env::var("BULKHEAD_SEED") {
+    Ok(seed) => seed.parse().unwrap(),
+    Err(_) => SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64,
+});
+
+/// A daemon that is killed while lines are written.
+struct Trial {
+    node: Node,
+    history: History,
+    /// The log that is written now.
+    log: String,
+    rounds: u64,
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self {
+            node: Node::new(),
+            history: History::default(),
+            log: "a.log".into(),
+            rounds: 0,
+        }
+    }
+
+    fn spec(&self, config: &str) -> String {
+        self.node.spec("app", "fixture-logs", config)
+    }
+
+    fn write(&mut self, count: u64) {
+        let path = self.node.path("logs").join(&self.log);
+        let mut log = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        let lines = self.history.next(&log, count);
+        log.write_all(lines.as_bytes()).unwrap();
+    }
+
+    fn shipped(&self) -> Vec<u64> {
+        self.history.shipped(&self.node)
+    }
+
+    /// Starts the daemon until it is killed at `place`, [`HITS`] times, each after a number of hits
+    /// of up to `most`. `disturb` is done between writes.
+    fn crash(&mut self, place: &str, most: u64, disturb: impl Fn(&mut Self)) {
+        let mut hasher = DefaultHasher::new();
+        (*SEED, place).hash(&mut hasher);
+        let mut random = fastrand::Rng::with_seed(hasher.finish());
+        let hits = [(); HITS].map(|()| random.u64(1..=most));
+        eprintln!("BULKHEAD_SEED={} {place}: killed at {hits:?}", *SEED);
+        for hit in hits {
+            let armed = format!("{place}:{hit}");
+            let environment = [("BULKHEAD_FAILPOINT", armed.as_str())];
+            self.node.spawn(&["--safe-mode-deaths", "0"], &environment);
+            let begin = Instant::now();
+            while !self.node.has_ended() {
+                let log = || self.node.daemon_log();
+                assert!(begin.elapsed() < PATIENCE, "{armed} in vain\n{}", log());
+                self.write(20);
+                self.rounds += 1;
+                disturb(self);
+                std::thread::sleep(PAUSE);
+            }
+            assert!(!self.node.wait_for_end().success(), "{armed}: killed");
+            self.history.crashed(&self.node);
+        }
+    }
+
+    /// Lets the daemon finish, and judges what came out.
+    fn conclude(mut self) {
+        self.node.manifest("app", &self.spec("{version: last}"));
+        self.node.start_with(&["--safe-mode-deaths", "0"], &[]);
+        self.write(1);
+        let begin = Instant::now();
+        loop {
+            let missing = self.history.missing(&self.shipped());
+            if missing.is_empty() {
+                break;
+            }
+            let late = begin.elapsed() > PATIENCE;
+            assert!(
+                !late,
+                "lost {missing:?} of {}\n{}",
+                self.history.written(),
+                self.node.daemon_log()
+            );
+            std::thread::sleep(PAUSE);
+        }
+        self.node.wait_plugin("app", "nothing left", |report| {
+            let logs = &report["logs"];
+            logs["lag"]["bytes"] == 0 && logs["lines"]["inFlight"] == 0
+        });
+        self.history.judge(&self.shipped());
+    }
+}
 
 /// Kills the daemon at `place` again and again while lines are written, then lets it finish.
-fn survives(place: &str, disturb: impl Fn(&Node, u64)) {
-    let mut node = Node::new();
-    let spec = |node: &Node, version: u64| {
-        node.spec(
-            "app",
-            "fixture-logs",
-            &format!("{{version: \"{version}\"}}"),
-        )
-    };
-    node.manifest("app", &spec(&node, 0));
-    let mut written = 0u64;
-    for hit in 1..=HITS {
-        let n = (hit % 3 + 1).to_string();
-        let armed = format!("{place}:{n}");
-        let environment = [("BULKHEAD_FAILPOINT", armed.as_str())];
-        node.spawn(&["--safe-mode-deaths", "0"], &environment);
-        wait_for(&format!("{place} to be hit"), || {
-            if node.has_ended() {
-                return Some(());
-            }
-            node.append("a.log", (written..written + 20).map(|n| n.to_string()));
-            written += 20;
-            disturb(&node, written);
-            None
-        });
-        assert!(!node.wait_for_end().success(), "{place}: it was killed");
-    }
-    node.start_with(&["--safe-mode-deaths", "0"], &[]);
-    node.append("a.log", [written.to_string()]);
-    written += 1;
-    node.wait_plugin("app", "the last line", |_| {
-        let last = (written - 1).to_string();
-        let output = node.output("app");
-        output.iter().any(|line| line["message"] == last)
-    });
-    let shipped: BTreeSet<u64> = node
-        .output("app")
-        .iter()
-        .map(|line| line["message"].as_str().unwrap().parse().unwrap())
-        .collect();
-    let missing: Vec<u64> = (0..written).filter(|n| !shipped.contains(n)).collect();
-    assert!(missing.is_empty(), "{place}: lost {missing:?} of {written}");
+fn survives(place: &str, most: u64, disturb: impl Fn(&mut Trial)) {
+    let mut trial = Trial::new();
+    trial.node.manifest("app", &trial.spec("{version: first}"));
+    trial.crash(place, most, disturb);
+    trial.conclude();
 }
 
 macro_rules! places {
-    ($($test:ident: $place:literal,)*) => {$(
+    ($($test:ident: $place:literal, $most:literal;)*) => {$(
         #[test]
         fn $test() {
-            survives($place, |_, _| {});
+            survives($place, $most, |_| {});
         }
     )*};
 }
 
 places! {
-    tail_read: "tail.read",
-    file_before_write: "file.before-write",
-    file_after_write: "file.after-write",
-    delivery_before_send: "delivery.before-send",
-    delivery_after_send: "delivery.after-send",
-    delivery_settled: "delivery.settled",
-    checkpoint_collected: "checkpoint.collected",
-    state_before_commit: "state.before-commit",
-    state_after_commit: "state.after-commit",
+    tail_read: "tail.read", 20;
+    file_before_write: "file.before-write", 20;
+    file_after_write: "file.after-write", 20;
+    delivery_before_send: "delivery.before-send", 20;
+    delivery_after_send: "delivery.after-send", 20;
+    delivery_settled: "delivery.settled", 20;
+    checkpoint_collected: "checkpoint.collected", 3;
+    state_before_commit: "state.before-commit", 3;
+    state_after_commit: "state.after-commit", 3;
+    // Once a start, until there is an entry.
+    cache_before_rename: "cache.before-rename", 1;
 }
 
-/// Each time the daemon runs, the manifest changes, so that there is an update to be killed in.
-fn survives_in_update(place: &str) {
-    survives(place, |node, written| {
-        node.manifest(
-            "app",
-            &node.spec(
-                "app",
-                "fixture-logs",
-                &format!("{{version: \"{written}\"}}"),
-            ),
-        );
+/// While the daemon runs the manifest changes, so that there are updates to be killed in.
+fn survives_in_update(place: &str, most: u64) {
+    survives(place, most, |trial| {
+        let config = format!("{{version: \"{}\"}}", trial.rounds);
+        trial.node.manifest("app", &trial.spec(&config));
     });
 }
 
 #[test]
-fn update_before_swap() {
-    survives_in_update("update.before-swap");
-}
-
-#[test]
-fn update_after_swap() {
-    survives_in_update("update.after-swap");
+fn update_compiled() {
+    survives_in_update("update.compiled", 4);
 }
 
 #[test]
 fn update_prepared() {
-    survives_in_update("update.prepared");
+    survives_in_update("update.prepared", 4);
+}
+
+#[test]
+fn update_before_swap() {
+    survives_in_update("update.before-swap", 4);
+}
+
+#[test]
+fn update_after_swap() {
+    survives_in_update("update.after-swap", 4);
+}
+
+/// Good and bad revisions take turns, each for long enough to be tried.
+#[test]
+fn update_rollback() {
+    survives("update.rollback", 2, |trial| {
+        let turn = trial.rounds / 40;
+        if trial.rounds.is_multiple_of(40) {
+            let faults = ["", ", faults: [{do: panic}]"][turn as usize % 2];
+            let config = format!("{{version: \"{turn}\"{faults}}}");
+            let spec = trial.spec(&config);
+            let spec = spec.replace("probation: 200ms", "probation: 1m");
+            trial.node.manifest("app", &spec);
+        }
+    });
 }
 
 /// A file is opened once a start, so there must be more of them.
 #[test]
 fn tail_opened() {
-    survives("tail.opened", |node, written| {
-        node.append(&format!("b-{written}.log"), ["0".to_owned()]);
+    survives("tail.opened", 5, |trial| {
+        trial.log = format!("{}.log", trial.rounds / 3);
     });
 }
 
-/// Moves the log away every hundred lines; its successor begins where it ended.
+/// Moves the log away; its successor begins where it ended.
 #[test]
 fn rotation_by_rename() {
-    survives("tail.rotated", |node, written| {
-        if written % 100 == 0 {
-            let log = node.path("logs/a.log");
-            let _ = std::fs::rename(&log, node.path(&format!("logs/a.log.{written}")));
+    survives("tail.rotated", 5, |trial| {
+        // A log that is rotated before its plugin was ever loaded is not the plugin's.
+        if trial.rounds.is_multiple_of(5) && !trial.shipped().is_empty() {
+            let log = trial.node.path("logs/a.log");
+            let _ = fs::rename(&log, log.with_extension(format!("log.{}", trial.rounds)));
         }
     });
+}
+
+/// Truncates the log once everything in it was shipped.
+#[test]
+fn truncation() {
+    survives("tail.truncated", 3, |trial| {
+        wait_for("what was written to be shipped", || {
+            let missing = trial.history.missing(&trial.shipped());
+            (missing.is_empty() || trial.node.has_ended()).then_some(())
+        });
+        if !trial.node.has_ended() {
+            File::create(trial.node.path("logs/a.log")).unwrap();
+            trial.history.truncated();
+        }
+    });
+}
+
+/// The output is rotated every few lines.
+#[test]
+fn file_rotate() {
+    let mut trial = Trial::new();
+    let spec = trial.spec("{}");
+    let small = spec.replace("out-app\"", "out-app\", maxSize: 8Ki, keep: 100000");
+    assert_ne!(spec, small);
+    trial.node.manifest("app", &small);
+    trial.crash("file.rotate", 6, |_| {});
+    trial.conclude();
+}
+
+#[test]
+fn a_stop_in_the_middle_of_load_ships_nothing_twice() {
+    let mut trial = Trial::new();
+    trial.node.manifest("app", &trial.spec("{}"));
+    for round in 1..=5 {
+        trial.node.start();
+        let target = trial.shipped().len() + 500 * round;
+        wait_for("lines", || {
+            trial.write(500);
+            (trial.shipped().len() >= target).then_some(())
+        });
+        assert!(trial.node.stop().success());
+        assert!(trial.node.daemon_log().contains("ended"));
+    }
+    trial.conclude();
 }

@@ -6,9 +6,13 @@
     reason = "a module of several test binaries, each of which uses a part of it"
 )]
 
+pub mod history;
+pub mod sink;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -150,11 +154,16 @@ impl Node {
 
     /// A spec that ships `logs/*.log` raw to `out-NAME`, with a fixture as module.
     pub fn spec(&self, name: &str, fixture: &str, config: &str) -> String {
+        let file = format!("file: {{path: {:?}}}", self.path(&format!("out-{name}")));
+        self.spec_to(fixture, config, &file)
+    }
+
+    /// A spec that ships `logs/*.log` raw to one destination, named `out`.
+    pub fn spec_to(&self, fixture: &str, config: &str, destination: &str) -> String {
         let (path, sha256) = fixture_module(fixture);
         format!(
-            "module:\n  file: {{path: {path:?}, sha256: {sha256}}}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    file: {{path: {:?}}}",
+            "module:\n  file: {{path: {path:?}, sha256: {sha256}}}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    {destination}",
             self.path("logs/*.log"),
-            self.path(&format!("out-{name}")),
         )
     }
 
@@ -198,16 +207,22 @@ impl Node {
         self.wait_plugin(name, "Running", |report| report["phase"] == "Running")
     }
 
-    /// Asserts that every line that was read is accounted for, and returns how many there were.
-    pub fn assert_accounted(&self, name: &str) -> u64 {
-        let report = self.wait_plugin(name, "nothing in flight", |report| {
-            report["logs"]["lines"]["inFlight"] == 0
+    /// Asserts that each of the `written` lines is accounted for, since the daemon has started:
+    /// written = acknowledged + filtered + dead-lettered + given up, and none is under way.
+    pub fn assert_accounted(&self, name: &str, written: u64) -> Accounts {
+        let report = self.wait_plugin(name, "every line settled", |report| {
+            let accounts = Accounts::of(report);
+            accounts.settled() >= written && accounts.in_flight == 0
         });
-        let lines = &report["logs"]["lines"];
-        let number = |field: &str| lines[field].as_u64().unwrap();
-        let settled = number("acknowledged") + number("filtered") + number("deadLettered");
-        assert_eq!(number("read"), settled, "{lines}");
-        settled
+        let accounts = Accounts::of(&report);
+        assert_eq!(accounts.settled(), written, "{accounts:?}");
+        assert_eq!(accounts.read + accounts.given_up(), written, "{accounts:?}");
+        accounts
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     pub fn append(&self, log: &str, lines: impl IntoIterator<Item = String>) {
@@ -238,6 +253,47 @@ impl Drop for Node {
             self.kill();
         }
     }
+}
+
+/// What became of a plugin's lines, as the status endpoint says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accounts {
+    pub read: u64,
+    pub acknowledged: u64,
+    pub filtered: u64,
+    pub dead_lettered: u64,
+    pub in_flight: u64,
+    pub truncated: u64,
+    pub deleted: u64,
+}
+
+impl Accounts {
+    pub fn of(report: &Value) -> Self {
+        let lines = &report["logs"]["lines"];
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        Self {
+            read: number(&lines["read"]),
+            acknowledged: number(&lines["acknowledged"]),
+            filtered: number(&lines["filtered"]),
+            dead_lettered: number(&lines["deadLettered"]),
+            in_flight: number(&lines["inFlight"]),
+            truncated: number(&lines["givenUp"]["truncated"]),
+            deleted: number(&lines["givenUp"]["deleted"]),
+        }
+    }
+
+    pub fn given_up(&self) -> u64 {
+        self.truncated + self.deleted
+    }
+
+    fn settled(&self) -> u64 {
+        self.acknowledged + self.filtered + self.dead_lettered + self.given_up()
+    }
+}
+
+/// Lines `TEXT NUMBER`.
+pub fn numbered(text: &str, numbers: Range<u64>) -> impl Iterator<Item = String> {
+    numbers.map(move |number| format!("{text} {number}"))
 }
 
 /// A ConfigMap around a plugin's spec.

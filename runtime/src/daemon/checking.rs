@@ -11,6 +11,7 @@ use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::tail::Own;
 use crate::role::logs::{self, LogsDriver};
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
@@ -81,7 +82,7 @@ impl Checker {
             values: values.clone(),
             first_seen: SystemTime::now(),
             dead_letters: Arc::new(dead_letters),
-            exclude: Vec::new(),
+            own: Own::default(),
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),

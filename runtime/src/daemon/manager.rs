@@ -1,7 +1,6 @@
 //! Keeps one actor for each declared plugin, and its state for a while after it is gone.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::linux::fs::MetadataExt;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::own_log;
 use super::reporter::{NodeReporter, View};
 use super::safe_mode::SafeMode;
 use crate::manifest::Identity;
@@ -292,7 +292,7 @@ impl Shared {
             values: values.clone(),
             first_seen: first_seen.at,
             dead_letters: Arc::new(dead_letters),
-            exclude: own_output(),
+            own: own_log::find(),
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
@@ -339,19 +339,4 @@ fn hash(accepted: &Accepted) -> String {
         }
     }
     hash
-}
-
-/// Where this process writes its own log: reading it would feed it.
-fn own_output() -> Vec<PathBuf> {
-    let mut paths = BTreeMap::new();
-    for descriptor in [1, 2] {
-        let link = format!("/proc/self/fd/{descriptor}");
-        if let Ok(path) = std::fs::read_link(&link)
-            && let Ok(metadata) = std::fs::metadata(&path)
-            && metadata.is_file()
-        {
-            paths.insert((metadata.st_dev(), metadata.st_ino()), path);
-        }
-    }
-    paths.into_values().collect()
 }

@@ -7,6 +7,7 @@ mod budget;
 pub(crate) mod checking;
 mod facts;
 mod manager;
+mod own_log;
 mod reporter;
 mod safe_mode;
 

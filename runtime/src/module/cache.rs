@@ -11,6 +11,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use wasmtime::Engine;
@@ -61,6 +62,9 @@ pub struct Cache {
     /// Of the engine: its version, its settings and the CPU's features.
     compatibility: u64,
     compiler: Compiler,
+    /// Held by who compiles: one compilation takes every core, and a manifest that changes faster
+    /// than its module compiles must not pile up more and more of them.
+    compiling: Arc<Mutex<()>>,
 }
 
 impl Cache {
@@ -89,6 +93,7 @@ impl Cache {
             folder,
             compatibility: hasher.finish(),
             compiler,
+            compiling: Arc::default(),
         })
     }
 
@@ -99,6 +104,14 @@ impl Cache {
     /// If the module is not a valid component. A cache that cannot be written only costs time.
     pub fn get(&self, engine: &Engine, module: &Module) -> Result<Component, CacheError> {
         let prefix = format!("{}-{:016x}-", module.digest, self.compatibility);
+        if let Some(component) = self.load(engine, &prefix) {
+            return Ok(component);
+        }
+        let _one_at_a_time = self
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Whoever was first may have made what we want.
         if let Some(component) = self.load(engine, &prefix) {
             return Ok(component);
         }

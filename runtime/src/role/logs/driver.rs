@@ -1,6 +1,5 @@
 //! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -44,8 +43,8 @@ pub struct Context {
     pub first_seen: SystemTime,
     /// Records that will never be accepted.
     pub dead_letters: Arc<DeadLetters>,
-    /// Files never to be read: the daemon's own output.
-    pub exclude: Vec<PathBuf>,
+    /// Where the daemon's own log goes, which is never read.
+    pub own: tail::Own,
     /// What destinations may use of the node.
     pub surroundings: Surroundings,
     /// Where tasks run that call no guest.
@@ -317,10 +316,10 @@ impl Shared {
         config.max_line = usize::try_from(logs.max_line.0).unwrap_or(usize::MAX);
         config.deleted_file_wait = logs.deleted_file_wait.0;
         config.lanes = LANES;
-        config.exclude.clone_from(&self.context.exclude);
+        config.own = self.context.own.clone();
         for destination in &logs.destinations {
             if let DestinationKind::File(file) = &destination.kind {
-                config.exclude.push(file.path.clone());
+                config.own.files.push(file.path.clone());
             }
         }
         config

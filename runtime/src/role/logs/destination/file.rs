@@ -31,16 +31,16 @@ static OPEN: LazyLock<Mutex<OpenFiles>> = LazyLock::new(Mutex::default);
 /// By root and path.
 type OpenFiles = HashMap<(PathBuf, PathBuf), Weak<RotatingFile>>;
 
-/// Whether `destination` writes to `path`: its file or one of its rotated ones. A tail leaves such
-/// files out, or it would read its own output for ever.
-pub fn writes_to(destination: &manifest::FileDestination, path: &Path) -> bool {
-    if path == destination.path {
+/// Whether `path` is the file `written` or one that it was rotated to. A tail leaves such files out,
+/// or it would read its own output for ever.
+pub fn is_or_was(written: &Path, path: &Path) -> bool {
+    if path == written {
         return true;
     }
-    let (Some(name), Some(own)) = (path.file_name(), destination.path.file_name()) else {
+    let (Some(name), Some(own)) = (path.file_name(), written.file_name()) else {
         return false;
     };
-    path.parent() == destination.path.parent()
+    path.parent() == written.parent()
         && name
             .as_encoded_bytes()
             .strip_prefix(own.as_encoded_bytes())

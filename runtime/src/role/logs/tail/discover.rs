@@ -436,10 +436,13 @@ impl Engine {
     }
 
     fn is_excluded(&self, found: &Found<'_>) -> bool {
-        self.config.exclude.iter().any(|path| {
-            *path == found.path
-                || fs::metadata(path).is_ok_and(|meta| file_id(&meta) == file_id(&found.meta))
-        })
+        let own = &self.config.own;
+        let target = found.target.as_deref();
+        own.holds(&found.path)
+            || target.is_some_and(|target| own.holds(target))
+            || own.files.iter().any(|path| {
+                fs::metadata(path).is_ok_and(|meta| file_id(&meta) == file_id(&found.meta))
+            })
     }
 
     /// Starts to follow a file. `base` is the path of the log that it is or was.

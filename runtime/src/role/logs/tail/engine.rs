@@ -255,6 +255,9 @@ impl Engine {
                     let entry = self.folders[at].as_ref();
                     if let Some(&id) = entry.and_then(|folder| folder.entries.get(name)) {
                         self.enqueue(id);
+                        if self.blocked_since.is_some() {
+                            self.measure(id);
+                        }
                     }
                     continue;
                 }
@@ -274,6 +277,15 @@ impl Engine {
             }
         }
         overflow
+    }
+
+    /// Notes an open file's size. Reading does so anyhow; while it waits, how far we are behind, and
+    /// what a truncation took, would not be known.
+    fn measure(&mut self, id: FileId) {
+        let handle = self.files.get(&id).and_then(|file| file.handle.as_ref());
+        if let Some(Ok(meta)) = handle.map(std::fs::File::metadata) {
+            self.note(id, &meta);
+        }
     }
 
     /// Puts a file into its lane's queue.

@@ -8,7 +8,7 @@
 //! - When the receiver is behind, reading stops; watching, opening and counting do not.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 use super::batch::{Batch, FileId, Fingerprint};
+use super::destination::file::is_or_was;
 use crate::manifest::{LogSource, StartAt};
 
 mod discover;
@@ -57,8 +58,8 @@ pub struct Config {
     pub deleted_file_wait: Duration,
     /// How long after a wake-up reading waits, so that small writes share a batch.
     pub linger: Duration,
-    /// Files never to be read: the daemon's own log and outputs.
-    pub exclude: Vec<PathBuf>,
+    /// Never to be read: the daemon's own log and outputs.
+    pub own: Own,
     /// How long a rotated file must be quiet before it is taken as finished.
     pub grace: Duration,
     /// How long the rest of a partial line is waited for.
@@ -89,7 +90,7 @@ impl Config {
             lanes: 4,
             deleted_file_wait: Duration::from_secs(60),
             linger: Duration::from_millis(10),
-            exclude: Vec::new(),
+            own: Own::default(),
             grace: Duration::from_secs(5),
             partial_wait: Duration::from_secs(30),
             rescan: Duration::from_secs(30),
@@ -107,6 +108,42 @@ impl Config {
             batch_bytes: self.batch_bytes.clamp(1, MOST),
             batch_lines: self.batch_lines.clamp(1, 1 << 20),
         }
+    }
+}
+
+/// What the daemon itself writes: reading it would feed it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Files.
+    pub files: Vec<PathBuf>,
+    /// The UID of the daemon's pod, if it runs in one.
+    pub pod: Option<String>,
+    /// The daemon's container in that pod; all of them if it is not known.
+    pub container: Option<String>,
+}
+
+impl Own {
+    /// Whether `path` is one of these files, rotated or not, or of this container.
+    fn holds(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| is_or_was(file, path)) || self.in_container(path)
+    }
+
+    /// Whether `path` is `.../NAMESPACE_POD_UID/CONTAINER/FILE` of the daemon's container.
+    fn in_container(&self, path: &Path) -> bool {
+        let Some(uid) = &self.pod else { return false };
+        let mut names = path.iter().rev().skip(1);
+        let (Some(container), Some(pod)) = (names.next(), names.next()) else {
+            return false;
+        };
+        let of_pod = pod
+            .to_str()
+            .and_then(|pod| pod.strip_suffix(uid))
+            .is_some_and(|rest| rest.ends_with('_'));
+        of_pod
+            && self
+                .container
+                .as_ref()
+                .is_none_or(|own| *container == **own)
     }
 }
 

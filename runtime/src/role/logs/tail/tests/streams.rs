@@ -220,12 +220,62 @@ fn excluded_files_are_not_read_by_any_name() {
     let mut rig = Rig::new();
     rig.append("own.log", "own\n");
     fs::hard_link(rig.path("own.log"), rig.path("alias.log")).unwrap();
-    rig.config.exclude = vec![rig.path("own.log")];
+    rig.config.own.files = vec![rig.path("own.log")];
     rig.start();
     rig.append("own.log", "own\n");
     rig.append("a.log", "other\n");
     rig.until_lines(1);
     assert_eq!(rig.bodies(), ["other"]);
+}
+
+#[test]
+fn own_files_are_not_read_after_their_rotation_either() {
+    let mut rig = Rig::new();
+    rig.config.own.files = vec![rig.path("own.log")];
+    rig.start();
+    rig.append("own.log", "own\n");
+    rig.rename("own.log", "own.log.1");
+    rig.append("own.log", "own\n");
+    rig.append("a.log", "other\n");
+    rig.rename("a.log", "a.log.1");
+    rig.until_lines(1);
+    assert_eq!(rig.bodies(), ["other"]);
+    assert_eq!(rig.stats.files_watched.load(Relaxed), 1);
+}
+
+#[test]
+fn the_own_containers_log_is_not_read_by_any_name() {
+    let mut rig = Rig::containers();
+    rig.config.own.pod = Some("1f2e".to_owned());
+    rig.config.own.container = Some("node-daemon".to_owned());
+    fs::create_dir_all(rig.path("containers")).unwrap();
+    let write = |rig: &Rig, pod: &str, container: &str| {
+        let folder = format!("pods/{pod}/{container}");
+        fs::create_dir_all(rig.path(&folder)).unwrap();
+        let log = format!("{folder}/0.log");
+        rig.append(&log, format!("{T} stderr F {pod} {container}\n"));
+        let link = format!("containers/{}_ns_{container}-1.log", pod.replace('_', "-"));
+        symlink(rig.path(&log), rig.path(&link)).unwrap();
+    };
+    write(&rig, "system_node-daemon-x7_1f2e", "node-daemon");
+    rig.start();
+    rig.append(
+        "pods/system_node-daemon-x7_1f2e/node-daemon/1.log",
+        format!("{T} stderr F after a restart\n"),
+    );
+    write(&rig, "system_node-daemon-x7_1f2e", "sidecar");
+    write(&rig, "system_node-daemon-y8_01f2e", "node-daemon");
+    rig.until_lines(2);
+    let mut bodies = rig.bodies();
+    bodies.sort_unstable();
+    assert_eq!(
+        bodies,
+        [
+            "system_node-daemon-x7_1f2e sidecar",
+            "system_node-daemon-y8_01f2e node-daemon"
+        ]
+    );
+    assert_eq!(rig.stats.files_watched.load(Relaxed), 2);
 }
 
 #[test]
