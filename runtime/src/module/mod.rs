@@ -7,5 +7,5 @@ mod fetch;
 
 pub use bundled::{Bundled, bundled};
 pub use cache::{Cache, CacheError};
-pub(crate) use fetch::from_file;
+pub(crate) use fetch::named;
 pub use fetch::{Digest, FetchError, Module, fetch};
