@@ -82,13 +82,13 @@ pub enum LinkError {
     },
     /// It imports what the manifest does not grant.
     #[error(
-        "grants: the module imports {import}, which is not granted; to grant it, add to the manifest:\n{yaml}"
+        "grants: the module imports what is not granted: {imports}; to grant it, add to the manifest:\ngrants:\n{yaml}"
     )]
     NotGranted {
-        /// The interface.
-        import: String,
-        /// What to add.
-        yaml: &'static str,
+        /// All such interfaces.
+        imports: String,
+        /// What to add below `grants`.
+        yaml: String,
     },
     /// It imports what no daemon of this version has.
     #[error("module: the component imports {import}, which this daemon does not have")]
@@ -211,8 +211,18 @@ impl Blueprint {
         limits: &Limits,
     ) -> Result<Self, LinkError> {
         let interfaces = Interfaces::of(engine, component)?;
+        let mut missing = Vec::new();
         for import in &interfaces.imports {
-            check_import(import, grants)?;
+            if let Some(yaml) = missing_grant(import, grants)? {
+                missing.push((import.as_str(), yaml));
+            }
+        }
+        if !missing.is_empty() {
+            let (imports, yaml): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+            return Err(LinkError::NotGranted {
+                imports: imports.join(", "),
+                yaml: yaml.join("\n"),
+            });
         }
         for (index, grant) in grants.files.iter().enumerate() {
             Folder::open(&grant.host, &private)
@@ -329,8 +339,8 @@ impl AsyncInstantiate for &Blueprint {
     }
 }
 
-/// Checks one import by name against the grants.
-fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
+/// Checks one import by name: the YAML of the grant that it lacks, if it does.
+fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, LinkError> {
     if let Some(interface) = import.strip_prefix(PACKAGE) {
         let (short, version) = interface.split_once('@').unwrap_or((interface, ""));
         let unknown = || LinkError::UnknownImport {
@@ -341,18 +351,11 @@ fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
         }
         let (granted, yaml) = match short {
             "log" => (true, ""),
-            "state" => (grants.state.is_some(), "grants:\n  state:\n    quota: 1Mi"),
-            "node" => (grants.node_facts, "grants:\n  nodeFacts: true"),
+            "state" => (grants.state.is_some(), "  state:\n    quota: 1Mi"),
+            "node" => (grants.node_facts, "  nodeFacts: true"),
             _ => return Err(unknown()),
         };
-        return if granted {
-            Ok(())
-        } else {
-            Err(LinkError::NotGranted {
-                import: import.to_owned(),
-                yaml,
-            })
-        };
+        return Ok((!granted).then_some(yaml));
     }
     const WASI: [&str; 6] = [
         "wasi:cli/",
@@ -364,7 +367,7 @@ fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
     ];
     let test_only = cfg!(feature = "test-faults") && import.starts_with("bulkhead:test/");
     if test_only || WASI.iter().any(|prefix| import.starts_with(prefix)) {
-        Ok(())
+        Ok(None)
     } else {
         Err(LinkError::UnknownImport {
             import: import.to_owned(),

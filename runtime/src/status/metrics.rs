@@ -123,8 +123,10 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
     ),
 ];
 
+type DestinationValue = fn(&DestinationStatus) -> f64;
+
 /// Families with one series a destination.
-const DESTINATION: &[(&str, &str, &str, fn(&DestinationStatus) -> f64)] = &[
+const DESTINATION: &[(&str, &str, &str, DestinationValue)] = &[
     (
         "bulkhead_logs_destination_healthy",
         "gauge",
