@@ -87,7 +87,7 @@ async fn process(instance: &mut Instance, bytes: &[u8], lines: &[wit::Line]) -> 
 
 fn benches(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let sandbox = Sandbox::new(Vec::new()).expect("a sandbox");
+    let sandbox = Sandbox::new(Vec::new(), Vec::new()).expect("a sandbox");
     let minimal = module("fixture_minimal");
     let plugin = blueprint(&sandbox, &minimal);
     let config = r#"{"contains":"needle"}"#;

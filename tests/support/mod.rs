@@ -40,6 +40,8 @@ pub struct Node {
     pub folder: TempDir,
     daemon: Option<Child>,
     status: Option<SocketAddr>,
+    /// Where the status endpoint shall listen.
+    pub listen: String,
     starts: usize,
 }
 
@@ -53,6 +55,7 @@ impl Node {
             folder,
             daemon: None,
             status: None,
+            listen: "127.0.0.1:0".to_owned(),
             starts: 0,
         }
     }
@@ -71,7 +74,7 @@ impl Node {
         let log = self.daemon_log_path();
         let address = wait_for("the daemon to listen", || {
             let log = fs::read_to_string(&log).ok()?;
-            let at = log.find("http://127.0.0.1:")? + "http://".len();
+            let at = log.find("http://127.0.0.")? + "http://".len();
             log[at..].split('/').next()?.parse().ok()
         });
         self.status = Some(address);
@@ -88,7 +91,7 @@ impl Node {
             .arg(self.path("manifests"))
             .arg("--state")
             .arg(self.path("state"))
-            .args(["--status", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--status", &self.listen, "--log-format", "json"])
             .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -124,10 +127,12 @@ impl Node {
 
     /// SIGTERM, and the exit status.
     pub fn stop(&mut self) -> ExitStatus {
-        let pid = self.pid();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         self.wait_for_end()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        signal_to(self.daemon.as_ref().unwrap(), signal);
     }
 
     /// SIGKILL.
@@ -152,30 +157,66 @@ impl Node {
         fs::remove_file(self.path(&format!("manifests/{name}.yaml"))).unwrap();
     }
 
-    /// A spec that ships `logs/*.log` raw to `out-NAME`, with a fixture as module.
+    /// A spec that ships `logs/*.log` to the file `out-NAME`, with a fixture as module.
     pub fn spec(&self, name: &str, fixture: &str, config: &str) -> String {
-        let file = format!("file: {{path: {:?}}}", self.path(&format!("out-{name}")));
-        self.spec_to(fixture, config, &file)
+        self.spec_of(name, &fixture_file(fixture), config)
     }
 
-    /// A spec that ships `logs/*.log` raw to one destination, named `out`.
+    /// As [`Self::spec`], with any module.
+    pub fn spec_of(&self, name: &str, module: &str, config: &str) -> String {
+        let file = format!("file: {{path: {:?}}}", self.path(&format!("out-{name}")));
+        self.spec_with(module, config, &file)
+    }
+
+    /// As [`Self::spec`], with any destination; its name is `out`.
     pub fn spec_to(&self, fixture: &str, config: &str, destination: &str) -> String {
-        let (path, sha256) = fixture_module(fixture);
+        self.spec_with(&fixture_file(fixture), config, destination)
+    }
+
+    fn spec_with(&self, module: &str, config: &str, destination: &str) -> String {
         format!(
-            "module:\n  file: {{path: {path:?}, sha256: {sha256}}}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    {destination}",
+            "module:\n  {module}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    {destination}",
             self.path("logs/*.log"),
         )
     }
 
     /// GET; the status code and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let (code, _, body) = self.request("GET", path)?;
+        Some((code, body))
+    }
+
+    /// The status code, the head and the body.
+    pub fn request(&self, method: &str, path: &str) -> Option<(u16, String, String)> {
         let mut stream = TcpStream::connect(self.status?).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        write!(stream, "{method} {path} HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, head.to_owned(), body.to_owned()))
+    }
+
+    /// Where the status endpoint listens.
+    pub fn status_address(&self) -> String {
+        self.status.unwrap().to_string()
+    }
+
+    /// What the plugin said lately, and how much of it was dropped.
+    pub fn journal(&self, name: &str) -> Value {
+        let path = format!("/v1/plugins/local/{name}/logs");
+        let (code, body) = self.get(&path).unwrap();
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until the plugin has shipped `count` lines, and returns them.
+    pub fn wait_output(&self, name: &str, count: usize) -> Vec<Value> {
+        wait_for(&format!("{count} lines of {name}"), || {
+            let output = self.output(name);
+            (output.len() >= count).then_some(output)
+        })
     }
 
     pub fn plugin(&self, name: &str) -> Option<Value> {
@@ -218,11 +259,6 @@ impl Node {
         assert_eq!(accounts.settled(), written, "{accounts:?}");
         assert_eq!(accounts.read + accounts.given_up(), written, "{accounts:?}");
         accounts
-    }
-
-    /// The daemon's process.
-    pub fn pid(&self) -> u32 {
-        self.daemon.as_ref().unwrap().id()
     }
 
     pub fn append(&self, log: &str, lines: impl IntoIterator<Item = String>) {
@@ -304,14 +340,48 @@ pub fn config_map(name: &str, spec: &str) -> String {
     )
 }
 
+/// The module of a fixture, as a manifest names it.
+fn fixture_file(name: &str) -> String {
+    let (path, sha256) = fixture_module(name);
+    format!("file: {{path: {path:?}, sha256: {sha256}}}")
+}
+
 /// A fixture's file and digest.
 pub fn fixture_module(name: &str) -> (PathBuf, String) {
-    use sha2::Digest as _;
     let file = format!("{}.wasm", name.replace('-', "_"));
     let path = Path::new(env!("BULKHEAD_FIXTURES")).join(file);
-    let digest = sha2::Sha256::digest(fs::read(&path).unwrap());
-    let hex = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = sha256(&fs::read(&path).unwrap());
     (path, hex)
+}
+
+/// The digest as a manifest writes it.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A component that behaves the same and has another digest: a custom section more.
+pub fn variant(component: &[u8], name: u8) -> Vec<u8> {
+    [component, &[0, 2, 1, name]].concat()
+}
+
+/// Writes a file as one rename.
+pub fn replace_file(path: &Path, bytes: &[u8]) {
+    let hidden = path.with_extension("new");
+    fs::write(&hidden, bytes).unwrap();
+    fs::rename(hidden, path).unwrap();
+}
+
+pub fn signal_to(process: &Child, signal: rustix::process::Signal) {
+    let pid = i32::try_from(process.id()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// The message of a condition.
+pub fn message<'a>(report: &'a Value, kind: &str) -> &'a str {
+    condition(report, kind)["message"].as_str().unwrap_or("")
 }
 
 /// The reason of a condition.

@@ -1,5 +1,6 @@
 //! `bulkhead check`: everything that an update would check, offline.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,13 +51,16 @@ impl Check {
         for path in &self.manifests {
             runtime.block_on(check_file(&checker, path, &mut results));
         }
+        refuse_doubles(&mut results);
         let bad = results.iter().any(|checked| !checked.problems.is_empty());
         match self.output {
             OutputFormat::Json => {
                 let page = serde_json::to_string_pretty(&results).unwrap_or_default();
                 print(&(page + "\n"));
             }
-            OutputFormat::Text => print(&page(&results)),
+            OutputFormat::Text => {
+                print(&page(&results));
+            }
         }
         Ok(ExitCode::from(u8::from(bad)))
     }
@@ -72,7 +76,12 @@ async fn check_file(checker: &Checker, path: &Path, results: &mut Vec<Checked>) 
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            let problem = format!("{}: cannot read: {error}", path.display());
+            let remedy = if path.is_dir() {
+                format!("name its files, for example {}/*.yaml", path.display())
+            } else {
+                "correct the path, or make it readable".to_owned()
+            };
+            let problem = format!("{}: cannot be read: {error}: {remedy}", path.display());
             return results.push(checked(None, None, vec![problem]));
         }
     };
@@ -102,11 +111,28 @@ async fn check_file(checker: &Checker, path: &Path, results: &mut Vec<Checked>) 
     }
     if results.len() == before {
         let problem = format!(
-            "{}: holds no plugin: a ConfigMap with the label {}",
+            "{}: declares no plugin: write a ConfigMap with the label {}: \"true\"",
             path.display(),
             manifest::LABEL
         );
         results.push(checked(None, None, vec![problem]));
+    }
+}
+
+/// The daemon runs none of several manifests that declare one plugin.
+fn refuse_doubles(results: &mut [Checked]) {
+    let mut declared: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for checked in results {
+        let Some(plugin) = &checked.plugin else {
+            continue;
+        };
+        if let Some(other) = declared.insert(plugin.clone(), checked.file.clone()) {
+            checked.problems.push(format!(
+                "{}: metadata.name: {plugin} is also declared by {}: rename or delete one of them",
+                checked.file.display(),
+                other.display()
+            ));
+        }
     }
 }
 

@@ -12,9 +12,11 @@ use crate::daemon::checking::{Checker, Inspection};
 
 /// Show a module's roles, imports, configuration schema, size and digest.
 #[derive(Args)]
-#[command(after_help = "Example:\n  bulkhead plugin inspect my_plugin.wasm")]
+#[command(
+    after_help = "Examples:\n  bulkhead plugin inspect my_plugin.wasm\n  bulkhead plugin inspect log-shipper"
+)]
 pub(super) struct Inspect {
-    /// A component, or a zstd frame that holds one.
+    /// The file of a component, or of a zstd frame that holds one; or the name of a bundled plugin.
     module: PathBuf,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
@@ -48,6 +50,7 @@ impl Inspect {
                 "sizeBytes": size,
                 "roles": interfaces.roles,
                 "imports": interfaces.imports,
+                "grants": grants,
                 "configSchema": schema,
             });
             print(&(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"));
@@ -67,8 +70,14 @@ impl Inspect {
         for import in &interfaces.imports {
             let _ = writeln!(page, "  {import}");
         }
-        if !grants.is_empty() {
-            let _ = writeln!(page, "Grants that its imports need\n{grants}");
+        if grants.state.is_some() || grants.node_facts {
+            let _ = writeln!(page, "Grants that its imports need\ngrants:");
+        }
+        if let Some(state) = &grants.state {
+            let _ = writeln!(page, "  state:\n    quota: {}", state.quota);
+        }
+        if grants.node_facts {
+            let _ = writeln!(page, "  nodeFacts: true");
         }
         let schema = serde_json::to_string_pretty(&schema).unwrap_or_default();
         let _ = writeln!(page, "Configuration schema\n{schema}");

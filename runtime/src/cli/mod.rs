@@ -89,11 +89,11 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// Prints to stdout; a reader that has gone away is no error.
-fn print(text: &str) {
+/// Prints to stdout. A reader that has gone away is no error; says whether it is still there.
+fn print(text: &str) -> bool {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes());
-    let _ = stdout.flush();
+    let written = stdout.write_all(text.as_bytes());
+    written.and_then(|()| stdout.flush()).is_ok()
 }
 
 /// `12.3 MiB`.

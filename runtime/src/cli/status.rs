@@ -1,6 +1,7 @@
 //! `bulkhead status`: asks a running daemon.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::{Failed, OutputFormat, UNREACHABLE, bytes, print};
 pub(super) struct Status {
     /// One plugin, NAME or NAMESPACE/NAME; all if not given.
     name: Option<String>,
-    /// Show again every second until interrupted.
+    /// Show again every second until interrupted, also while the daemon restarts.
     #[arg(long)]
     watch: bool,
     /// Where the daemon's status endpoint listens.
@@ -35,25 +36,50 @@ impl Status {
             .build()
             .map_err(|error| Failed::new(error.to_string()))?;
         runtime.block_on(async {
-            loop {
-                let page = self.page().await?;
-                if !self.watch {
-                    print(&page);
-                    return Ok(ExitCode::SUCCESS);
-                }
-                // Home, print, clear what is below.
-                print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")));
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                }
+            let first = self.page().await?;
+            if !self.watch {
+                print(&first);
+                return Ok(ExitCode::SUCCESS);
             }
+            tokio::select! {
+                () = self.keep_showing(first) => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            Ok(ExitCode::SUCCESS)
         })
+    }
+
+    /// Shows page after page until nobody reads them.
+    async fn keep_showing(&self, first: String) {
+        let in_place = self.output == OutputFormat::Text && std::io::stdout().is_terminal();
+        let mut page = first;
+        loop {
+            let shown = if in_place {
+                // Home, print, clear what is below.
+                print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")))
+            } else {
+                print(&page)
+            };
+            if !shown {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            page = match (self.page().await, self.output) {
+                (Ok(page), _) => page,
+                (Err(error), OutputFormat::Text) => format!("error: {error}\n"),
+                (Err(error), OutputFormat::Json) => {
+                    pretty(&serde_json::json!({ "error": error.to_string() }))
+                }
+            };
+        }
     }
 
     async fn page(&self) -> Result<String, Failed> {
         let list = self.get("/v1/plugins").await?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let items = list["items"]
+            .as_array()
+            .cloned()
+            .ok_or_else(|| Failed::new(self.stranger(&"its answer has no list of plugins")))?;
         let Some(name) = &self.name else {
             return Ok(match self.output {
                 OutputFormat::Json => pretty(&list),
@@ -100,12 +126,14 @@ impl Status {
             .await
             .map_err(unreachable)?;
         let body = answer.bytes().await.map_err(unreachable)?;
-        serde_json::from_slice(&body).map_err(|error| {
-            Failed::new(format!(
-                "what answers at {} is not a bulkhead daemon: {error}",
-                self.status
-            ))
-        })
+        serde_json::from_slice(&body).map_err(|error| Failed::new(self.stranger(&error)))
+    }
+
+    fn stranger(&self, why: &dyn std::fmt::Display) -> String {
+        format!(
+            "what answers at http://{} is not a bulkhead daemon: {why}; name the daemon's address with --status",
+            self.status
+        )
     }
 }
 
@@ -259,6 +287,10 @@ fn detail(plugin: &Value) -> String {
                 lines["inFlight"]
             ),
         );
+        line(
+            "Bytes read",
+            &bytes(logs["bytes"]["read"].as_u64().unwrap_or(0)),
+        );
         line("Given up", &lines["givenUp"].to_string());
         line(
             "Lag",
@@ -273,11 +305,12 @@ fn detail(plugin: &Value) -> String {
             line(
                 "Destination",
                 &format!(
-                    "{} ({}): {}, {} lines{}",
+                    "{} ({}): {}, {} lines, {}{}",
                     text(&destination["name"]),
                     text(&destination["kind"]),
                     text(&destination["state"]),
                     destination["lines"],
+                    bytes(destination["bytes"].as_u64().unwrap_or(0)),
                     error.map_or(String::new(), |error| format!("; last error: {error}"))
                 ),
             );

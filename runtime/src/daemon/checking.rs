@@ -33,8 +33,8 @@ pub(crate) struct Inspection {
     pub(crate) size: u64,
     pub(crate) interfaces: Interfaces,
     pub(crate) description: Description,
-    /// YAML of the grants that its imports need; empty for none.
-    pub(crate) grants: String,
+    /// The grants that its imports need.
+    pub(crate) grants: Grants,
 }
 
 impl Checker {
@@ -49,7 +49,8 @@ impl Checker {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = Store::open(&folder).map_err(|error| text(&error))?.store;
         let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
-        let sandbox = Sandbox::new(facts::read()).map_err(|error| text(&error))?;
+        let sandbox =
+            Sandbox::new(facts::read(), vec![folder.clone()]).map_err(|error| text(&error))?;
         let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
             .map_err(|error| text(&error))?;
         Ok(Self {
@@ -71,8 +72,6 @@ impl Checker {
         let identity: Arc<str> = manifest.identity.to_string().into();
         let values =
             Values::open(self.store.clone(), &identity).map_err(|error| one(error.to_string()))?;
-        let quota = manifest.spec.grants.state.as_ref();
-        values.set_quota(quota.map_or(0, |state| state.quota.0));
         let values = Arc::new(values);
         let dead_letters = DeadLetters::new(&self.folder, "check", "check")
             .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
@@ -111,9 +110,9 @@ impl Checker {
         }
     }
 
-    /// Reads a module and asks it what it is.
-    pub(crate) async fn inspect(&self, path: &Path) -> Result<Inspection, String> {
-        let module = module::from_file(path).map_err(|error| error.to_string())?;
+    /// Reads a module, a file or a bundled one, and asks it what it is.
+    pub(crate) async fn inspect(&self, name: &Path) -> Result<Inspection, String> {
+        let module = module::named(name).map_err(|error| error.to_string())?;
         let engine = self.sandbox.engine();
         let component = self
             .cache
@@ -151,22 +150,12 @@ impl Checker {
             .describe()
             .await
             .map_err(|failure| failure.to_string())?;
-        let mut yaml = String::new();
-        if grants.state.is_some() || grants.node_facts {
-            yaml.push_str("grants:");
-        }
-        if grants.state.is_some() {
-            yaml.push_str("\n  state:\n    quota: 1Mi");
-        }
-        if grants.node_facts {
-            yaml.push_str("\n  nodeFacts: true");
-        }
         Ok(Inspection {
             digest: module.digest,
             size: module.bytes.len() as u64,
             interfaces,
             description,
-            grants: yaml,
+            grants,
         })
     }
 }

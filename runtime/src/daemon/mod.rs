@@ -194,7 +194,7 @@ fn start(options: &Options) -> Result<Started, Error> {
         source,
     })?;
     let safe_mode = SafeMode::begin(store.clone(), in_call, options.safe_mode_deaths)?;
-    let sandbox = Sandbox::new(facts::read()).map_err(Error::Engine)?;
+    let sandbox = Sandbox::new(facts::read(), vec![state.clone()]).map_err(Error::Engine)?;
     let cache = Cache::open(state.join("cache"), sandbox.engine(), Compiler::Child)?;
     let source = Directory::start(&options.manifests, policy(state))?;
     Ok(Started {

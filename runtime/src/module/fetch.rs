@@ -87,6 +87,14 @@ pub enum FetchError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Neither a file that can be read nor a bundled plugin.
+    #[error("cannot be read: {source}; name the file of a component, or a bundled plugin: {known}")]
+    NotNamed {
+        /// What the system said.
+        source: std::io::Error,
+        /// The names of the bundled plugins.
+        known: String,
+    },
     /// The key is not in `binaryData`.
     #[error(
         "module.binaryData.key: the ConfigMap's binaryData has no key {key:?}; add it or correct the name"
@@ -158,22 +166,20 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
                 name: name.clone(),
                 known: join(bundled().iter().map(|plugin| plugin.name)),
             })?;
-            verify(
-                "module.bundled",
-                Cow::Borrowed(plugin.bytes),
-                Some(plugin.sha256),
-            )
+            let field = "module.bundled";
+            let expected = Some((field, plugin.sha256));
+            verify(field, Cow::Borrowed(plugin.bytes), expected)
         }
         manifest::Module::File { path, sha256 } => {
+            let field = "module.file.path";
             let path = manifest.module_file().unwrap_or_else(|| path.clone());
             let bytes = read(&path).map_err(|error| match error {
-                None => FetchError::TooLarge {
-                    field: "module.file.path",
-                },
+                None => FetchError::TooLarge { field },
                 Some(source) => FetchError::Unreadable { path, source },
             })?;
-            let bytes = decompress("module.file.path", bytes)?;
-            verify("module.file.sha256", Cow::Owned(bytes), Some(sha256))
+            let bytes = decompress(field, bytes)?;
+            let expected = Some(("module.file.sha256", sha256.as_str()));
+            verify(field, Cow::Owned(bytes), expected)
         }
         manifest::Module::BinaryData { key, sha256 } => {
             let field = "module.binaryData.key";
@@ -181,22 +187,32 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
                 .binary(key)
                 .ok_or_else(|| FetchError::NoKey { key: key.clone() })?;
             let bytes = decompress(field, bytes)?;
-            verify(field, Cow::Owned(bytes), sha256.as_deref())
+            let expected = sha256.as_deref();
+            let expected = expected.map(|sha256| ("module.binaryData.sha256", sha256));
+            verify(field, Cow::Owned(bytes), expected)
         }
     }
 }
 
-/// Verifies a module file's bytes as `fetch` would, for the command line.
+/// A module file's bytes, verified as `fetch` would, or a bundled plugin where there is no such
+/// file; for the command line.
 ///
 /// # Errors
 /// As [`fetch`].
-pub(crate) fn from_file(path: &Path) -> Result<Module, FetchError> {
+pub(crate) fn named(path: &Path) -> Result<Module, FetchError> {
     let field = "module";
+    let name = path.to_string_lossy();
+    if !path.exists()
+        && let Some(plugin) = bundled().iter().find(|plugin| plugin.name == name)
+    {
+        let bytes = Cow::Borrowed(plugin.bytes);
+        return verify(field, bytes, None);
+    }
     let bytes = read(path).map_err(|error| match error {
         None => FetchError::TooLarge { field },
-        Some(source) => FetchError::Unreadable {
-            path: path.to_owned(),
+        Some(source) => FetchError::NotNamed {
             source,
+            known: join(bundled().iter().map(|plugin| plugin.name)),
         },
     })?;
     verify(field, Cow::Owned(decompress(field, bytes)?), None)
@@ -254,16 +270,17 @@ fn decompress(field: &'static str, bytes: Vec<u8>) -> Result<Vec<u8>, FetchError
     Ok(module)
 }
 
+/// `expected` is the digest, and the field that says it.
 fn verify(
     field: &'static str,
     bytes: Cow<'static, [u8]>,
-    expected: Option<&str>,
+    expected: Option<(&'static str, &str)>,
 ) -> Result<Module, FetchError> {
     if bytes.is_empty() {
         return Err(FetchError::Empty { field });
     }
     let digest = Digest::of(&bytes);
-    if let Some(expected) = expected
+    if let Some((field, expected)) = expected
         && Digest::parse(expected) != Some(digest)
     {
         return Err(FetchError::WrongDigest {

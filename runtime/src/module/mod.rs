@@ -10,5 +10,5 @@ pub use bundled::{Bundled, bundled};
 pub use cache::{Cache, CacheError};
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub use compile::{CompileError, Compiler};
-pub(crate) use fetch::from_file;
+pub(crate) use fetch::named;
 pub use fetch::{Digest, FetchError, Module, fetch};

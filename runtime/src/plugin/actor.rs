@@ -162,6 +162,13 @@ struct Preparing {
     task: AbortOnDropHandle<Result<Prepared, Rejection>>,
 }
 
+/// A manifest that was rejected, and what the condition `UpToDate` says about it.
+struct Rejected {
+    hash: String,
+    reason: &'static str,
+    message: String,
+}
+
 /// The host's side of the roles.
 enum Roles {
     Stopped,
@@ -196,8 +203,8 @@ struct Actor {
     waiting: Option<Prepared>,
     retry_at: Option<Instant>,
     backoff: Backoff,
-    /// Hash of the manifest that was tried and rejected; not tried again.
-    rejected: Option<String>,
+    /// The manifest that was tried and rejected; not tried again.
+    rejected: Option<Rejected>,
     /// When the latest candidate was declared.
     declared_at: Instant,
     ending: bool,
@@ -297,7 +304,14 @@ impl Actor {
             self.up_to_date("the declared revision is at work");
             return;
         }
-        if self.rejected.as_ref() == Some(&declared.hash) {
+        if let Some(rejected) = self
+            .rejected
+            .take_if(|rejected| rejected.hash == declared.hash)
+        {
+            // Something else may have been declared, or refused, in between.
+            self.drop_candidate();
+            self.resume_roles();
+            self.reject_for_good(rejected);
             return;
         }
         self.rejected = None;
@@ -378,15 +392,23 @@ impl Actor {
     fn reject(&mut self, hash: String, rejection: Rejection) {
         match (&rejection, &self.active) {
             (Rejection::Refused(message), _) => {
-                self.rejected = Some(hash);
-                self.refuse("Refused", message.clone());
+                self.reject_for_good(Rejected {
+                    hash,
+                    reason: "Refused",
+                    message: message.clone(),
+                });
                 self.revive(message);
             }
             (Rejection::Failed(failure), Some(_)) => {
-                let message = format!("{failure}; the revision before it goes on");
+                let message = format!(
+                    "{failure}; the revision before it goes on. Change the manifest or the module to try another"
+                );
                 self.note_failure(failure);
-                self.rejected = Some(hash);
-                self.refuse("UpdateFailed", message.clone());
+                self.reject_for_good(Rejected {
+                    hash,
+                    reason: "UpdateFailed",
+                    message: message.clone(),
+                });
                 self.revive(&message);
             }
             // Nothing runs, so trying again costs nothing.
@@ -406,6 +428,11 @@ impl Actor {
         if dead && self.retry_at.is_none() {
             self.retry_later(why);
         }
+    }
+
+    fn reject_for_good(&mut self, rejected: Rejected) {
+        self.refuse(rejected.reason, rejected.message.clone());
+        self.rejected = Some(rejected);
     }
 
     fn refuse(&mut self, reason: &'static str, message: String) {
@@ -430,7 +457,8 @@ impl Actor {
                     let rejection = match candidate.instance.restore(snapshot).await {
                         Ok(Ok(())) => None,
                         Ok(Err(refusal)) => Some(Rejection::Refused(format!(
-                            "the new revision refuses the old one's state: {}; the old one goes on",
+                            "{}: module: the new revision refuses the old one's snapshot: {}; the old one goes on. Use a module that reads it, or set `suspend: true` for a moment to begin without it",
+                            candidate.manifest.origin.file.display(),
                             refusal.message
                         ))),
                         Err(failure) => Some(Rejection::Failed(failure)),
@@ -604,7 +632,11 @@ impl Actor {
             .drivers
             .iter()
             .any(|(_, driver)| driver.restarts(&failed.manifest, &previous.manifest));
-        self.rejected = Some(failed.revision.manifest);
+        self.rejected = Some(Rejected {
+            hash: failed.revision.manifest,
+            reason: "RolledBack",
+            message: message.clone(),
+        });
         let revision = previous.revision.clone();
         let serving = previous.instance.is_some();
         self.active = Some(previous);
@@ -642,17 +674,15 @@ impl Actor {
     fn retry_later(&mut self, why: &str) {
         let delay = self.backoff.next();
         self.retry_at = Some(Instant::now() + delay);
+        let next = Timestamp::now()
+            .checked_add(delay)
+            .unwrap_or(Timestamp::MAX);
         self.status.change(|status| status.phase = Phase::Degraded);
         self.status.condition(
             "Ready",
             false,
             "Crashing",
-            format!(
-                "{why}; trying again in {}",
-                humantime::format_duration(Duration::from_millis(
-                    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
-                ))
-            ),
+            format!("{why}; next try at {next:.3}"),
         );
     }
 

@@ -81,6 +81,10 @@ impl Failure {
             )
         } else if let Some(panic) = panic {
             (Cause::Trap, panic)
+        } else if let Some(Trap::MemoryOutOfBounds) = error.downcast_ref() {
+            // Rust and C keep a stack of their own at the start of the memory.
+            let hint = "most often a stack overflow: see whether the backtrace recurses";
+            (Cause::Trap, format!("trapped: {reason}; {hint}"))
         } else if error.downcast_ref::<Trap>().is_some() {
             (Cause::Trap, format!("trapped: {reason}"))
         } else {

@@ -19,11 +19,12 @@ pub trait KeyValue: Send + Sync + 'static {
     /// # Errors
     /// If the store cannot be read.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError>;
-    /// Sets `key`, or deletes it if `value` is `None`.
+    /// Sets `key`, or deletes it if `value` is `None`. `quota` is in bytes of keys and values
+    /// together; it comes with each call because revisions with different grants share the store.
     ///
     /// # Errors
     /// If that would pass the quota, or the store cannot be read.
-    fn put(&self, key: String, value: Option<Vec<u8>>) -> Result<(), KeyValueError>;
+    fn put(&self, key: String, value: Option<Vec<u8>>, quota: u64) -> Result<(), KeyValueError>;
     /// At most `limit` keys that start with `prefix`, in order.
     ///
     /// # Errors
@@ -63,6 +64,7 @@ pub struct Host {
     pub(super) stderr: Output,
     pub(super) journal: Journal,
     pub(super) state: Option<Arc<dyn KeyValue>>,
+    pub(super) quota: u64,
     pub(super) facts: Arc<Facts>,
 }
 
@@ -141,7 +143,8 @@ impl state::Host for Host {
         if let Err(error) = valid_key(&key) {
             return Ok(Err(error));
         }
-        self.on_state(move |state| state.put(key, Some(value)))
+        let quota = self.quota;
+        self.on_state(move |state| state.put(key, Some(value), quota))
             .await
     }
 
@@ -149,7 +152,9 @@ impl state::Host for Host {
         if let Err(error) = valid_key(&key) {
             return Ok(Err(error));
         }
-        self.on_state(move |state| state.put(key, None)).await
+        let quota = self.quota;
+        self.on_state(move |state| state.put(key, None, quota))
+            .await
     }
 
     async fn list_keys(

@@ -16,6 +16,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::bindings;
 use super::engine::Clock;
 use super::failure::{Cause, Failure};
+use super::folder::{Folder, FolderError};
 use super::host::{Facts, Granted, Host, KeyValue};
 use super::instance::{AsyncInstantiate, Call, CallLimits, Exports, Instance, Usage};
 use super::journal::Journal;
@@ -58,13 +59,13 @@ pub enum LinkError {
     NoLifecycle,
     /// It exports the lifecycle and no role.
     #[error(
-        "module: the component exports no role; this daemon knows: {}",
+        "module: the component exports no role; export one of those that this daemon knows: {}",
         known_roles()
     )]
     NoRole,
     /// It exports a role that this daemon does not know.
     #[error(
-        "module: the component exports the unknown role {role:?}; this daemon knows: {}",
+        "module: the component exports the unknown role {role:?}; update the daemon, or use a module with the roles that this one knows: {}",
         known_roles()
     )]
     UnknownRole {
@@ -81,13 +82,13 @@ pub enum LinkError {
     },
     /// It imports what the manifest does not grant.
     #[error(
-        "grants: the module imports {import}, which is not granted; to grant it, add to the manifest:\n{yaml}"
+        "grants: the module imports what is not granted: {imports}; to grant it, add to the manifest:\ngrants:\n{yaml}"
     )]
     NotGranted {
-        /// The interface.
-        import: String,
-        /// What to add.
-        yaml: &'static str,
+        /// All such interfaces.
+        imports: String,
+        /// What to add below `grants`.
+        yaml: String,
     },
     /// It imports what no daemon of this version has.
     #[error("module: the component imports {import}, which this daemon does not have")]
@@ -95,13 +96,13 @@ pub enum LinkError {
         /// The interface.
         import: String,
     },
-    /// A granted folder cannot be opened.
-    #[error("grants.files: cannot open {}: {source}; create the folder or remove the grant", path.display())]
+    /// A folder cannot be granted.
+    #[error("grants.files[{index}].host: {source}")]
     Folder {
-        /// The folder on the node.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// Which of `grants.files`.
+        index: usize,
+        /// Why.
+        source: FolderError,
     },
     /// Something else does not fit, for example a function's type.
     #[error("module: the component does not fit the contract: {0}")]
@@ -189,11 +190,14 @@ pub struct Blueprint {
     logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
     interfaces: Interfaces,
     folders: Vec<FileGrant>,
+    quota: u64,
     memory: u64,
     cpu: u32,
     limits: CallLimits,
     clock: Clock,
     facts: Arc<Facts>,
+    /// Folders that no grant may reach.
+    private: Arc<[PathBuf]>,
 }
 
 impl Blueprint {
@@ -201,19 +205,28 @@ impl Blueprint {
         engine: &Engine,
         clock: Clock,
         facts: Arc<Facts>,
+        private: Arc<[PathBuf]>,
         component: &Component,
         grants: &Grants,
         limits: &Limits,
     ) -> Result<Self, LinkError> {
         let interfaces = Interfaces::of(engine, component)?;
+        let mut missing = Vec::new();
         for import in &interfaces.imports {
-            check_import(import, grants)?;
+            if let Some(yaml) = missing_grant(import, grants)? {
+                missing.push((import.as_str(), yaml));
+            }
         }
-        for grant in &grants.files {
-            std::fs::read_dir(&grant.host).map_err(|source| LinkError::Folder {
-                path: grant.host.clone(),
-                source,
-            })?;
+        if !missing.is_empty() {
+            let (imports, yaml): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+            return Err(LinkError::NotGranted {
+                imports: imports.join(", "),
+                yaml: yaml.join("\n"),
+            });
+        }
+        for (index, grant) in grants.files.iter().enumerate() {
+            Folder::open(&grant.host, &private)
+                .map_err(|source| LinkError::Folder { index, source })?;
         }
         let mismatch = |error: wasmtime::Error| LinkError::Mismatch(format!("{error:#}"));
         let mut linker = Linker::new(engine);
@@ -238,6 +251,7 @@ impl Blueprint {
             logs,
             interfaces,
             folders: grants.files.clone(),
+            quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
             memory: limits.memory.0,
             cpu: limits.cpu.millis,
             limits: CallLimits {
@@ -246,6 +260,7 @@ impl Blueprint {
             },
             clock,
             facts,
+            private,
         })
     }
 
@@ -268,23 +283,20 @@ impl Blueprint {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(Output::new("stdout", environment.journal.clone()))
             .stderr(stderr.clone());
-        for folder in &self.folders {
-            let perms = if folder.writable {
+        for (index, grant) in self.folders.iter().enumerate() {
+            let perms = if grant.writable {
                 FsPerms::ReadWrite
             } else {
                 FsPerms::ReadOnly
             };
-            wasi.preopened_dir(&folder.host, &folder.guest, perms)
-                .map_err(|error| {
-                    Failure::new(
-                        "instantiate",
-                        Cause::Trap,
-                        format!(
-                            "grants.files: cannot open {}: {error}",
-                            folder.host.display()
-                        ),
-                    )
-                })?;
+            let failed = |error: String| {
+                let message = format!("grants.files[{index}].host: {error}");
+                Failure::new("instantiate", Cause::Trap, message)
+            };
+            let folder = Folder::open(&grant.host, &self.private)
+                .map_err(|error| failed(error.to_string()))?;
+            wasi.preopened_dir(folder.path(), &grant.guest, perms)
+                .map_err(|error| failed(format!("{}: {error}", grant.host.display())))?;
         }
         let store = Store::new(
             self.pre.engine(),
@@ -296,6 +308,7 @@ impl Blueprint {
                 stderr,
                 journal: environment.journal.clone(),
                 state: environment.state.clone(),
+                quota: self.quota,
                 facts: self.facts.clone(),
             },
         );
@@ -326,8 +339,8 @@ impl AsyncInstantiate for &Blueprint {
     }
 }
 
-/// Checks one import by name against the grants.
-fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
+/// Checks one import by name: the YAML of the grant that it lacks, if it does.
+fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, LinkError> {
     if let Some(interface) = import.strip_prefix(PACKAGE) {
         let (short, version) = interface.split_once('@').unwrap_or((interface, ""));
         let unknown = || LinkError::UnknownImport {
@@ -338,18 +351,11 @@ fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
         }
         let (granted, yaml) = match short {
             "log" => (true, ""),
-            "state" => (grants.state.is_some(), "grants:\n  state:\n    quota: 1Mi"),
-            "node" => (grants.node_facts, "grants:\n  nodeFacts: true"),
+            "state" => (grants.state.is_some(), "  state:\n    quota: 1Mi"),
+            "node" => (grants.node_facts, "  nodeFacts: true"),
             _ => return Err(unknown()),
         };
-        return if granted {
-            Ok(())
-        } else {
-            Err(LinkError::NotGranted {
-                import: import.to_owned(),
-                yaml,
-            })
-        };
+        return Ok((!granted).then_some(yaml));
     }
     const WASI: [&str; 6] = [
         "wasi:cli/",
@@ -361,7 +367,7 @@ fn check_import(import: &str, grants: &Grants) -> Result<(), LinkError> {
     ];
     let test_only = cfg!(feature = "test-faults") && import.starts_with("bulkhead:test/");
     if test_only || WASI.iter().any(|prefix| import.starts_with(prefix)) {
-        Ok(())
+        Ok(None)
     } else {
         Err(LinkError::UnknownImport {
             import: import.to_owned(),

@@ -4,6 +4,7 @@
 pub mod bindings;
 mod engine;
 mod failure;
+mod folder;
 mod host;
 mod instance;
 mod journal;
@@ -12,6 +13,7 @@ mod link;
 mod role;
 mod stdio;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -19,6 +21,7 @@ use wasmtime::component::Component;
 
 pub use engine::TICK;
 pub use failure::{Cause, Failure};
+pub use folder::FolderError;
 pub use host::{Facts, Host, KeyValue, KeyValueError};
 pub use instance::{Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
@@ -33,20 +36,22 @@ pub struct Sandbox {
     engine: Engine,
     clock: engine::Clock,
     facts: Arc<Facts>,
+    private: Arc<[PathBuf]>,
 }
 
 impl Sandbox {
-    /// Starts the engine.
+    /// Starts the engine. No granted folder may reach one of the `private` ones.
     ///
     /// # Errors
     /// If this CPU is not supported or the clock's thread cannot start.
-    pub fn new(facts: Facts) -> wasmtime::Result<Self> {
+    pub fn new(facts: Facts, private: Vec<PathBuf>) -> wasmtime::Result<Self> {
         let engine = engine::new()?;
         let clock = engine::Clock::start(&engine)?;
         Ok(Self {
             engine,
             clock,
             facts: Arc::new(facts),
+            private: private.into(),
         })
     }
 
@@ -77,6 +82,7 @@ impl Sandbox {
             &self.engine,
             self.clock.clone(),
             self.facts.clone(),
+            self.private.clone(),
             component,
             grants,
             limits,

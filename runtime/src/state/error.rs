@@ -42,6 +42,17 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// The folder is missing and cannot be made, or is no folder. Give up.
+    #[error(
+        "state folder {}: {source}: make it a folder of this user's, or name another one with --state",
+        folder.display()
+    )]
+    Folder {
+        /// The state folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The disk is full, gone or failing. Nothing of the call was written, unless `doing` says that a
     /// commit's end is not known; the same call may be made again, also then.
     #[error("{doing} {path}: {source}", path = path.display())]

@@ -48,13 +48,17 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error
 /// Makes the folder if it is missing, readable by its owner only.
 pub(super) fn prepare_folder(folder: &Path) -> Result<(), Error> {
     // An existing folder is left as its owner made it: narrowing /var/lib would break the node.
+    let unusable = |source| Error::Folder {
+        folder: folder.to_owned(),
+        source,
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(io_error("cannot make the state folder", folder))?;
+        .map_err(unusable)?;
     let mode = std::fs::metadata(folder)
-        .map_err(io_error("cannot read the state folder", folder))?
+        .map_err(unusable)?
         .permissions()
         .mode()
         & 0o7777;

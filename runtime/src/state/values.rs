@@ -16,7 +16,6 @@ pub struct Values {
 
 #[derive(Default)]
 struct Pending {
-    quota: u64,
     /// Bytes of all keys and values, those that are not on the disk yet included.
     size: u64,
     /// Written since the latest commit began.
@@ -26,7 +25,7 @@ struct Pending {
 }
 
 impl Values {
-    /// The values of a plugin, with no quota yet.
+    /// The values of a plugin.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -40,11 +39,6 @@ impl Values {
                 ..Pending::default()
             }),
         })
-    }
-
-    /// Sets the quota, in bytes of keys and values together.
-    pub fn set_quota(&self, quota: u64) {
-        self.pending().quota = quota;
     }
 
     /// Bytes in use.
@@ -103,7 +97,7 @@ impl KeyValue for Values {
         self.look_up(&pending, key)
     }
 
-    fn put(&self, key: String, value: Option<Vec<u8>>) -> Result<(), KeyValueError> {
+    fn put(&self, key: String, value: Option<Vec<u8>>, quota: u64) -> Result<(), KeyValueError> {
         let mut pending = self.pending();
         let old = self.look_up(&pending, &key)?;
         let bytes = |value: &Option<Vec<u8>>| {
@@ -112,8 +106,8 @@ impl KeyValue for Values {
                 .map_or(0, |value| (key.len() + value.len()) as u64)
         };
         let size = pending.size.saturating_sub(bytes(&old)) + bytes(&value);
-        if size > pending.quota && bytes(&value) > bytes(&old) {
-            return Err(KeyValueError::OverQuota(pending.quota));
+        if size > quota && bytes(&value) > bytes(&old) {
+            return Err(KeyValueError::OverQuota(quota));
         }
         pending.size = size;
         pending.fresh.insert(key, value);
@@ -149,10 +143,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const QUOTA: u64 = 20;
+
     fn values(folder: &std::path::Path) -> (Store, Values) {
         let store = Store::open(folder).unwrap().store;
         let values = Values::open(store.clone(), "local/x").unwrap();
-        values.set_quota(20);
         (store, values)
     }
 
@@ -160,13 +155,13 @@ mod tests {
     fn writes_are_seen_at_once_and_reach_the_disk_with_a_commit() {
         let folder = tempfile::tempdir().unwrap();
         let (store, values) = values(folder.path());
-        values.put("a1".into(), Some(b"1".to_vec())).unwrap();
-        values.put("a2".into(), Some(b"2".to_vec())).unwrap();
+        values.put("a1".into(), Some(b"1".to_vec()), QUOTA).unwrap();
+        values.put("a2".into(), Some(b"2".to_vec()), QUOTA).unwrap();
         assert_eq!(values.get("a1").unwrap(), Some(b"1".to_vec()));
         assert_eq!(store.kv_get("local/x", "a1").unwrap(), None);
         let mut commit = Commit::new("local/x");
         values.collect(&mut commit);
-        values.put("a1".into(), None).unwrap();
+        values.put("a1".into(), None, QUOTA).unwrap();
         store.commit(&commit).unwrap();
         values.committed(true);
         assert_eq!(values.get("a1").unwrap(), None);
@@ -178,10 +173,14 @@ mod tests {
     fn a_failed_commit_is_made_again_without_undoing_later_writes() {
         let folder = tempfile::tempdir().unwrap();
         let (_, values) = values(folder.path());
-        values.put("a".into(), Some(b"old".to_vec())).unwrap();
-        values.put("b".into(), Some(b"b".to_vec())).unwrap();
+        values
+            .put("a".into(), Some(b"old".to_vec()), QUOTA)
+            .unwrap();
+        values.put("b".into(), Some(b"b".to_vec()), QUOTA).unwrap();
         values.collect(&mut Commit::new("local/x"));
-        values.put("a".into(), Some(b"new".to_vec())).unwrap();
+        values
+            .put("a".into(), Some(b"new".to_vec()), QUOTA)
+            .unwrap();
         values.committed(false);
         assert_eq!(values.get("a").unwrap(), Some(b"new".to_vec()));
         let mut commit = Commit::new("local/x");
@@ -194,15 +193,14 @@ mod tests {
     fn the_quota_holds_and_shrinking_is_always_allowed() {
         let folder = tempfile::tempdir().unwrap();
         let (_, values) = values(folder.path());
-        values.put("key".into(), Some(vec![0; 17])).unwrap();
+        values.put("key".into(), Some(vec![0; 17]), QUOTA).unwrap();
         assert!(matches!(
-            values.put("k".into(), Some(vec![])),
-            Err(KeyValueError::OverQuota(20))
+            values.put("k".into(), Some(vec![]), QUOTA),
+            Err(KeyValueError::OverQuota(QUOTA))
         ));
         assert_eq!(values.size(), 20);
-        values.set_quota(5);
-        values.put("key".into(), Some(vec![0; 10])).unwrap();
-        values.put("key".into(), None).unwrap();
+        values.put("key".into(), Some(vec![0; 10]), 5).unwrap();
+        values.put("key".into(), None, 5).unwrap();
         assert_eq!(values.size(), 0);
     }
 }

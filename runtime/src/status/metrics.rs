@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};
+use crate::role::logs::delivery::{DestinationStatus, State};
 
 /// One family under construction.
 struct Page(String);
@@ -122,6 +123,54 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
     ),
 ];
 
+type DestinationValue = fn(&DestinationStatus) -> f64;
+
+/// Families with one series a destination.
+const DESTINATION: &[(&str, &str, &str, DestinationValue)] = &[
+    (
+        "bulkhead_logs_destination_healthy",
+        "gauge",
+        "Whether the destination takes what it is sent.",
+        |destination| f64::from(u8::from(destination.state == State::Healthy)),
+    ),
+    (
+        "bulkhead_logs_destination_lines_total",
+        "counter",
+        "Lines acknowledged.",
+        |destination| destination.lines as f64,
+    ),
+    (
+        "bulkhead_logs_destination_bytes_total",
+        "counter",
+        "Bytes acknowledged, as sent.",
+        |destination| destination.bytes as f64,
+    ),
+    (
+        "bulkhead_logs_destination_requests_total",
+        "counter",
+        "Requests acknowledged, whole or in part.",
+        |destination| destination.requests as f64,
+    ),
+    (
+        "bulkhead_logs_destination_retries_total",
+        "counter",
+        "Attempts after which the same had to be sent again.",
+        |destination| destination.retries as f64,
+    ),
+    (
+        "bulkhead_logs_destination_dead_lettered_lines_total",
+        "counter",
+        "Lines written to the dead letters.",
+        |destination| destination.dead_lettered as f64,
+    ),
+    (
+        "bulkhead_logs_destination_waiting_parcels",
+        "gauge",
+        "Parcels that wait.",
+        |destination| destination.waiting as f64,
+    ),
+];
+
 /// Writes the page.
 pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
     let mut page = Page(String::new());
@@ -198,6 +247,16 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
                 &[namespace, name, ("reason", reason)],
                 *count as f64,
             );
+        }
+    }
+    for (family, kind, help, value) in DESTINATION {
+        page.family(family, kind, help);
+        for plugin in plugins {
+            let [namespace, name] = identity(plugin);
+            for destination in plugin.logs.iter().flat_map(|logs| &logs.destinations) {
+                let label = ("destination", destination.name.as_str());
+                page.sample(family, &[namespace, name, label], value(destination));
+            }
         }
     }
     page.0

@@ -13,19 +13,19 @@ const VERSION: u32 = 2;
 const FILES: usize = 4;
 
 /// Container logs below a folder that stands for `/var/log`.
-pub struct Corpus {
-    pub root: PathBuf,
+pub(crate) struct Corpus {
+    pub(crate) root: PathBuf,
     /// Lines, each part of a partial line not counted.
-    pub lines: u64,
+    pub(crate) lines: u64,
     /// Of these, lines of JSON with level debug.
-    pub debug: u64,
+    pub(crate) debug: u64,
     /// Of the files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Corpus {
     /// Makes it, unless it is there.
-    pub fn new(lines: u64) -> io::Result<Self> {
+    pub(crate) fn new(lines: u64) -> io::Result<Self> {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
         let folder = cache.unwrap_or_else(std::env::temp_dir).join("bulkhead");

@@ -30,7 +30,7 @@ fn spin<T>(mut check: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Updates of a cached module while lines flow.
-pub fn updates() {
+pub(crate) fn updates() {
     let mut node = Node::new();
     node.manifest("bench", &shipper(&node, 0));
     node.start();
@@ -87,7 +87,7 @@ pub fn updates() {
 }
 
 /// From the process's start to `/readyz`, with compiled code in the cache.
-pub fn starts() {
+pub(crate) fn starts() {
     let mut node = Node::new();
     node.manifest("bench", &shipper(&node, 0));
     node.start();
@@ -108,7 +108,7 @@ pub fn starts() {
 }
 
 /// Memory of a daemon with nothing to do.
-pub fn idle() {
+pub(crate) fn idle() {
     let mut node = Node::new();
     node.manifest("bench", &shipper(&node, 0));
     node.append("a.log", ["one".to_owned()]);

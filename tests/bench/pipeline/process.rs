@@ -10,7 +10,7 @@ use std::time::Duration;
 const USER_HZ: f64 = 100.0;
 
 /// CPU seconds, user and system, of all threads: proc_pid_stat(5), fields 14 and 15.
-pub fn cpu_seconds(pid: u32) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields = stat.rsplit_once(')').expect("a name in brackets").1;
     let ticks: u64 = fields
@@ -23,13 +23,13 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 }
 
 /// Proportional set size in KiB: proc_pid_smaps(5).
-pub fn pss(pid: u32) -> Option<u64> {
+pub(crate) fn pss(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     field(&rollup, "Pss:")
 }
 
 /// The highest resident set size so far in KiB.
-pub fn peak_rss(pid: u32) -> u64 {
+pub(crate) fn peak_rss(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     field(&status, "VmHWM:").expect("a process with memory")
 }
@@ -40,14 +40,14 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 /// Watches the highest PSS of a process until it is asked.
-pub struct PeakPss {
+pub(crate) struct PeakPss {
     stop: Arc<AtomicBool>,
     peak: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl PeakPss {
-    pub fn watch(pid: u32) -> Self {
+    pub(crate) fn watch(pid: u32) -> Self {
         let (stop, peak) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
@@ -65,7 +65,7 @@ impl PeakPss {
     }
 
     /// In KiB.
-    pub fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("it does not panic");
         self.peak.load(Ordering::Relaxed)

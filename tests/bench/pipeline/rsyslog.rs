@@ -10,7 +10,7 @@ use crate::support::wait_for;
 use crate::throughput::Run;
 
 /// What it calls itself, if it is installed.
-pub fn version() -> Option<String> {
+pub(crate) fn version() -> Option<String> {
     let output = Command::new("rsyslogd").arg("-v").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = text.split_whitespace();
@@ -18,7 +18,7 @@ pub fn version() -> Option<String> {
 }
 
 /// One run: reads every line and writes it as it is.
-pub fn run(corpus: &Corpus) -> Run {
+pub(crate) fn run(corpus: &Corpus) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(

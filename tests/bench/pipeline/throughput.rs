@@ -11,13 +11,13 @@ use crate::support::{Node, fixture_module};
 use crate::{median, rsyslog};
 
 /// What one run over the corpus took.
-pub struct Run {
-    pub wall: Duration,
-    pub cpu: f64,
+pub(crate) struct Run {
+    pub(crate) wall: Duration,
+    pub(crate) cpu: f64,
     /// KiB.
-    pub peak_rss: u64,
+    pub(crate) peak_rss: u64,
     /// KiB.
-    pub peak_pss: u64,
+    pub(crate) peak_pss: u64,
 }
 
 const PARSE: &str = r#"
@@ -31,7 +31,7 @@ config:
   rename: {msg: text}
 "#;
 
-pub fn table(corpus: &Corpus, runs: u64) {
+pub(crate) fn table(corpus: &Corpus, runs: u64) {
     println!(
         "\n## From files to destination\n\n{} lines, {:.0} MB, medians of {runs} runs\n",
         corpus.lines,

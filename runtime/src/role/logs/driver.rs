@@ -154,13 +154,6 @@ impl Driver for LogsDriver {
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
         let shared = self.shared.clone();
-        let quota = manifest
-            .spec
-            .grants
-            .state
-            .as_ref()
-            .map_or(0, |state| state.quota.0);
-        shared.context.values.set_quota(quota);
         let Some(logs) = manifest.spec.logs.clone() else {
             // `prepare` refused such a manifest.
             return;

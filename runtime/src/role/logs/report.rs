@@ -52,13 +52,13 @@ pub struct Lines {
     pub given_up: BTreeMap<&'static str, u64>,
 }
 
-/// Bytes of lines, without line feeds.
+/// Bytes of lines.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bytes {
-    /// Read from files, before any parsing.
+    /// Read from files, before any parsing, with line feeds.
     pub read: u64,
-    /// Of lines that are settled.
+    /// Of lines that are settled, without line feeds.
     pub settled: u64,
     /// Lost before they could be read, by reason.
     pub given_up: BTreeMap<&'static str, u64>,
