@@ -159,8 +159,11 @@ fn what_is_written_while_the_receiver_is_behind_is_seen() {
         }
     };
     wait(&|| stats.blocked.load(Relaxed));
-    rig.append("a.log", "7\n8\n");
-    wait(&|| stats.bytes_read.load(Relaxed) + stats.unread_bytes.load(Relaxed) == 16);
+    // The first may still be seen by a read that was under way.
+    for seen in [14, 16, 18] {
+        rig.append("a.log", "7\n");
+        wait(&|| stats.bytes_read.load(Relaxed) + stats.unread_bytes.load(Relaxed) == seen);
+    }
     assert!(stats.unread_bytes.load(Relaxed) > 0, "it is still behind");
 }
 
