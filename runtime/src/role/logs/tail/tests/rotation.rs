@@ -142,6 +142,32 @@ fn what_was_unread_at_a_truncation_is_counted() {
 }
 
 #[test]
+fn what_is_written_while_the_receiver_is_behind_is_seen() {
+    let mut rig = Rig::new();
+    rig.capacity = 1;
+    rig.config.batch_lines = 1;
+    rig.config.rescan = Duration::from_secs(3600);
+    rig.append("a.log", "1\n2\n3\n4\n5\n6\n");
+    rig.start();
+    // Nobody takes from the channel meanwhile.
+    let stats = rig.stats.clone();
+    let wait = |done: &dyn Fn() -> bool| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !done() {
+            assert!(std::time::Instant::now() < deadline, "{stats:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    wait(&|| stats.blocked.load(Relaxed));
+    // The first may still be seen by a read that was under way.
+    for seen in [14, 16, 18] {
+        rig.append("a.log", "7\n");
+        wait(&|| stats.bytes_read.load(Relaxed) + stats.unread_bytes.load(Relaxed) == seen);
+    }
+    assert!(stats.unread_bytes.load(Relaxed) > 0, "it is still behind");
+}
+
+#[test]
 fn a_deleted_file_is_read_to_its_end() {
     let mut rig = Rig::new();
     rig.capacity = 1;
