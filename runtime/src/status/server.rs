@@ -8,12 +8,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
-use super::report::Reporter;
+use super::report::{JournalReport, PluginList, Refusal, Reporter};
+use super::{metrics, openapi, page};
 
 /// Why the endpoint does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +65,10 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn serve(self, reporter: Shared, shutdown: CancellationToken) {
         let router = Router::new()
-            .route("/", get(index))
+            .route("/", get(page::index))
+            .route("/page.css", get(page::style))
+            .route("/page.js", get(page::script))
+            .route("/openapi.json", get(openapi::serve))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics_page))
@@ -84,6 +86,7 @@ impl Server {
                     "this endpoint only answers GET",
                 )
             })
+            .layer(axum::middleware::map_response(page::guard))
             .with_state(reporter);
         let ended = shutdown.clone();
         let serving = axum::serve(self.listener, router)
@@ -99,10 +102,6 @@ impl Server {
             } => {}
         }
     }
-}
-
-async fn index() -> &'static str {
-    "bulkhead status endpoint\n\n/healthz\n/readyz\n/metrics\n/v1/node\n/v1/plugins\n/v1/plugins/NAMESPACE/NAME\n/v1/plugins/NAMESPACE/NAME/logs\n"
 }
 
 async fn ready(State(reporter): State<Shared>) -> Response {
@@ -123,7 +122,8 @@ async fn node(State(reporter): State<Shared>) -> Response {
 }
 
 async fn plugins(State(reporter): State<Shared>) -> Response {
-    Json(json!({ "items": reporter.plugins() })).into_response()
+    let items = reporter.plugins();
+    Json(PluginList { items }).into_response()
 }
 
 async fn plugin(
@@ -141,9 +141,7 @@ async fn logs(
     Path((namespace, name)): Path<(String, String)>,
 ) -> Response {
     match reporter.journal(&namespace, &name) {
-        Some((items, dropped)) => {
-            Json(json!({ "items": items, "dropped": dropped })).into_response()
-        }
+        Some((items, dropped)) => Json(JournalReport { items, dropped }).into_response(),
         None => no_plugin(&namespace, &name),
     }
 }
@@ -157,14 +155,14 @@ fn no_plugin(namespace: &str, name: &str) -> Response {
 }
 
 /// An error in the form of the Kubernetes API's `Status`.
-fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
-    let body = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "reason": reason,
-        "message": message,
-        "code": code.as_u16(),
-    });
+fn failure(code: StatusCode, reason: &'static str, message: &str) -> Response {
+    let body = Refusal {
+        kind: "Status",
+        api_version: "v1",
+        status: "Failure",
+        reason,
+        message: message.to_owned(),
+        code: code.as_u16(),
+    };
     (code, Json(body)).into_response()
 }
