@@ -1,5 +1,7 @@
 //! `bulkhead status`: asks a running daemon.
 
+mod watch;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,41 +37,31 @@ impl Status {
             .build()
             .map_err(|error| Failed::new(error.to_string()))?;
         runtime.block_on(async {
-            loop {
-                let page = self.page().await?;
-                if !self.watch {
-                    print(&page);
-                    return Ok(ExitCode::SUCCESS);
-                }
-                // Home, print, clear what is below.
-                print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")));
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                }
+            if self.watch {
+                return watch::run(&self).await;
             }
+            let list = self.get("/v1/plugins").await?;
+            match self.output {
+                OutputFormat::Json => print(&pretty(self.selected(&list)?)),
+                OutputFormat::Text => print(&page(&self, &list)?),
+            }
+            Ok(ExitCode::SUCCESS)
         })
     }
 
-    async fn page(&self) -> Result<String, Failed> {
-        let list = self.get("/v1/plugins").await?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
+    /// The plugin that was asked for, or the whole list.
+    fn selected<'a>(&self, list: &'a Value) -> Result<&'a Value, Failed> {
         let Some(name) = &self.name else {
-            return Ok(match self.output {
-                OutputFormat::Json => pretty(&list),
-                OutputFormat::Text => table(&items),
-            });
+            return Ok(list);
         };
         let matches = |plugin: &&Value| {
             let full = format!("{}/{}", text(&plugin["namespace"]), text(&plugin["name"]));
             full == *name || text(&plugin["name"]) == name
         };
-        let mut found = items.iter().filter(matches);
+        let items = list["items"].as_array().into_iter().flatten();
+        let mut found = items.filter(matches);
         match (found.next(), found.next()) {
-            (Some(plugin), None) => Ok(match self.output {
-                OutputFormat::Json => pretty(plugin),
-                OutputFormat::Text => detail(plugin),
-            }),
+            (Some(plugin), None) => Ok(plugin),
             (None, _) => Err(Failed::new(format!(
                 "there is no plugin {name:?} on this node; `bulkhead status` lists them"
             ))),
@@ -115,6 +107,17 @@ fn innermost(error: &reqwest::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+/// For people. What a plugin said must not steer the terminal.
+fn page(status: &Status, list: &Value) -> Result<String, Failed> {
+    let selected = status.selected(list)?;
+    let page = match &status.name {
+        Some(_) => detail(selected),
+        None => table(selected["items"].as_array().map_or(&[], Vec::as_slice)),
+    };
+    let steers = |character: char| character.is_control() && character != '\n';
+    Ok(page.replace(steers, " "))
 }
 
 fn pretty(value: &Value) -> String {
