@@ -5,14 +5,22 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup build demo test bench
+.PHONY: setup toolchain browser build demo test bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup:
+setup: toolchain browser
+
+toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
-build: setup
+# The page is tested in it.
+browser:
+	@command -v chromium >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	|| { echo "the tests open the status page in chromium, and it could not be installed: run 'apt-get install chromium' as root" >&2; exit 1; }
+
+build: toolchain
 	$(CARGO) build --locked -p bulkhead
 
 demo: build
@@ -21,5 +29,5 @@ demo: build
 test: setup
 	$(CARGO) test --locked --workspace $(FEATURES)
 
-bench: setup
+bench: toolchain
 	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox

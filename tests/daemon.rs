@@ -57,7 +57,12 @@ fn a_plugin_is_loaded_updated_and_unloaded_while_the_daemon_runs() {
 #[test]
 fn a_hundred_updates_under_load_lose_double_and_reorder_nothing() {
     let mut node = Node::new();
-    node.manifest("app", &node.spec("app", "fixture-logs", "{version: \"0\"}"));
+    // Long enough for a batch to come to every candidate, however slow the machine.
+    let spec = |node: &Node, config: &str| {
+        let spec = node.spec("app", "fixture-logs", config);
+        spec.replace("probation: 200ms", "probation: 30s")
+    };
+    node.manifest("app", &spec(&node, "{version: \"0\"}"));
     node.start();
     node.wait_running("app");
     let log = node.path("logs/a.log");
@@ -85,9 +90,8 @@ fn a_hundred_updates_under_load_lose_double_and_reorder_nothing() {
             if update % 10 == 0 {
                 node.manifest(
                     "app",
-                    &node.spec(
-                        "app",
-                        "fixture-logs",
+                    &spec(
+                        &node,
                         &format!("{{version: \"{update}\", faults: [{{do: panic}}]}}"),
                     ),
                 );
@@ -96,10 +100,7 @@ fn a_hundred_updates_under_load_lose_double_and_reorder_nothing() {
                     report["rollbacks"] == rollbacks
                 });
             } else {
-                node.manifest(
-                    "app",
-                    &node.spec("app", "fixture-logs", &format!("{{version: \"{update}\"}}")),
-                );
+                node.manifest("app", &spec(&node, &format!("{{version: \"{update}\"}}")));
                 good += 1;
                 node.wait_plugin("app", "updated", |report| {
                     report["updates"] == good + rollbacks
@@ -306,6 +307,36 @@ fn a_line_that_the_plugin_cannot_process_is_set_aside_and_the_rest_goes_on() {
         numbers(&node.output("app")),
         (0..20).filter(|n| *n != 13).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_broken_revision_costs_no_line_even_past_its_probation() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{}"));
+    node.start();
+    node.wait_running("app");
+    // A success of the good revision must not speak for the bad one.
+    node.append("a.log", lines(0..3));
+    node.wait_plugin("app", "the first lines", |report| {
+        report["logs"]["lines"]["acknowledged"] == 3
+    });
+    let bad = "{faults: [{do: panic, marker: \"\"}]}";
+    node.manifest("app", &node.spec("app", "fixture-logs", bad));
+    node.wait_plugin("app", "past its probation", |report| {
+        report["updates"] == 1 && reason(report, "UpToDate") == "Current"
+    });
+    node.append("a.log", lines(3..6));
+    // Enough for the first line to be tried alone, and the next.
+    node.wait_plugin("app", "crashing", |report| {
+        report["restarts"].as_u64() >= Some(7)
+    });
+    node.manifest("app", &node.spec("app", "fixture-logs", "{}"));
+    wait_for("all lines", || {
+        (node.output("app").len() == 6).then_some(())
+    });
+    assert_eq!(numbers(&node.output("app")), (0..6).collect::<Vec<_>>());
+    let accounts = node.assert_accounted("app", 6);
+    assert_eq!(accounts.dead_lettered, 0);
 }
 
 #[test]

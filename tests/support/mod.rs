@@ -180,6 +180,11 @@ impl Node {
         )
     }
 
+    /// Where the daemon answers.
+    pub fn address(&self) -> SocketAddr {
+        self.status.expect("the daemon has not been started")
+    }
+
     /// GET; the status code and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let (code, _, body) = self.request("GET", path)?;

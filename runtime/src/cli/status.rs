@@ -1,7 +1,8 @@
 //! `bulkhead status`: asks a running daemon.
 
+mod watch;
+
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,55 +37,25 @@ impl Status {
             .build()
             .map_err(|error| Failed::new(error.to_string()))?;
         runtime.block_on(async {
-            let first = self.page().await?;
-            if !self.watch {
-                print(&first);
-                return Ok(ExitCode::SUCCESS);
+            if self.watch {
+                return watch::run(&self).await;
             }
-            tokio::select! {
-                () = self.keep_showing(first) => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
+            let list = self.get("/v1/plugins").await?;
+            match self.output {
+                OutputFormat::Json => print(&pretty(self.selected(&list)?)),
+                OutputFormat::Text => print(&page(&self, &list)?),
+            };
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    /// Shows page after page until nobody reads them.
-    async fn keep_showing(&self, first: String) {
-        let in_place = self.output == OutputFormat::Text && std::io::stdout().is_terminal();
-        let mut page = first;
-        loop {
-            let shown = if in_place {
-                // Home, print, clear what is below.
-                print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")))
-            } else {
-                print(&page)
-            };
-            if !shown {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            page = match (self.page().await, self.output) {
-                (Ok(page), _) => page,
-                (Err(error), OutputFormat::Text) => format!("error: {error}\n"),
-                (Err(error), OutputFormat::Json) => {
-                    pretty(&serde_json::json!({ "error": error.to_string() }))
-                }
-            };
-        }
-    }
-
-    async fn page(&self) -> Result<String, Failed> {
-        let list = self.get("/v1/plugins").await?;
+    /// The plugin that was asked for, or the whole list.
+    fn selected<'a>(&self, list: &'a Value) -> Result<&'a Value, Failed> {
         let items = list["items"]
             .as_array()
-            .cloned()
             .ok_or_else(|| Failed::new(self.stranger(&"its answer has no list of plugins")))?;
         let Some(name) = &self.name else {
-            return Ok(match self.output {
-                OutputFormat::Json => pretty(&list),
-                OutputFormat::Text => table(&items),
-            });
+            return Ok(list);
         };
         let matches = |plugin: &&Value| {
             let full = format!("{}/{}", text(&plugin["namespace"]), text(&plugin["name"]));
@@ -92,10 +63,7 @@ impl Status {
         };
         let mut found = items.iter().filter(matches);
         match (found.next(), found.next()) {
-            (Some(plugin), None) => Ok(match self.output {
-                OutputFormat::Json => pretty(plugin),
-                OutputFormat::Text => detail(plugin),
-            }),
+            (Some(plugin), None) => Ok(plugin),
             (None, _) => Err(Failed::new(format!(
                 "there is no plugin {name:?} on this node; `bulkhead status` lists them"
             ))),
@@ -143,6 +111,17 @@ fn innermost(error: &reqwest::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+/// For people. What a plugin said must not steer the terminal.
+fn page(status: &Status, list: &Value) -> Result<String, Failed> {
+    let selected = status.selected(list)?;
+    let page = match &status.name {
+        Some(_) => detail(selected),
+        None => table(selected["items"].as_array().map_or(&[], Vec::as_slice)),
+    };
+    let steers = |character: char| character.is_control() && character != '\n';
+    Ok(page.replace(steers, " "))
 }
 
 fn pretty(value: &Value) -> String {

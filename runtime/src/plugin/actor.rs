@@ -438,6 +438,8 @@ impl Actor {
     fn refuse(&mut self, reason: &'static str, message: String) {
         tracing::warn!(plugin = %self.identity, reason, "{message}");
         if self.active.is_none() {
+            // What a candidate used went with it.
+            self.status.usage.clear_memory();
             self.status.change(|status| status.phase = Phase::Refused);
             self.status
                 .condition("Ready", false, reason, message.clone());

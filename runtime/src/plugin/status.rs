@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::module::Digest;
 use crate::sandbox::{Failure, Journal, Role, Usage};
 
 /// Where a plugin is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Phase {
     /// Its first revision is being prepared.
     Pending,
@@ -29,7 +30,7 @@ pub enum Phase {
 }
 
 /// Of a condition, by the Kubernetes API conventions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum ConditionStatus {
     /// The condition holds.
     True,
@@ -41,7 +42,7 @@ pub enum ConditionStatus {
 
 /// One aspect of a plugin's state.
 /// <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#typical-status-properties>
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// `Ready`, `UpToDate`.
@@ -57,7 +58,7 @@ pub struct Condition {
 }
 
 /// One revision, as the status shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
     /// SHA-256 of the module.
@@ -75,7 +76,7 @@ pub struct Revision {
 }
 
 /// The actor's view of the plugin.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// Where it is in its life.

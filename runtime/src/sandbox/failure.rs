@@ -1,5 +1,6 @@
 //! How a guest's call can fail, in words for the person who can act.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -7,7 +8,7 @@ use wasmtime::{Trap, WasmBacktrace};
 const FRAMES: usize = 16;
 
 /// Why a call ended an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Cause {
     /// The guest trapped: a panic, an access out of bounds, a stack overflow.
     Trap,
@@ -26,7 +27,7 @@ pub enum Cause {
 }
 
 /// A call that failed. The instance is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 #[error("{call}: {message}")]
 pub struct Failure {

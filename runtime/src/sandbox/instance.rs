@@ -65,8 +65,21 @@ pub(super) struct CallLimits {
     pub(super) output: usize,
 }
 
+/// Tells blueprints apart, and so the revisions that instances belong to. The default is of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlueprintId(u64);
+
+impl BlueprintId {
+    /// One that no other blueprint has.
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
 /// A running plugin.
 pub struct Instance {
+    blueprint: BlueprintId,
     store: Store<Host>,
     exports: Exports,
     limits: CallLimits,
@@ -84,6 +97,7 @@ pub type Scope<'a, 'env> = std::marker::PhantomData<&'a &'env ()>;
 
 impl Instance {
     pub(super) async fn new(
+        blueprint: BlueprintId,
         mut store: Store<Host>,
         instantiate: impl AsyncInstantiate,
         limits: CallLimits,
@@ -108,6 +122,7 @@ impl Instance {
         .await;
         let exports = instantiated?;
         Ok(Self {
+            blueprint,
             store,
             exports,
             limits,
@@ -142,6 +157,11 @@ impl Instance {
             self.dead = Some(failure.clone());
         }
         result
+    }
+
+    /// What it is an instance of.
+    pub fn blueprint(&self) -> BlueprintId {
+        self.blueprint
     }
 
     /// Declares this instance dead because of what it returned.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -18,7 +19,7 @@ use super::engine::Clock;
 use super::failure::{Cause, Failure};
 use super::folder::{Folder, FolderError};
 use super::host::{Facts, Granted, Host, KeyValue};
-use super::instance::{AsyncInstantiate, Call, CallLimits, Exports, Instance, Usage};
+use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, Instance, Usage};
 use super::journal::Journal;
 use super::limits::{CpuLimit, MemoryLimit};
 use super::stdio::Output;
@@ -30,7 +31,7 @@ const PACKAGE: &str = "bulkhead:plugin/";
 const CONTRACT: &str = "0.1";
 
 /// A role that a plugin may have: an exported interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
     /// `bulkhead:plugin/logs`
@@ -185,6 +186,7 @@ pub struct Environment {
 /// A component linked with its grants: instances of it start in microseconds.
 #[derive(Clone)]
 pub struct Blueprint {
+    id: BlueprintId,
     pre: InstancePre<Host>,
     lifecycle: bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices,
     logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
@@ -246,6 +248,7 @@ impl Blueprint {
             .transpose()
             .map_err(mismatch)?;
         Ok(Self {
+            id: BlueprintId::next(),
             pre,
             lifecycle,
             logs,
@@ -313,6 +316,7 @@ impl Blueprint {
             },
         );
         Instance::new(
+            self.id,
             store,
             self,
             self.limits,

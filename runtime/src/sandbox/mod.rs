@@ -23,7 +23,7 @@ pub use engine::TICK;
 pub use failure::{Cause, Failure};
 pub use folder::FolderError;
 pub use host::{Facts, Host, KeyValue, KeyValueError};
-pub use instance::{Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
+pub use instance::{BlueprintId, Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
 pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
 pub use role::{Driver, Prepare, Task, Work, WorkSender};

@@ -2,6 +2,8 @@
 //! changes anything, and never waits for a guest.
 
 mod metrics;
+mod openapi;
+mod page;
 mod report;
 mod server;
 

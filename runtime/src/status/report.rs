@@ -1,6 +1,7 @@
 //! What the endpoint shows, and the seam to those who know.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plugin::Snapshot;
@@ -20,7 +21,7 @@ pub trait Reporter: Send + Sync + 'static {
 }
 
 /// The daemon.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeReport {
     /// Its version.
@@ -40,8 +41,43 @@ pub struct NodeReport {
     pub plugins: usize,
 }
 
+/// Every plugin, by namespace and name.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct PluginList {
+    /// The plugins.
+    pub items: Vec<PluginReport>,
+}
+
+/// What a plugin said lately.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct JournalReport {
+    /// The latest records, oldest first.
+    pub items: Vec<Entry>,
+    /// Records that were dropped because they came too fast.
+    pub dropped: u64,
+}
+
+/// Why a request was not answered, in the form of the Kubernetes API's `Status`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Status")]
+pub(super) struct Refusal {
+    /// `Status`.
+    pub kind: &'static str,
+    /// `v1`.
+    pub api_version: &'static str,
+    /// `Failure`.
+    pub status: &'static str,
+    /// One word for programs, in CamelCase.
+    pub reason: &'static str,
+    /// For people: what happened and what to do.
+    pub message: String,
+    /// The HTTP status code.
+    pub code: u16,
+}
+
 /// One plugin.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginReport {
     /// Of its manifest.
@@ -65,7 +101,7 @@ pub struct PluginReport {
 }
 
 /// Durations of work; quantiles are at most 19% too high.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyReport {
     /// How many.

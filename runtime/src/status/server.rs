@@ -1,19 +1,19 @@
 //! The HTTP server. Plain HTTP is for loopback only; authenticated TLS comes with the cluster.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
-use super::report::Reporter;
+use super::report::{JournalReport, PluginList, Refusal, Reporter};
+use super::{metrics, openapi, page};
 
 /// Why the endpoint does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,10 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn serve(self, reporter: Shared, shutdown: CancellationToken) {
         let router = Router::new()
-            .route("/", get(index))
+            .route("/", get(page::index))
+            .route("/page.css", get(page::style))
+            .route("/page.js", get(page::script))
+            .route("/openapi.json", get(openapi::serve))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics_page))
@@ -84,6 +87,8 @@ impl Server {
                     "this endpoint only answers GET",
                 )
             })
+            .layer(axum::middleware::map_response(page::guard))
+            .layer(axum::middleware::from_fn(only_by_address))
             .with_state(reporter);
         let ended = shutdown.clone();
         let serving = axum::serve(self.listener, router)
@@ -101,8 +106,29 @@ impl Server {
     }
 }
 
-async fn index() -> &'static str {
-    "bulkhead status endpoint\n\n/healthz\n/readyz\n/metrics\n/v1/node\n/v1/plugins\n/v1/plugins/NAMESPACE/NAME\n/v1/plugins/NAMESPACE/NAME/logs\n"
+/// Refuses requests to a host name. A page of another site can have its own name resolve to this
+/// machine and read the answers (DNS rebinding); it cannot make a browser send an address.
+async fn only_by_address(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    let by_address = host.is_none_or(|host| host.to_str().is_ok_and(names_address));
+    if by_address {
+        return next.run(request).await;
+    }
+    failure(
+        StatusCode::MISDIRECTED_REQUEST,
+        "MisdirectedRequest",
+        "ask this endpoint by its address or as localhost, not by another name",
+    )
+}
+
+/// Whether a `Host` header holds an IP address or `localhost`, with or without a port.
+fn names_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 async fn ready(State(reporter): State<Shared>) -> Response {
@@ -123,7 +149,8 @@ async fn node(State(reporter): State<Shared>) -> Response {
 }
 
 async fn plugins(State(reporter): State<Shared>) -> Response {
-    Json(json!({ "items": reporter.plugins() })).into_response()
+    let items = reporter.plugins();
+    Json(PluginList { items }).into_response()
 }
 
 async fn plugin(
@@ -141,9 +168,7 @@ async fn logs(
     Path((namespace, name)): Path<(String, String)>,
 ) -> Response {
     match reporter.journal(&namespace, &name) {
-        Some((items, dropped)) => {
-            Json(json!({ "items": items, "dropped": dropped })).into_response()
-        }
+        Some((items, dropped)) => Json(JournalReport { items, dropped }).into_response(),
         None => no_plugin(&namespace, &name),
     }
 }
@@ -157,14 +182,41 @@ fn no_plugin(namespace: &str, name: &str) -> Response {
 }
 
 /// An error in the form of the Kubernetes API's `Status`.
-fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
-    let body = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "reason": reason,
-        "message": message,
-        "code": code.as_u16(),
-    });
+fn failure(code: StatusCode, reason: &'static str, message: &str) -> Response {
+    let body = Refusal {
+        kind: "Status",
+        api_version: "v1",
+        status: "Failure",
+        reason,
+        message: message.to_owned(),
+        code: code.as_u16(),
+    };
     (code, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_no_names() {
+        for host in [
+            "127.0.0.1:9720",
+            "127.0.0.1",
+            "[::1]:9720",
+            "::1",
+            "localhost:9720",
+            "LOCALHOST",
+        ] {
+            assert!(names_address(host), "{host}");
+        }
+        for host in [
+            "evil.example:9720",
+            "evil.example",
+            "",
+            "localhost.evil.example:80",
+        ] {
+            assert!(!names_address(host), "{host}");
+        }
+    }
 }

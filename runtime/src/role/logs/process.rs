@@ -3,7 +3,8 @@
 //! A call that fails ends the instance; the actor makes another one, and the batch is asked about
 //! again. If it fails once more its lines are asked about one by one. A line that fails alone three
 //! times, while others succeed, is set aside for the dead-letter file; if nothing succeeds, the
-//! plugin is broken and not the line, and the batch waits: nothing is lost to a bad revision.
+//! plugin is broken and not the line, and the batch waits. All of this is counted for one revision:
+//! what another one failed or managed says nothing about the one at work.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::output::{Content, DestinationSet, Output};
 use super::verdict::{self, Routing};
 use crate::manifest::Manifest;
 use crate::sandbox::bindings::logs::exports::bulkhead::plugin::logs as wit;
-use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
+use crate::sandbox::{BlueprintId, Cause, Failure, Instance, Task, Work, WorkSender};
 
 /// A line is set aside after this many failed calls with it alone.
 const TRIES: u32 = 3;
@@ -37,10 +38,21 @@ pub(super) struct Ended;
 pub(super) struct Processor {
     work: WorkSender,
     routing: Arc<Routing>,
-    /// Lines set aside since a call last succeeded.
+    /// The revision that was asked last.
+    revision: BlueprintId,
+    /// Lines set aside since a call of that revision last succeeded.
     set_aside: u32,
-    /// Whether any call has succeeded.
+    /// Whether any call of it has succeeded.
     proven: bool,
+}
+
+/// A line that failed alone.
+struct Suspect {
+    batch: Batch,
+    reason: String,
+    /// How often in a row under `revision`.
+    tries: u32,
+    revision: BlueprintId,
 }
 
 impl Processor {
@@ -48,6 +60,7 @@ impl Processor {
         Self {
             work,
             routing: Arc::new(routing),
+            revision: BlueprintId::default(),
             set_aside: 0,
             proven: false,
         }
@@ -74,59 +87,79 @@ impl Processor {
     }
 
     async fn one_by_one(&mut self, batch: Batch) -> Result<Vec<Processed>, Ended> {
-        enum Part {
-            Done(Processed),
-            Suspect(Batch, String),
-        }
         let mut parts = Vec::new();
+        // First every line its tries: a success among them tells a bad line from a broken plugin.
         for single in singles(&batch) {
-            let mut single = single;
-            let mut tries = 0;
-            parts.push(loop {
-                match self.ask(single).await? {
-                    Ok(processed) => break Part::Done(processed),
-                    Err((back, failure)) => {
-                        single = back;
-                        tries += 1;
-                        if tries == TRIES {
-                            break Part::Suspect(single, failure.to_string());
-                        }
-                    }
+            parts.push(match self.ask(single).await? {
+                Ok(processed) => Ok(processed),
+                Err((batch, failure)) => {
+                    let suspect = Suspect {
+                        batch,
+                        reason: failure.to_string(),
+                        tries: 1,
+                        revision: self.revision,
+                    };
+                    self.retry(suspect, |_, suspect| suspect.tries < TRIES)
+                        .await?
                 }
             });
         }
         let mut processed = Vec::with_capacity(parts.len());
         for part in parts {
-            match part {
-                Part::Done(part) => processed.push(part),
-                Part::Suspect(mut batch, mut reason) => {
-                    // Without a success anywhere it is the plugin that is broken: wait for another
-                    // revision. The actor's backoff sets the pace.
-                    while !self.proven || self.set_aside >= SET_ASIDE {
-                        match self.ask(batch).await? {
-                            Ok(part) => {
-                                processed.push(part);
-                                batch = Batch::default();
-                                break;
-                            }
-                            Err((back, failure)) => {
-                                batch = back;
-                                reason = failure.to_string();
-                            }
-                        }
-                    }
-                    if !batch.lines.is_empty() {
-                        self.set_aside += 1;
-                        processed.push(Processed {
-                            batch,
-                            output: nothing(),
-                            set_aside: Some(reason),
-                        });
-                    }
-                }
-            }
+            processed.push(match part {
+                Ok(part) => part,
+                Err(suspect) => self.judge(suspect).await?,
+            });
         }
         Ok(processed)
+    }
+
+    /// Sets a suspect aside, unless another revision can process it. Without a success anywhere it is
+    /// the plugin that is broken: wait for another revision. The actor's backoff sets the pace.
+    async fn judge(&mut self, suspect: Suspect) -> Result<Processed, Ended> {
+        let undecided = |this: &Self, suspect: &Suspect| {
+            suspect.tries < TRIES
+                || suspect.revision != this.revision
+                || !this.proven
+                || this.set_aside >= SET_ASIDE
+        };
+        Ok(match self.retry(suspect, undecided).await? {
+            Ok(part) => part,
+            Err(suspect) => {
+                self.set_aside += 1;
+                Processed {
+                    batch: suspect.batch,
+                    output: nothing(),
+                    set_aside: Some(suspect.reason),
+                }
+            }
+        })
+    }
+
+    /// Asks about a suspect again, as long as `go_on` says so.
+    async fn retry(
+        &mut self,
+        mut suspect: Suspect,
+        go_on: impl Fn(&Self, &Suspect) -> bool,
+    ) -> Result<Result<Processed, Suspect>, Ended> {
+        while go_on(self, &suspect) {
+            let (batch, failure) = match self.ask(suspect.batch).await? {
+                Ok(processed) => return Ok(Ok(processed)),
+                Err(failed) => failed,
+            };
+            let before = if suspect.revision == self.revision {
+                suspect.tries
+            } else {
+                0
+            };
+            suspect = Suspect {
+                batch,
+                reason: failure.to_string(),
+                tries: before.saturating_add(1),
+                revision: self.revision,
+            };
+        }
+        Ok(Err(suspect))
     }
 
     async fn ask(&mut self, batch: Batch) -> Result<Result<Processed, (Batch, Failure)>, Ended> {
@@ -137,7 +170,16 @@ impl Processor {
             reply,
         };
         self.work.send(Box::new(work)).await.map_err(|_| Ended)?;
-        let (batch, result) = answer.await.map_err(|_| Ended)?;
+        let Answer {
+            batch,
+            revision,
+            result,
+        } = answer.await.map_err(|_| Ended)?;
+        if revision != self.revision {
+            self.revision = revision;
+            self.proven = false;
+            self.set_aside = 0;
+        }
         Ok(match result {
             Ok(output) => {
                 self.proven = true;
@@ -198,7 +240,14 @@ fn singles(batch: &Batch) -> Vec<Batch> {
 struct ProcessBatch {
     batch: Batch,
     routing: Arc<Routing>,
-    reply: oneshot::Sender<(Batch, Result<Output, Failure>)>,
+    reply: oneshot::Sender<Answer>,
+}
+
+struct Answer {
+    batch: Batch,
+    /// Who answered.
+    revision: BlueprintId,
+    result: Result<Output, Failure>,
 }
 
 impl Work for ProcessBatch {
@@ -212,7 +261,11 @@ impl Work for ProcessBatch {
             let result = process(instance, &batch, &routing).await;
             let outcome = result.as_ref().map(|_| ()).map_err(Failure::clone);
             // Nobody waits any more if the role was stopped: the batch is read again.
-            let _ = reply.send((batch, result));
+            let _ = reply.send(Answer {
+                batch,
+                revision: instance.blueprint(),
+                result,
+            });
             outcome
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::delivery::DestinationStatus;
@@ -10,7 +11,7 @@ use super::ledger::Ledger;
 use super::tail;
 
 /// What a plugin with the role `logs` has read and delivered since the daemon started.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogsReport {
     /// What became of each line.
@@ -35,7 +36,7 @@ pub struct LogsReport {
 }
 
 /// `read` = `acknowledged` + `filtered` + `deadLettered` + `inFlight`; `givenUp` was never read.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lines {
     /// Read from files.
@@ -53,7 +54,7 @@ pub struct Lines {
 }
 
 /// Bytes of lines.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bytes {
     /// Read from files, before any parsing, with line feeds.
@@ -65,7 +66,7 @@ pub struct Bytes {
 }
 
 /// How far the plugin is behind what is written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lag {
     /// Bytes not read yet, and under way.
@@ -75,7 +76,7 @@ pub struct Lag {
 }
 
 /// Files that are followed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Files {
     /// Followed.
