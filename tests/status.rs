@@ -138,9 +138,10 @@ fn every_path_of_the_index_answers() {
     let paths: Vec<String> = index
         .lines()
         .filter(|line| line.starts_with('/'))
-        .map(|path| path.replace("NAMESPACE", "local").replace("NAME", "app"))
+        .filter_map(|line| line.split(' ').next())
+        .map(|path| path.replace("{namespace}", "local").replace("{name}", "app"))
         .collect();
-    assert_eq!(paths.len(), 7, "{index}");
+    assert_eq!(paths.len(), 9, "{index}");
     for path in &paths {
         let (code, head, _) = node.request("GET", path).unwrap();
         assert_eq!(code, 200, "{path}: {head}");

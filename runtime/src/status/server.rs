@@ -124,7 +124,8 @@ async fn only_by_address(request: Request, next: Next) -> Response {
 /// Whether a `Host` header holds an IP address or `localhost`, with or without a port.
 fn names_address(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        // An IPv6 address with a port has brackets around it.
+        Some((name, _)) if !name.contains(':') || name.ends_with(']') => name,
         _ => host,
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
