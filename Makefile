@@ -1,6 +1,6 @@
 # make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
 # make test     every test
-# make bench    what the sandbox costs (release build, some minutes)
+# make bench    what it costs, beside rsyslog if that is installed (release build, some minutes)
 
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
@@ -30,4 +30,4 @@ test: setup
 	$(CARGO) test --locked --workspace $(FEATURES)
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline
