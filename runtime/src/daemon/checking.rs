@@ -11,6 +11,7 @@ use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver};
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
@@ -85,6 +86,7 @@ impl Checker {
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
+                machine: Machine::new("check"),
             },
             runtime: tokio::runtime::Handle::current(),
         })

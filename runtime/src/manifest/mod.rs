@@ -3,6 +3,7 @@
 
 mod configmap;
 mod decode;
+mod endpoint;
 mod error;
 mod identity;
 mod policy;
@@ -15,12 +16,13 @@ mod yaml;
 mod tests;
 
 pub use configmap::{API_VERSION, Document, KEY, LABEL, MAX_FILE_BYTES, Manifest, Origin, read};
+pub use endpoint::{BasicAuth, Compression, Endpoint, HttpDestination, Tls};
 pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
-    FileSource, Format, Grants, HttpDestination, Limits, LogSource, Logs, Module, Plugin, Receives,
-    Retry, StartAt, StateGrant, StdoutDestination, Update,
+    FileSource, Format, Grants, Limits, LogSource, Logs, Module, Plugin, Receives, Retry, StartAt,
+    StateGrant, StdoutDestination, Update,
 };

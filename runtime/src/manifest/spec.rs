@@ -1,10 +1,10 @@
 //! The manifest's types, `bulkhead.dev/v1alpha1`. Fields are camelCase; unknown ones are refused.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::HttpDestination;
 use super::quantity::{ByteSize, CpuShare, Period};
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
@@ -349,51 +349,6 @@ impl FileDestination {
 pub struct StdoutDestination {
     /// How records are written.
     pub format: Format,
-}
-
-/// An HTTP endpoint that takes newline-delimited records, or the plugin's own payloads.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HttpDestination {
-    /// `http://` or `https://`.
-    pub url: String,
-    /// How records are written.
-    #[serde(default)]
-    pub format: Format,
-    /// Of the request; `application/x-ndjson` for JSON and `text/plain` for raw unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Further headers. Values may name an environment variable as `${env:NAME}` or a file as
-    /// `${file:/path}`, so that credentials stay out of the manifest.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Whether bodies are compressed with gzip.
-    #[serde(default)]
-    pub gzip: bool,
-    /// The longest one request may take.
-    #[serde(default = "HttpDestination::default_timeout")]
-    pub timeout: Period,
-    /// How many requests may be in flight; each lane has one at most.
-    #[serde(default = "HttpDestination::default_concurrency")]
-    pub concurrency: usize,
-    /// A request body is at most this long, before compression.
-    #[serde(default = "HttpDestination::default_max_body")]
-    pub max_body: ByteSize,
-    /// What happens after a failure.
-    #[serde(default)]
-    pub retry: Retry,
-}
-
-impl HttpDestination {
-    fn default_timeout() -> Period {
-        Period::seconds(30)
-    }
-    fn default_concurrency() -> usize {
-        4
-    }
-    fn default_max_body() -> ByteSize {
-        ByteSize::mebibytes(4)
-    }
 }
 
 /// Backoff between attempts: doubled each time, with full jitter.

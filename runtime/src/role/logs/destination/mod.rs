@@ -10,6 +10,8 @@ pub mod http;
 pub mod rotating;
 pub mod secrets;
 pub mod stdout;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 use std::path::Path;
@@ -22,6 +24,7 @@ use futures_util::future::BoxFuture;
 use crate::manifest::{self, DestinationKind, Retry};
 
 use super::output::{Parcel, Record};
+use super::record_id::Machine;
 use secrets::Secrets;
 
 /// One destination of one plugin.
@@ -111,6 +114,8 @@ pub struct Surroundings {
     pub node_root: Arc<Path>,
     /// Resolves `${env:NAME}` and `${file:PATH}`.
     pub secrets: Arc<dyn Secrets>,
+    /// For the stable ids of records.
+    pub machine: Machine,
 }
 
 /// A destination's configuration cannot work. Found at start, so that `check` and an update see it.
@@ -120,7 +125,7 @@ pub struct OpenError {
     /// The destination's name.
     pub name: String,
     /// The manifest's field below the destination.
-    pub field: &'static str,
+    pub field: String,
     /// What is wrong and what to write instead.
     pub problem: String,
 }
