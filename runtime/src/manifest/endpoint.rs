@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::index_name::IndexName;
 use super::quantity::{ByteSize, Period};
 use super::spec::{Format, Retry};
 
@@ -171,5 +172,117 @@ impl HttpDestination {
             true => Compression::Gzip,
             false => self.compression,
         }
+    }
+}
+
+endpoint! {
+    /// Elasticsearch or OpenSearch, by its `_bulk` interface.
+    ElasticsearchDestination is "elasticsearch" {
+        /// The index, whose name may hold the record's date; this or `dataStream`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub index: Option<IndexName>,
+        /// The data stream; this or `index`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub data_stream: Option<IndexName>,
+        /// An API key as the server shows it in the form `encoded`, by reference as in `headers`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub api_key: Option<String>,
+    }
+}
+
+endpoint! {
+    /// Splunk's HTTP Event Collector.
+    SplunkHecDestination is "splunkHec" {
+        /// The collector's token, by reference as in `headers`.
+        pub token: String,
+        /// Which of the collector's endpoints.
+        #[serde(default)]
+        pub endpoint: SplunkEndpoint,
+        /// How records are written.
+        #[serde(default)]
+        pub format: Format,
+        /// The index; the token's own unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub index: Option<String>,
+        /// The source; for events the file's path unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub source: Option<String>,
+        /// The source type; the token's own unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sourcetype: Option<String>,
+        /// The host; what Splunk sees unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub host: Option<String>,
+        /// Waits until the indexers have acknowledged; the token must have it switched on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub acknowledgement: Option<Acknowledgement>,
+    }
+}
+
+/// Which of Splunk's endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SplunkEndpoint {
+    /// Each record an event of its own, with time and source.
+    #[default]
+    Event,
+    /// Text, which Splunk breaks into events by the source type's rules.
+    Raw,
+}
+
+/// How the indexers' acknowledgement is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Acknowledgement {
+    /// How long before the same is sent again.
+    pub timeout: Period,
+    /// How often Splunk is asked.
+    pub interval: Period,
+}
+
+impl Default for Acknowledgement {
+    fn default() -> Self {
+        Self {
+            timeout: Period::seconds(120),
+            interval: Period::seconds(1),
+        }
+    }
+}
+
+endpoint! {
+    /// An OpenTelemetry receiver, by OTLP over HTTP. The URL is the one before `/v1/logs`.
+    OtlpDestination is "otlp" {}
+}
+
+endpoint! {
+    /// Grafana Loki, by its push interface.
+    LokiDestination is "loki" {
+        /// Labels that every stream has.
+        #[serde(default = "LokiDestination::default_labels")]
+        pub labels: BTreeMap<String, String>,
+        /// Attributes of the source that become labels, dots as underscores. Each combination of
+        /// values is a stream: name few.
+        #[serde(default = "LokiDestination::default_label_attributes")]
+        pub label_attributes: Vec<String>,
+        /// Attributes of the source that become structured metadata.
+        #[serde(default)]
+        pub structured_metadata: Vec<String>,
+        /// The tenant, if Loki has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tenant: Option<String>,
+        /// How records are written.
+        #[serde(default)]
+        pub format: Format,
+    }
+}
+
+impl LokiDestination {
+    fn default_labels() -> BTreeMap<String, String> {
+        [("job".to_owned(), "bulkhead".to_owned())].into()
+    }
+    fn default_label_attributes() -> Vec<String> {
+        ["k8s.namespace.name", "k8s.pod.name", "k8s.container.name"]
+            .map(str::to_owned)
+            .into()
     }
 }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::HttpDestination;
+use super::endpoint::{
+    ElasticsearchDestination, HttpDestination, LokiDestination, OtlpDestination,
+    SplunkHecDestination,
+};
 use super::quantity::{ByteSize, CpuShare, Period};
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
@@ -226,7 +229,7 @@ pub enum StartAt {
     Last(Period),
 }
 
-/// One destination: a name, and exactly one of `file`, `stdout` and `http`.
+/// One destination: a name, and exactly one kind.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", try_from = "DestinationFields")]
 pub struct Destination {
@@ -253,6 +256,14 @@ struct DestinationFields {
     stdout: Option<StdoutDestination>,
     #[serde(default)]
     http: Option<HttpDestination>,
+    #[serde(default)]
+    elasticsearch: Option<ElasticsearchDestination>,
+    #[serde(default)]
+    splunk_hec: Option<SplunkHecDestination>,
+    #[serde(default)]
+    loki: Option<LokiDestination>,
+    #[serde(default)]
+    otlp: Option<OtlpDestination>,
 }
 
 impl TryFrom<DestinationFields> for Destination {
@@ -263,6 +274,10 @@ impl TryFrom<DestinationFields> for Destination {
             fields.file.map(DestinationKind::File),
             fields.stdout.map(DestinationKind::Stdout),
             fields.http.map(DestinationKind::Http),
+            fields.elasticsearch.map(DestinationKind::Elasticsearch),
+            fields.splunk_hec.map(DestinationKind::SplunkHec),
+            fields.loki.map(DestinationKind::Loki),
+            fields.otlp.map(DestinationKind::Otlp),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let name = fields.name;
@@ -274,10 +289,10 @@ impl TryFrom<DestinationFields> for Destination {
                 kind,
             }),
             (None, _) => Err(format!(
-                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}` and `http:`"
+                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}`, `http:`, `elasticsearch:`, `splunkHec:`, `loki:` and `otlp:`"
             )),
             (Some(_), Some(_)) => Err(format!(
-                "destination {name:?} is several things at once\nkeep exactly one of `file`, `stdout` and `http`, and make the others destinations of their own"
+                "destination {name:?} is several things at once\nkeep exactly one of them, and make the others destinations of their own"
             )),
         }
     }
@@ -304,6 +319,14 @@ pub enum DestinationKind {
     Stdout(StdoutDestination),
     /// An HTTP endpoint.
     Http(HttpDestination),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(ElasticsearchDestination),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(SplunkHecDestination),
+    /// Grafana Loki.
+    Loki(LokiDestination),
+    /// An OpenTelemetry receiver.
+    Otlp(OtlpDestination),
 }
 
 /// How records are written.

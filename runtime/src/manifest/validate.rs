@@ -303,6 +303,12 @@ impl Check<'_> {
             DestinationKind::Stdout(_) => {}
             DestinationKind::File(file) => self.file(&format!("{field}.file"), file, logs),
             DestinationKind::Http(http) => self.http(&format!("{field}.http"), http),
+            DestinationKind::Elasticsearch(to) => {
+                self.elasticsearch(&format!("{field}.elasticsearch"), to);
+            }
+            DestinationKind::SplunkHec(to) => self.splunk(&format!("{field}.splunkHec"), to),
+            DestinationKind::Loki(to) => self.loki(&format!("{field}.loki"), to),
+            DestinationKind::Otlp(to) => self.endpoint(&format!("{field}.otlp"), &to.endpoint()),
         }
     }
 

@@ -5,7 +5,13 @@ use std::path::Path;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::{Check, has_dots, quoted};
-use crate::manifest::endpoint::{Compression, Endpoint, HttpDestination};
+use crate::manifest::endpoint::{
+    Compression, ElasticsearchDestination, Endpoint, HttpDestination, LokiDestination,
+    SplunkHecDestination,
+};
+
+/// Loki refuses streams with more labels, unless its limit was raised.
+const MAX_LABELS: usize = 15;
 
 impl Check<'_> {
     pub(super) fn http(&self, field: &str, http: &HttpDestination) {
@@ -28,8 +34,106 @@ impl Check<'_> {
         }
     }
 
+    pub(super) fn elasticsearch(&self, field: &str, to: &ElasticsearchDestination) {
+        self.endpoint(field, &to.endpoint());
+        self.no_zstd(field, &to.endpoint());
+        match (&to.index, &to.data_stream) {
+            (Some(_), Some(_)) => self.refuse(
+                format!("{field}.dataStream"),
+                "stands beside `index`",
+                "keep the one that records shall go to",
+            ),
+            (None, None) => self.refuse(
+                field,
+                "does not say where records go",
+                "add `index: logs-%Y.%m.%d` or `dataStream: logs-app-default`",
+            ),
+            _ => {}
+        }
+        if let Some(key) = &to.api_key {
+            self.secret(&format!("{field}.apiKey"), key);
+            self.only_credential(field, "apiKey", &to.endpoint());
+        }
+    }
+
+    pub(super) fn splunk(&self, field: &str, to: &SplunkHecDestination) {
+        self.endpoint(field, &to.endpoint());
+        self.no_zstd(field, &to.endpoint());
+        self.secret(&format!("{field}.token"), &to.token);
+        self.only_credential(field, "token", &to.endpoint());
+        if let Some(acknowledgement) = &to.acknowledgement {
+            let field = format!("{field}.acknowledgement");
+            self.not_zero(format!("{field}.timeout"), acknowledgement.timeout);
+            self.not_zero(format!("{field}.interval"), acknowledgement.interval);
+        }
+    }
+
+    pub(super) fn loki(&self, field: &str, to: &LokiDestination) {
+        self.endpoint(field, &to.endpoint());
+        self.no_zstd(field, &to.endpoint());
+        let names = to.labels.len() + to.label_attributes.len();
+        if to.labels.is_empty() {
+            self.refuse(
+                format!("{field}.labels"),
+                "is empty, but a stream has at least one label",
+                "add for example `labels: {job: bulkhead}`",
+            );
+        }
+        if names > MAX_LABELS {
+            self.refuse(
+                format!("{field}.labelAttributes"),
+                format!("makes {names} labels"),
+                format!("keep at most {MAX_LABELS}, and move others to `structuredMetadata`"),
+            );
+        }
+        for name in to.labels.keys() {
+            let mut bytes = name.bytes();
+            let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+            if !bytes.next().is_some_and(first)
+                || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                self.refuse(
+                    format!("{field}.labels.{name}"),
+                    format!("{} is no label's name", quoted(name)),
+                    "write letters, digits and underscores",
+                );
+            }
+        }
+        if let Some(tenant) = &to.tenant
+            && HeaderValue::from_str(tenant).is_err()
+        {
+            self.refuse(
+                format!("{field}.tenant"),
+                "has characters that no header may have",
+                "write the tenant's name as Loki knows it",
+            );
+        }
+    }
+
+    fn no_zstd(&self, field: &str, endpoint: &Endpoint<'_>) {
+        if endpoint.compression == Compression::Zstd {
+            self.refuse(
+                format!("{field}.compression"),
+                "is zstd, which this kind of server does not read",
+                "write `compression: gzip`",
+            );
+        }
+    }
+
+    /// Refuses a credential beside a kind's own.
+    fn only_credential(&self, field: &str, given: &str, endpoint: &Endpoint<'_>) {
+        self.only_authorization(field, given, endpoint);
+        if endpoint.basic_auth.is_some() {
+            self.refuse(
+                format!("{field}.{given}"),
+                "stands beside `basicAuth`, but a request shows one credential",
+                "keep one of them",
+            );
+        }
+    }
+
     /// What all of them share.
-    fn endpoint(&self, field: &str, endpoint: &Endpoint<'_>) {
+    pub(super) fn endpoint(&self, field: &str, endpoint: &Endpoint<'_>) {
         self.url(&format!("{field}.url"), endpoint.url);
         self.not_zero(format!("{field}.timeout"), endpoint.timeout);
         self.not_zero_size(format!("{field}.maxBody"), endpoint.max_body);

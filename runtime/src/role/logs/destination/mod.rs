@@ -5,10 +5,14 @@
 //! It does not retry, wait, count, split what a plugin sent or write dead letters: that is done
 //! once, by `delivery`, for all kinds.
 
+pub mod elasticsearch;
 pub mod file;
 pub mod http;
+pub mod loki;
+pub mod otlp;
 pub mod rotating;
 pub mod secrets;
+pub mod splunk_hec;
 pub mod stdout;
 #[cfg(test)]
 mod testing;
@@ -93,7 +97,8 @@ pub enum SendError {
         /// What it said.
         reason: String,
     },
-    /// The peer told record by record. What neither list names was acknowledged.
+    /// The peer told record by record. What neither list names was acknowledged; with both empty
+    /// that is everything, and the reason is what the operator should know all the same.
     Partial {
         /// Indices into [`Request::records`], ascending: send these again.
         retry: Vec<usize>,
@@ -104,6 +109,31 @@ pub enum SendError {
         /// Why some must be sent again.
         reason: String,
     },
+}
+
+impl SendError {
+    /// Everything was acknowledged, and `reason` is to be shown.
+    pub fn noted(reason: impl Into<String>) -> Self {
+        Self::Partial {
+            retry: Vec::new(),
+            rejected: Vec::new(),
+            after: None,
+            reason: reason.into(),
+        }
+    }
+
+    /// What to show of a request that was acknowledged all the same.
+    pub fn note(&self) -> Option<&str> {
+        match self {
+            Self::Partial {
+                retry,
+                rejected,
+                reason,
+                ..
+            } if retry.is_empty() && rejected.is_empty() => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 /// What kinds may use of their surroundings.
@@ -166,6 +196,28 @@ pub fn open(
             destination: Arc::new(http::HttpDestination::new(http, surroundings).map_err(error)?),
             retry: http.retry.clone(),
             kind: "http",
+        },
+        DestinationKind::Elasticsearch(to) => Opened {
+            destination: Arc::new(
+                elasticsearch::Elasticsearch::new(to, surroundings).map_err(error)?,
+            ),
+            retry: to.retry.clone(),
+            kind: "elasticsearch",
+        },
+        DestinationKind::SplunkHec(to) => Opened {
+            destination: Arc::new(splunk_hec::SplunkHec::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "splunkHec",
+        },
+        DestinationKind::Loki(to) => Opened {
+            destination: Arc::new(loki::Loki::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "loki",
+        },
+        DestinationKind::Otlp(to) => Opened {
+            destination: Arc::new(otlp::Otlp::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "otlp",
         },
     })
 }

@@ -12,8 +12,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::super::delivery::{Context, Outlet};
-use super::super::output::Record;
-use super::super::testing::batch;
 
 /// A request as the server saw it.
 #[derive(Debug, Clone)]
@@ -155,11 +153,4 @@ pub(super) fn dead_letters(context: &Context) -> Vec<(String, String)> {
             (text(&entry["record"]["message"]), text(&entry["reason"]))
         })
         .collect()
-}
-
-/// Calls `with` with the records of a batch of these lines.
-pub(super) fn with_records<T>(lines: &[String], with: impl FnOnce(&[Record<'_>]) -> T) -> T {
-    let batch = batch(0, lines);
-    let records: Vec<Record<'_>> = (0..lines.len()).map(|line| batch.record(line)).collect();
-    with(&records)
 }

@@ -93,14 +93,6 @@ impl Answer {
         self.verdict == Verdict::Accepted
     }
 
-    /// `Retry-After`, if it is an answer that asks to come again.
-    pub(in super::super) fn after(&self) -> Option<Duration> {
-        match self.verdict {
-            Verdict::Retry(after) => after,
-            _ => None,
-        }
-    }
-
     /// Takes secrets out of `text`.
     pub(in super::super) fn redact(&self, text: &str) -> String {
         let (connections, headers) = &self.secrets;
@@ -163,6 +155,18 @@ impl HttpClient {
     /// The manifest's URL.
     pub(in super::super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The manifest's URL with a path below it, unless it ends in that already.
+    pub(in super::super) fn at(&self, path: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        let suffix = format!("/{}", path.join("/"));
+        if !url.path().trim_end_matches('/').ends_with(&suffix)
+            && let Ok(mut segments) = url.path_segments_mut()
+        {
+            segments.pop_if_empty().extend(path);
+        }
+        url
     }
 
     /// The most bytes that a body may have before compression.

@@ -3,7 +3,7 @@
 //! The status line is the acknowledgement. A body after it is read, so that the connection can be
 //! used again, but what goes wrong in it changes nothing.
 
-mod answer;
+pub(super) mod answer;
 pub(super) mod body;
 pub(super) mod client;
 mod connect;
