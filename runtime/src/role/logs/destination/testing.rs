@@ -66,15 +66,33 @@ impl Drop for Fake {
 
 impl Fake {
     pub(super) async fn start(answer: impl FnMut(&Seen) -> Response + Send + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::on(listener, url, Box::new(answer))
+    }
+
+    /// The same by TLS, for each connection as `config` says then.
+    pub(super) async fn start_tls(
+        config: impl Fn() -> Arc<rustls::ServerConfig> + Send + 'static,
+        answer: impl FnMut(&Seen) -> Response + Send + 'static,
+    ) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        Self::on(Tls { listener, config }, url, Box::new(answer))
+    }
+
+    fn on<L>(listener: L, url: String, answer: Box<Answer>) -> Self
+    where
+        L: axum::serve::Listener,
+        L::Addr: std::fmt::Debug,
+    {
         let shared = Shared {
             seen: Arc::default(),
-            answer: Arc::new(Mutex::new(Box::new(answer))),
+            answer: Arc::new(Mutex::new(answer)),
         };
         let app = axum::Router::new()
             .fallback(serve)
             .with_state(shared.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, shared, task }
     }
@@ -82,6 +100,34 @@ impl Fake {
     /// Every request, in the order of arrival.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
+    }
+}
+
+struct Tls<F> {
+    listener: tokio::net::TcpListener,
+    config: F,
+}
+
+impl<F> axum::serve::Listener for Tls<F>
+where
+    F: Fn() -> Arc<rustls::ServerConfig> + Send + 'static,
+{
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from((self.config)());
+            // A client that does not trust us, or that we do not trust.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 

@@ -43,8 +43,6 @@ pub(in super::super) struct HttpClient {
     connections: Lookup<Client>,
     headers: Lookup<HeaderMap>,
     url: Url,
-    /// The URL as messages show it.
-    shown: String,
     compression: Compression,
     timeout: Duration,
     in_flight: Semaphore,
@@ -71,6 +69,8 @@ pub(in super::super) struct Answer {
     /// The body, or its beginning.
     pub(in super::super) body: Vec<u8>,
     pub(in super::super) end: End,
+    /// The URL as messages show it.
+    shown: String,
     verdict: Verdict,
     location: Option<String>,
     secrets: (Arc<Found<Client>>, Arc<Found<HeaderMap>>),
@@ -143,7 +143,6 @@ impl HttpClient {
         Ok(Self {
             connections: connect::lookup(endpoint, &url, secrets)?,
             headers: headers::lookup(endpoint, content_type, credential, secrets)?,
-            shown: shown(&url),
             url,
             compression: endpoint.compression,
             timeout: endpoint.timeout.0,
@@ -181,7 +180,8 @@ impl HttpClient {
 
     /// Sends one request and reads the answer, whatever its status.
     pub(in super::super) async fn post(&self, post: Post<'_>) -> Result<Answer, SendError> {
-        let unsent = |problem: String| retry(format!("cannot send to {}: {problem}", self.shown));
+        let to = shown(post.url);
+        let unsent = |problem: String| retry(format!("cannot send to {to}: {problem}"));
         let connections = self.connections.current().await.map_err(unsent)?;
         let headers = self.headers.current().await.map_err(unsent)?;
         let Ok(_permit) = self.in_flight.acquire().await else {
@@ -198,7 +198,7 @@ impl HttpClient {
             request = request.header(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         let response = request.send().await.map_err(|error| {
-            let text = format!("{}: {}", self.shown, self.trouble(error));
+            let text = format!("{to}: {}", self.trouble(error));
             retry(redact(&redact(&text, &headers.hidden), &connections.hidden))
         })?;
         let status = response.status();
@@ -220,6 +220,7 @@ impl HttpClient {
             status,
             body,
             end,
+            shown: to,
             verdict,
             location,
             secrets: (connections, headers),
@@ -251,7 +252,7 @@ impl HttpClient {
 
     /// What the server answered and what to do about it.
     pub(in super::super) fn describe(&self, answer: &Answer) -> String {
-        let mut reason = format!("{} answered {}", self.shown, answer.status);
+        let mut reason = format!("{} answered {}", answer.shown, answer.status);
         if let Some(remedy) = remedy(answer.status) {
             reason.push_str(": ");
             reason.push_str(remedy);
@@ -314,7 +315,7 @@ fn shown(url: &Url) -> String {
 fn remedy(status: StatusCode) -> Option<&'static str> {
     Some(match status.as_u16() {
         300..=399 => "redirects are not followed; put the final URL into the manifest",
-        401 => "the credentials are missing or wrong; correct `headers` or the file they name",
+        401 => "the credentials are missing or wrong; correct them or the file they come from",
         403 => "the credentials do not allow it; correct them or the server's permissions",
         404 | 405 | 410 => "nothing takes logs at this path; correct `url`",
         407 => "a proxy asks for credentials",
