@@ -243,7 +243,8 @@ pub struct Acknowledgement {
 impl Default for Acknowledgement {
     fn default() -> Self {
         Self {
-            timeout: Period::seconds(120),
+            // Splunk may gather a request with others for minutes before it writes them.
+            timeout: Period::seconds(300),
             interval: Period::seconds(1),
         }
     }

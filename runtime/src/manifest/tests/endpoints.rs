@@ -40,7 +40,7 @@ fn each_kind_is_read_with_its_defaults() {
         panic!("another kind");
     };
     assert_eq!(to.endpoint, SplunkEndpoint::Event);
-    assert_eq!(to.acknowledgement.unwrap().timeout, Period::seconds(120));
+    assert_eq!(to.acknowledgement.unwrap().timeout, Period::seconds(300));
 
     let DestinationKind::Loki(to) = kind("loki: {url: http://loki:3100}") else {
         panic!("another kind");

@@ -280,7 +280,9 @@ impl Worker {
                         // only now.
                         attempt = 0;
                     }
-                    self.setup.stats.acknowledged(accepted, body.len());
+                    if accepted > 0 {
+                        self.setup.stats.acknowledged(accepted, body.len());
+                    }
                     self.bury_records(refused.into_iter(), dead_lettered)
                         .await?;
                     if again.is_empty() {

@@ -231,3 +231,6 @@ fn local_retry() -> Retry {
         attempts: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,7 +150,7 @@ impl LokiLane {
         const AROUND: usize = "{\"stream\":,\"values\":[]},".len();
         let limit = self.destination.client.max_body();
         let mut streams: Vec<Stream<'r>> = Vec::new();
-        let mut length = 0;
+        let mut length = "{\"streams\":[]}".len();
         for (taken, record) in records.iter().enumerate() {
             let mut known = streams
                 .iter()

@@ -170,7 +170,7 @@ async fn a_request_stays_below_max_body_and_loses_nothing() {
     outlet.send(parcel(0, &lines, FIRST)).await.unwrap();
     ledger.wait_for(1).await;
     let seen = server.seen();
-    assert!(seen.len() > 1 && seen.iter().all(|seen| seen.body.len() <= 320));
+    assert!(seen.len() > 1 && seen.iter().all(|seen| seen.body.len() <= 300));
     let all: Vec<String> = seen
         .iter()
         .flat_map(entries)

@@ -263,4 +263,4 @@ fn partial_success(answer: &Answer) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

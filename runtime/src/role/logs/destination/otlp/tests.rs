@@ -33,6 +33,16 @@ fn records(seen: &Seen) -> Vec<LogRecord> {
     scopes.flat_map(|scope| scope.log_records).collect()
 }
 
+/// How many records a body holds.
+pub(in super::super) fn count(body: &[u8]) -> usize {
+    let request = ExportRequest::decode(body).unwrap();
+    let scopes = request
+        .resource_logs
+        .iter()
+        .flat_map(|logs| &logs.scope_logs);
+    scopes.map(|scope| scope.log_records.len()).sum()
+}
+
 fn text(value: &Option<AnyValue>) -> &str {
     match &value.as_ref().unwrap().value {
         Some(Value::Text(text)) => text,
