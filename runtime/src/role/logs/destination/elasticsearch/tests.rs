@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
+
+use super::MAX_ANSWER;
 
 use crate::role::logs::batch::LINE_STDERR;
 use crate::role::logs::delivery::State;
@@ -290,4 +293,41 @@ async fn a_payload_is_settled_as_a_whole() {
     let mut sent = own.to_vec();
     sent.push(b'\n');
     assert!(server.seen().iter().all(|seen| seen.body == sent));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_or_is_too_long_settles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let index = Arc::new(Mutex::new(Index::default()));
+    let shared = Arc::clone(&index);
+    let mut count = 0;
+    let server = Fake::start(move |seen| {
+        count += 1;
+        let items = shared.lock().unwrap().bulk(seen);
+        match count {
+            1 => {
+                let start = items.to_string()[..20].to_owned();
+                let broken = [Ok(start), Err(std::io::Error::other("gone"))];
+                let stream = futures_util::stream::iter(broken);
+                axum::body::Body::from_stream(stream).into_response()
+            }
+            2 => " ".repeat(MAX_ANSWER + 1).into_response(),
+            _ => answer(200, &items),
+        }
+    })
+    .await;
+    let fields = json!({"index": "app"});
+    let outlet = outlet("elasticsearch", &server.url, fields, &context);
+    let lines = numbered(0, 0, 6);
+    outlet.send(parcel(0, &lines, FIRST)).await.unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [0; 0]);
+    let counts: Vec<usize> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.values().len() / 2)
+        .collect();
+    assert_eq!(counts, [6, 6, 3, 3]);
+    assert_eq!(index.lock().unwrap().messages(), lines);
+    assert_eq!(outlet.status().lines, 6);
 }
