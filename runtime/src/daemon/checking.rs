@@ -11,7 +11,6 @@ use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
-use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver};
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
@@ -86,7 +85,7 @@ impl Checker {
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
-                machine: Machine::new("check"),
+                machine: logs::record_id::Machine::new("check"),
             },
             runtime: tokio::runtime::Handle::current(),
         })
