@@ -85,6 +85,7 @@ impl Checker {
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
+                machine: logs::record_id::Machine::new("check"),
             },
             runtime: tokio::runtime::Handle::current(),
         })

@@ -18,6 +18,7 @@ use crate::plugin::{self, Declaration, Goal, Marks};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver};
 use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
 use crate::source::{Accepted, Declared, Desired};
@@ -62,6 +63,7 @@ struct Shared {
     control: Handle,
     guests: Handle,
     reporter: Arc<NodeReporter>,
+    machine: Machine,
 }
 
 struct Plugin {
@@ -82,6 +84,7 @@ impl Manager {
                 control: context.control,
                 guests: context.guests,
                 reporter: context.reporter,
+                machine: Machine::of_node(Path::new("/")),
             }),
             safe_mode: context.safe_mode,
             memory: context.memory,
@@ -296,6 +299,7 @@ impl Shared {
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
+                machine: self.machine,
             },
             runtime: self.control.clone(),
         })

@@ -3,8 +3,10 @@
 
 mod configmap;
 mod decode;
+mod endpoint;
 mod error;
 mod identity;
+mod index_name;
 mod policy;
 mod quantity;
 mod spec;
@@ -15,12 +17,17 @@ mod yaml;
 mod tests;
 
 pub use configmap::{API_VERSION, Document, KEY, LABEL, MAX_FILE_BYTES, Manifest, Origin, read};
+pub use endpoint::{
+    Acknowledgement, BasicAuth, Compression, ElasticsearchDestination, Endpoint, HttpDestination,
+    LokiDestination, OtlpDestination, SplunkEndpoint, SplunkHecDestination, Tls,
+};
 pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
+pub use index_name::IndexName;
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
-    FileSource, Format, Grants, HttpDestination, Limits, LogSource, Logs, Module, Plugin, Receives,
-    Retry, StartAt, StateGrant, StdoutDestination, Update,
+    FileSource, Format, Grants, Limits, LogSource, Logs, Module, Plugin, Receives, Retry, StartAt,
+    StateGrant, StdoutDestination, Update,
 };

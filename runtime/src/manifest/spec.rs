@@ -1,10 +1,13 @@
 //! The manifest's types, `bulkhead.dev/v1alpha1`. Fields are camelCase; unknown ones are refused.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{
+    ElasticsearchDestination, HttpDestination, LokiDestination, OtlpDestination,
+    SplunkHecDestination,
+};
 use super::quantity::{ByteSize, CpuShare, Period};
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
@@ -226,7 +229,7 @@ pub enum StartAt {
     Last(Period),
 }
 
-/// One destination: a name, and exactly one of `file`, `stdout` and `http`.
+/// One destination: a name, and exactly one kind.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", try_from = "DestinationFields")]
 pub struct Destination {
@@ -253,6 +256,14 @@ struct DestinationFields {
     stdout: Option<StdoutDestination>,
     #[serde(default)]
     http: Option<HttpDestination>,
+    #[serde(default)]
+    elasticsearch: Option<ElasticsearchDestination>,
+    #[serde(default)]
+    splunk_hec: Option<SplunkHecDestination>,
+    #[serde(default)]
+    loki: Option<LokiDestination>,
+    #[serde(default)]
+    otlp: Option<OtlpDestination>,
 }
 
 impl TryFrom<DestinationFields> for Destination {
@@ -263,6 +274,10 @@ impl TryFrom<DestinationFields> for Destination {
             fields.file.map(DestinationKind::File),
             fields.stdout.map(DestinationKind::Stdout),
             fields.http.map(DestinationKind::Http),
+            fields.elasticsearch.map(DestinationKind::Elasticsearch),
+            fields.splunk_hec.map(DestinationKind::SplunkHec),
+            fields.loki.map(DestinationKind::Loki),
+            fields.otlp.map(DestinationKind::Otlp),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let name = fields.name;
@@ -274,10 +289,10 @@ impl TryFrom<DestinationFields> for Destination {
                 kind,
             }),
             (None, _) => Err(format!(
-                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}` and `http:`"
+                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}`, `http:`, `elasticsearch:`, `splunkHec:`, `loki:` and `otlp:`"
             )),
             (Some(_), Some(_)) => Err(format!(
-                "destination {name:?} is several things at once\nkeep exactly one of `file`, `stdout` and `http`, and make the others destinations of their own"
+                "destination {name:?} is several things at once\nkeep exactly one of them, and make the others destinations of their own"
             )),
         }
     }
@@ -304,6 +319,14 @@ pub enum DestinationKind {
     Stdout(StdoutDestination),
     /// An HTTP endpoint.
     Http(HttpDestination),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(ElasticsearchDestination),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(SplunkHecDestination),
+    /// Grafana Loki.
+    Loki(LokiDestination),
+    /// An OpenTelemetry receiver.
+    Otlp(OtlpDestination),
 }
 
 /// How records are written.
@@ -349,51 +372,6 @@ impl FileDestination {
 pub struct StdoutDestination {
     /// How records are written.
     pub format: Format,
-}
-
-/// An HTTP endpoint that takes newline-delimited records, or the plugin's own payloads.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HttpDestination {
-    /// `http://` or `https://`.
-    pub url: String,
-    /// How records are written.
-    #[serde(default)]
-    pub format: Format,
-    /// Of the request; `application/x-ndjson` for JSON and `text/plain` for raw unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Further headers. Values may name an environment variable as `${env:NAME}` or a file as
-    /// `${file:/path}`, so that credentials stay out of the manifest.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Whether bodies are compressed with gzip.
-    #[serde(default)]
-    pub gzip: bool,
-    /// The longest one request may take.
-    #[serde(default = "HttpDestination::default_timeout")]
-    pub timeout: Period,
-    /// How many requests may be in flight; each lane has one at most.
-    #[serde(default = "HttpDestination::default_concurrency")]
-    pub concurrency: usize,
-    /// A request body is at most this long, before compression.
-    #[serde(default = "HttpDestination::default_max_body")]
-    pub max_body: ByteSize,
-    /// What happens after a failure.
-    #[serde(default)]
-    pub retry: Retry,
-}
-
-impl HttpDestination {
-    fn default_timeout() -> Period {
-        Period::seconds(30)
-    }
-    fn default_concurrency() -> usize {
-        4
-    }
-    fn default_max_body() -> ByteSize {
-        ByteSize::mebibytes(4)
-    }
 }
 
 /// Backoff between attempts: doubled each time, with full jitter.

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod endpoints;
+
 const FILE: &str = "/etc/bulkhead/manifests/p.yaml";
 
 fn config_map(plugin: &str) -> String {
@@ -174,7 +176,7 @@ fn each_refusal_names_file_place_field_and_remedy() {
         (
             "      stdout: {}",
             "      stdout: {}\n      retries: 3",
-            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, file, stdout, http",
+            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, file, stdout, http, elasticsearch, splunkHec, loki, otlp",
         ),
         (
             "      stdout: {}",

@@ -1,5 +1,7 @@
 //! Every check of a manifest's values that holds on every node. Policy is what holds on this one.
 
+mod endpoint;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path};
 
@@ -9,8 +11,8 @@ use super::error::{Problem, Problems, quoted};
 use super::identity::is_dns_label;
 use super::quantity::{ByteSize, Period};
 use super::spec::{
-    Destination, DestinationKind, FileDestination, FileGrant, FileSource, HttpDestination,
-    LogSource, Logs, Module, Plugin,
+    Destination, DestinationKind, FileDestination, FileGrant, FileSource, LogSource, Logs, Module,
+    Plugin,
 };
 
 /// The most destinations that a plugin may have.
@@ -301,6 +303,12 @@ impl Check<'_> {
             DestinationKind::Stdout(_) => {}
             DestinationKind::File(file) => self.file(&format!("{field}.file"), file, logs),
             DestinationKind::Http(http) => self.http(&format!("{field}.http"), http),
+            DestinationKind::Elasticsearch(to) => {
+                self.elasticsearch(&format!("{field}.elasticsearch"), to);
+            }
+            DestinationKind::SplunkHec(to) => self.splunk(&format!("{field}.splunkHec"), to),
+            DestinationKind::Loki(to) => self.loki(&format!("{field}.loki"), to),
+            DestinationKind::Otlp(to) => self.endpoint(&format!("{field}.otlp"), &to.endpoint()),
         }
     }
 
@@ -326,106 +334,6 @@ impl Check<'_> {
             );
         }
     }
-
-    fn http(&self, field: &str, http: &HttpDestination) {
-        self.url(&format!("{field}.url"), &http.url);
-        self.not_zero(format!("{field}.timeout"), http.timeout);
-        self.not_zero_size(format!("{field}.maxBody"), http.max_body);
-        if !(1..=64).contains(&http.concurrency) {
-            self.refuse(
-                format!("{field}.concurrency"),
-                format!("{} is not between 1 and 64", http.concurrency),
-                "write for example 4",
-            );
-        }
-        self.not_zero(format!("{field}.retry.initial"), http.retry.initial);
-        if http.retry.max < http.retry.initial {
-            self.refuse(
-                format!("{field}.retry.max"),
-                format!("{} is shorter than `initial`", http.retry.max),
-                format!("write at least {}", http.retry.initial),
-            );
-        }
-        if http.retry.attempts == Some(0) {
-            self.refuse(
-                format!("{field}.retry.attempts"),
-                "is zero, so that nothing would ever be sent",
-                "leave it out to try for ever, or write at least 1",
-            );
-        }
-        for (name, value) in &http.headers {
-            let at = format!("{field}.headers.{name}");
-            if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
-                self.refuse(
-                    &at,
-                    format!("{} is no header's name", quoted(name)),
-                    "write letters, digits and dashes",
-                );
-            }
-            // The value may be a secret: it is never shown.
-            if reqwest::header::HeaderValue::from_str(value).is_err() {
-                self.refuse(
-                    &at,
-                    "has a value that no header may have",
-                    "remove line ends and control characters",
-                );
-            }
-            placeholder(value).unwrap_or_else(|problem| {
-                self.refuse(&at, problem, "write `${env:NAME}` or `${file:/path}`");
-            });
-        }
-        if let Some(content_type) = &http.content_type
-            && reqwest::header::HeaderValue::from_str(content_type).is_err()
-        {
-            self.refuse(
-                format!("{field}.contentType"),
-                "has characters that no header may have",
-                "write for example application/x-ndjson",
-            );
-        }
-    }
-
-    fn url(&self, field: &str, text: &str) {
-        match reqwest::Url::parse(text) {
-            // A URL may hold a secret in its query: only what is wrong is shown.
-            Err(error) => self.refuse(
-                field,
-                format!("is no URL, {error}"),
-                "write for example https://logs.example.org/ingest",
-            ),
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => self.refuse(
-                field,
-                format!("has the scheme {}", quoted(url.scheme())),
-                "write http:// or https://",
-            ),
-            Ok(url) if url.host_str().is_none_or(str::is_empty) => self.refuse(
-                field,
-                "names no host",
-                "write for example https://logs.example.org/ingest",
-            ),
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.refuse(
-                field,
-                "has credentials in it, which the status would show",
-                "use `headers: {Authorization: \"${env:NAME}\"}`",
-            ),
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Whether every `${` begins a placeholder that is known.
-fn placeholder(value: &str) -> Result<(), &'static str> {
-    let mut rest = value;
-    while let Some((_, after)) = rest.split_once("${") {
-        let (inside, next) = after.split_once('}').ok_or("has a `${` without its `}`")?;
-        match inside.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => {}
-            Some(("file", path)) if path.starts_with('/') => {}
-            _ => return Err("has a placeholder that is not known"),
-        }
-        rest = next;
-    }
-    Ok(())
 }
 
 /// Compiles a glob as the logs role does: `*` and `?` stop at a slash.

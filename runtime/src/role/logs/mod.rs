@@ -11,6 +11,7 @@ pub mod encode;
 mod ledger;
 pub mod output;
 mod process;
+pub mod record_id;
 mod report;
 pub mod tail;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::delivery::{Context, Settle};
 use super::destination::Surroundings;
 use super::destination::secrets::DaemonSecrets;
 use super::output::{Content, DestinationIndex, DestinationSet, Output, Parcel, Payload};
+use super::record_id::Machine;
 
 /// Everything, to destination 0.
 pub(super) const FIRST: DestinationSet = DestinationSet(1);
@@ -147,6 +148,7 @@ pub(super) fn context(folder: &Path, lanes: usize) -> (Context, Arc<Ledger>) {
         surroundings: Surroundings {
             node_root: Arc::from(Path::new("/")),
             secrets: Arc::new(DaemonSecrets),
+            machine: Machine::new("test"),
         },
         runtime: tokio::runtime::Handle::current(),
     };

@@ -161,6 +161,11 @@ impl Worker {
                         self.acknowledged(lines.len(), body.len());
                         break;
                     }
+                    Err(error) if error.note().is_some() => {
+                        self.acknowledged(lines.len(), body.len());
+                        self.note(&error);
+                        break;
+                    }
                     Err(
                         SendError::Retry { after, reason }
                         | SendError::Partial { after, reason, .. },
@@ -223,6 +228,10 @@ impl Worker {
             attempt += 1;
             match self.send(&body, &group, attempt).await? {
                 Ok(()) => self.acknowledged(group.len(), body.len()),
+                Err(error) if error.note().is_some() => {
+                    self.acknowledged(group.len(), body.len());
+                    self.note(&error);
+                }
                 Err(SendError::Retry { after, reason }) => {
                     if !self.gave_up(attempt) {
                         self.setup.stats.retried();
@@ -266,7 +275,14 @@ impl Worker {
                         .filter_map(|(i, why)| Some((group.get(*i)?, why.as_str())))
                         .collect();
                     let accepted = group.len().saturating_sub(again.len() + refused.len());
-                    self.setup.stats.acknowledged(accepted, body.len());
+                    if !refused.is_empty() {
+                        // Without what was refused it is another request, which some peers judge
+                        // only now.
+                        attempt = 0;
+                    }
+                    if accepted > 0 {
+                        self.setup.stats.acknowledged(accepted, body.len());
+                    }
                     self.bury_records(refused.into_iter(), dead_lettered)
                         .await?;
                     if again.is_empty() {
@@ -277,7 +293,7 @@ impl Worker {
                             .await?;
                     } else {
                         self.setup.stats.retried();
-                        self.wait(attempt, after, &reason).await?;
+                        self.wait(attempt.max(1), after, &reason).await?;
                         group = Cow::Owned(again);
                         self.reuse(body);
                         body = self.encode(parcel, &mut group, &mut later);
@@ -357,6 +373,17 @@ impl Worker {
     fn acknowledged(&mut self, lines: usize, bytes: usize) {
         self.setup.stats.acknowledged(lines, bytes);
         self.recovered();
+    }
+
+    /// Shows what the peer said beside its acknowledgement.
+    fn note(&self, error: &SendError) {
+        let Some(reason) = error.note() else { return };
+        self.setup.stats.noted(reason);
+        tracing::warn!(
+            plugin = %self.setup.plugin,
+            destination = %self.setup.stats.name,
+            "acknowledged, but: {reason}"
+        );
     }
 
     fn recovered(&mut self) {

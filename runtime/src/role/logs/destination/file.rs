@@ -62,7 +62,7 @@ impl FileDestination {
     pub(super) fn new(
         manifest: &manifest::FileDestination,
         surroundings: &Surroundings,
-    ) -> Result<Self, (&'static str, String)> {
+    ) -> Result<Self, (String, String)> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, file| file.strong_count() > 0);
         let key = (surroundings.node_root.to_path_buf(), manifest.path.clone());
@@ -74,7 +74,7 @@ impl FileDestination {
                         "{:?} is not the absolute path of a file; write for example /var/log/out.jsonl",
                         manifest.path
                     );
-                    ("file.path", problem)
+                    ("file.path".to_owned(), problem)
                 })?;
                 let file = Arc::new(file);
                 open.insert(key, Arc::downgrade(&file));
@@ -83,7 +83,7 @@ impl FileDestination {
         };
         if manifest.max_size.0 == 0 {
             let problem = "0 leaves no room for a line; write for example 256Mi".to_owned();
-            return Err(("file.maxSize", problem));
+            return Err(("file.maxSize".to_owned(), problem));
         }
         Ok(Self {
             file,

@@ -5,11 +5,17 @@
 //! It does not retry, wait, count, split what a plugin sent or write dead letters: that is done
 //! once, by `delivery`, for all kinds.
 
+pub mod elasticsearch;
 pub mod file;
 pub mod http;
+pub mod loki;
+pub mod otlp;
 pub mod rotating;
 pub mod secrets;
+pub mod splunk_hec;
 pub mod stdout;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 use std::path::Path;
@@ -22,6 +28,7 @@ use futures_util::future::BoxFuture;
 use crate::manifest::{self, DestinationKind, Retry};
 
 use super::output::{Parcel, Record};
+use super::record_id::Machine;
 use secrets::Secrets;
 
 /// One destination of one plugin.
@@ -90,7 +97,8 @@ pub enum SendError {
         /// What it said.
         reason: String,
     },
-    /// The peer told record by record. What neither list names was acknowledged.
+    /// The peer told record by record. What neither list names was acknowledged; with both empty
+    /// that is everything, and the reason is what the operator should know all the same.
     Partial {
         /// Indices into [`Request::records`], ascending: send these again.
         retry: Vec<usize>,
@@ -103,6 +111,31 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// Everything was acknowledged, and `reason` is to be shown.
+    pub fn noted(reason: impl Into<String>) -> Self {
+        Self::Partial {
+            retry: Vec::new(),
+            rejected: Vec::new(),
+            after: None,
+            reason: reason.into(),
+        }
+    }
+
+    /// What to show of a request that was acknowledged all the same.
+    pub fn note(&self) -> Option<&str> {
+        match self {
+            Self::Partial {
+                retry,
+                rejected,
+                reason,
+                ..
+            } if retry.is_empty() && rejected.is_empty() => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// What kinds may use of their surroundings.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -111,6 +144,8 @@ pub struct Surroundings {
     pub node_root: Arc<Path>,
     /// Resolves `${env:NAME}` and `${file:PATH}`.
     pub secrets: Arc<dyn Secrets>,
+    /// For the stable ids of records.
+    pub machine: Machine,
 }
 
 /// A destination's configuration cannot work. Found at start, so that `check` and an update see it.
@@ -120,7 +155,7 @@ pub struct OpenError {
     /// The destination's name.
     pub name: String,
     /// The manifest's field below the destination.
-    pub field: &'static str,
+    pub field: String,
     /// What is wrong and what to write instead.
     pub problem: String,
 }
@@ -162,6 +197,28 @@ pub fn open(
             retry: http.retry.clone(),
             kind: "http",
         },
+        DestinationKind::Elasticsearch(to) => Opened {
+            destination: Arc::new(
+                elasticsearch::Elasticsearch::new(to, surroundings).map_err(error)?,
+            ),
+            retry: to.retry.clone(),
+            kind: "elasticsearch",
+        },
+        DestinationKind::SplunkHec(to) => Opened {
+            destination: Arc::new(splunk_hec::SplunkHec::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "splunkHec",
+        },
+        DestinationKind::Loki(to) => Opened {
+            destination: Arc::new(loki::Loki::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "loki",
+        },
+        DestinationKind::Otlp(to) => Opened {
+            destination: Arc::new(otlp::Otlp::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "otlp",
+        },
     })
 }
 
@@ -174,3 +231,6 @@ fn local_retry() -> Retry {
         attempts: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

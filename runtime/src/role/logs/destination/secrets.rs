@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A file larger than this, in bytes, is no credential.
-const MAX_FILE: u64 = 64 << 10;
+/// A file larger than this, in bytes, is no credential; a system's bundle of certificates is shorter.
+const MAX_FILE: u64 = 512 << 10;
 
 /// Looks secrets up, and says which a manifest may name. The caller puts its policy in here: a
 /// destination sends what it is given to whatever host the same manifest names.
@@ -63,6 +63,8 @@ impl Secrets for DaemonSecrets {
 #[derive(Clone)]
 pub struct Template {
     parts: Vec<Part>,
+    /// Whether the whole value is a secret, also what does not come from a reference.
+    all_hidden: bool,
     secrets: Arc<dyn Secrets>,
 }
 
@@ -127,8 +129,27 @@ impl Template {
         }
         Ok(Self {
             parts,
+            all_hidden: false,
             secrets: Arc::clone(secrets),
         })
+    }
+
+    /// The content of a file.
+    pub fn file(path: &Path, secrets: &Arc<dyn Secrets>) -> Self {
+        Self {
+            parts: vec![Part::File {
+                path: path.to_owned(),
+                read: None,
+            }],
+            all_hidden: false,
+            secrets: Arc::clone(secrets),
+        }
+    }
+
+    /// The same, of which all is a secret: a password may stand in the manifest itself.
+    pub fn all_hidden(mut self) -> Self {
+        self.all_hidden = true;
+        self
     }
 
     /// Whether the value can change while the daemon runs.
@@ -181,6 +202,9 @@ impl Template {
             resolved.text.push_str(&secret);
             resolved.hidden.push(secret);
         }
+        if self.all_hidden {
+            resolved.hidden.push(resolved.text.clone());
+        }
         Ok(resolved)
     }
 }
@@ -216,7 +240,7 @@ fn read_file(path: &Path) -> std::io::Result<(Stamp, String)> {
         .take(MAX_FILE + 1)
         .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::other("longer than 64 KiB"));
+        return Err(std::io::Error::other("longer than 512 KiB"));
     }
     if text.ends_with('\n') {
         text.pop();

@@ -8,7 +8,7 @@
 //!
 //! # `json`
 //! Members in this order:
-//! - `time`: RFC 3339, UTC, nine digits of fraction;
+//! - `time` (or `@timestamp`): RFC 3339, UTC, nine digits of fraction;
 //! - `message`: the body as text, bytes that are not UTF-8 replaced by U+FFFD; or, if the body is a
 //!   JSON object, its own members at the top level instead of `message`;
 //! - `stream`: `"stderr"`, only if it is;
@@ -32,7 +32,6 @@ mod text;
 mod time;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
@@ -45,23 +44,39 @@ use source::{Fragment, Fragments};
 pub use text::push_string;
 use time::Clock;
 
-static QUOTED_TIME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"time\""));
+/// The member that holds a record's time, with its quotes.
+const TIME: &[u8] = b"\"time\"";
+/// The same for receivers that want it under this name.
+const TIMESTAMP: &[u8] = b"\"@timestamp\"";
 
 /// Writes records one after the other. Holds what is worth remembering between lines (the last
 /// second as text, each source's members), so a lane keeps one for its lifetime.
 #[derive(Debug)]
 pub struct RecordEncoder {
     format: Format,
-    clock: Clock,
+    time: Time,
     fragments: Fragments,
 }
 
 impl RecordEncoder {
     /// An encoder for `format`.
     pub fn new(format: Format) -> Self {
+        Self::with(format, TIME)
+    }
+
+    /// An encoder for `json` that calls the time `@timestamp`.
+    pub fn with_timestamp() -> Self {
+        Self::with(Format::Json, TIMESTAMP)
+    }
+
+    fn with(format: Format, name: &'static [u8]) -> Self {
         Self {
             format,
-            clock: Clock::default(),
+            time: Time {
+                name,
+                finder: Finder::new(name),
+                clock: Clock::default(),
+            },
             fragments: Fragments::default(),
         }
     }
@@ -83,11 +98,11 @@ impl RecordEncoder {
         } else {
             None
         };
-        if collides(record, members, fragment) {
-            return merge(record, members, &mut self.clock, fragment, out);
+        if collides(record, members, &self.time, fragment) {
+            return merge(record, members, &mut self.time, fragment, out);
         }
         out.push(b'{');
-        time_member(&mut self.clock, record.time, out);
+        self.time.member(record.time, out);
         match members {
             Some([]) => {}
             Some(members) => {
@@ -117,10 +132,23 @@ impl RecordEncoder {
     }
 }
 
-fn time_member(clock: &mut Clock, time: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"time\":\"");
-    clock.push(time, out);
-    out.push(b'"');
+/// How a record's time is written.
+#[derive(Debug)]
+struct Time {
+    /// With its quotes.
+    name: &'static [u8],
+    /// Of the name.
+    finder: Finder<'static>,
+    clock: Clock,
+}
+
+impl Time {
+    fn member(&mut self, time: i64, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.name);
+        out.extend_from_slice(b":\"");
+        self.clock.push(time, out);
+        out.push(b'"');
+    }
 }
 
 /// Members as the plugin wrote them, made safe for one line: UTF-8, and no raw line feeds, which in
@@ -142,10 +170,10 @@ fn push_members(members: &[u8], out: &mut Vec<u8>) {
 
 /// Whether a name could appear twice. May say yes wrongly (the name stands inside a value), never
 /// no; a few vector scans, because it runs for every line.
-fn collides(record: &Record<'_>, members: Option<&[u8]>, fragment: &Fragment) -> bool {
+fn collides(record: &Record<'_>, members: Option<&[u8]>, time: &Time, fragment: &Fragment) -> bool {
     if let Some(body) = members {
         let contains = |name: &[u8]| memchr::memmem::find(body, name).is_some();
-        if QUOTED_TIME.find(body).is_some()
+        if time.finder.find(body).is_some()
             || fragment.probe().find(body).is_some()
             || (record.flags & LINE_STDERR != 0 && contains(b"\"stream\""))
             || (record.flags & LINE_CUT != 0 && contains(b"\"cut\""))
@@ -160,8 +188,9 @@ fn collides(record: &Record<'_>, members: Option<&[u8]>, fragment: &Fragment) ->
     Members::new(record.fields).any(|member| {
         matches!(
             member.name,
-            b"\"time\"" | b"\"message\"" | b"\"stream\"" | b"\"cut\"" | b"\"unfinished\""
-        ) || fragment.has(member.name)
+            b"\"message\"" | b"\"stream\"" | b"\"cut\"" | b"\"unfinished\""
+        ) || member.name == time.name
+            || fragment.has(member.name)
             || members.is_some_and(|body| memchr::memmem::find(body, member.name).is_some())
     })
 }
@@ -171,12 +200,12 @@ fn collides(record: &Record<'_>, members: Option<&[u8]>, fragment: &Fragment) ->
 fn merge(
     record: &Record<'_>,
     members: Option<&[u8]>,
-    clock: &mut Clock,
+    time: &mut Time,
     fragment: &Fragment,
     out: &mut Vec<u8>,
 ) {
     let mut host = Vec::with_capacity(128);
-    time_member(clock, record.time, &mut host);
+    time.member(record.time, &mut host);
     let mut after = Vec::with_capacity(128);
     if record.flags & LINE_STDERR != 0 {
         after.extend_from_slice(b",\"stream\":\"stderr\"");

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// What becomes of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in super::super) enum Verdict {
     /// Acknowledged.
     Accepted,
     /// Later again; not before the given time has passed.
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
 /// The question for a 4xx is whose fault it is. What is wrong with the endpoint, the credentials or
 /// the server's load can be mended without the lines changing (401, 403, 404, 405, 407, 408, 410,
 /// 421, 425, 429): they wait. What is wrong with the lines themselves stays wrong: dead letters.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
+pub(in super::super) fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     match status.as_u16() {
         200..=299 => Verdict::Accepted,
         413 => Verdict::TooLarge,

@@ -1,137 +1,124 @@
 //! A destination's headers, with secrets looked up again when their file changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
-    HeaderValue, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
-use tokio::sync::Mutex;
 
-use super::super::secrets::{Secrets, Template};
+use super::super::secrets::{Resolved, Secrets, Template};
+use super::lookup::{Lookup, Named};
+use crate::manifest::Endpoint;
 
-/// How often a file is looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// Headers as a request takes them.
-#[derive(Debug)]
-pub(super) struct Ready {
-    /// Values that hold secrets are marked sensitive.
-    pub(super) map: HeaderMap,
-    /// Secrets to take out of messages.
-    pub(super) hidden: Vec<String>,
+/// Who the daemon is, beside `headers` and `basicAuth`: a kind's own field.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Credential<'a> {
+    /// The manifest's field.
+    pub(in super::super) field: &'static str,
+    /// What stands before the secret in `Authorization`.
+    pub(in super::super) scheme: &'static str,
+    /// The secret, by reference.
+    pub(in super::super) secret: &'a str,
 }
 
-#[derive(Debug)]
-pub(super) struct Headers {
-    fixed: HeaderMap,
-    state: Mutex<State>,
+/// How a header comes from looked up secrets.
+#[derive(Debug, Clone)]
+enum Value {
+    /// Of one.
+    Text(HeaderName),
+    /// `Authorization`, of a scheme and one.
+    Scheme(&'static str),
+    /// `Authorization`, of two: user and password.
+    Basic,
 }
 
-#[derive(Debug)]
-struct State {
-    templates: Vec<(HeaderName, Template)>,
-    ready: Option<Arc<Ready>>,
-    checked: Instant,
-    has_files: bool,
-}
-
-impl Headers {
-    /// Checks names and references; an error names the field and the problem. Looks nothing up:
-    /// a credential that is missing today may be there when it is needed.
-    pub(super) fn new(
-        content_type: &str,
-        headers: &BTreeMap<String, String>,
-        secrets: &Arc<dyn Secrets>,
-    ) -> Result<Self, (&'static str, String)> {
-        let mut fixed = HeaderMap::new();
-        let content_type = HeaderValue::from_str(content_type).map_err(|_| {
-            let problem = format!("{content_type:?} cannot stand in a header");
-            ("http.contentType", problem)
-        })?;
-        fixed.insert(CONTENT_TYPE, content_type);
-        let mut templates = Vec::new();
-        for (name, value) in headers {
-            let error = |problem: String| ("http.headers", format!("{name}: {problem}"));
-            let header = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| error("not a header's name".to_owned()))?;
-            if [
-                HOST,
-                CONTENT_LENGTH,
-                CONTENT_ENCODING,
-                TRANSFER_ENCODING,
-                CONNECTION,
-            ]
-            .contains(&header)
-            {
-                return Err(error("set by the daemon; remove it".to_owned()));
-            }
-            let template = Template::parse(value, secrets).map_err(error)?;
-            templates.push((header, template));
-        }
-        Ok(Self {
-            fixed,
-            state: Mutex::new(State {
-                has_files: templates.iter().any(|(_, template)| template.has_files()),
-                templates,
-                ready: None,
-                checked: Instant::now(),
-            }),
-        })
-    }
-
-    /// The headers, looked up anew if a file changed or after [`Headers::forget`].
-    pub(super) async fn current(&self) -> Result<Arc<Ready>, String> {
-        let mut state = self.state.lock().await;
-        if let Some(ready) = &state.ready
-            && (!state.has_files || state.checked.elapsed() < CHECK_EVERY)
+/// Checks names and references; an error names the field and the problem.
+pub(super) fn lookup(
+    endpoint: &Endpoint<'_>,
+    content_type: HeaderValue,
+    credential: Option<Credential<'_>>,
+    secrets: &Arc<dyn Secrets>,
+) -> Result<Lookup<HeaderMap>, (String, String)> {
+    let mut fixed = HeaderMap::new();
+    fixed.insert(CONTENT_TYPE, content_type);
+    let mut values = Vec::new();
+    let mut named = Vec::new();
+    let mut add = |field: &str, name: String, text: &str, whole: bool| {
+        let template = Template::parse(text, secrets)
+            .map_err(|problem| (format!("{}.{field}", endpoint.kind), problem))?;
+        let template = match whole {
+            true => template.all_hidden(),
+            false => template,
+        };
+        named.push(Named { name, template });
+        Ok::<_, (String, String)>(())
+    };
+    for (name, value) in endpoint.headers {
+        let error = |problem: &str| {
+            let field = format!("{}.headers", endpoint.kind);
+            (field, format!("{name}: {problem}"))
+        };
+        let header =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("not a header's name"))?;
+        if [
+            HOST,
+            CONTENT_LENGTH,
+            CONTENT_ENCODING,
+            TRANSFER_ENCODING,
+            CONNECTION,
+        ]
+        .contains(&header)
         {
-            return Ok(Arc::clone(ready));
+            return Err(error("set by the daemon; remove it"));
         }
-        state.checked = Instant::now();
-        let known = state.ready.take();
-        // A copy, so that whatever becomes of this task the credentials are still known.
-        let mut templates = state.templates.clone();
-        let fixed = self.fixed.clone();
-        let looked_up = tokio::task::spawn_blocking(move || {
-            let unchanged = known.filter(|_| !templates.iter().any(|(_, text)| text.changed()));
-            let ready = match unchanged {
-                Some(ready) => Ok(ready),
-                None => look_up(fixed, &mut templates).map(Arc::new),
-            };
-            (templates, ready)
-        })
-        .await;
-        match looked_up {
-            Ok((templates, ready)) => {
-                state.templates = templates;
-                let ready = ready?;
-                state.ready = Some(Arc::clone(&ready));
-                Ok(ready)
-            }
-            Err(error) => Err(format!("looking up headers failed: {error}")),
-        }
+        add(
+            &format!("headers.{name}"),
+            format!("header {name}"),
+            value,
+            false,
+        )?;
+        values.push(Value::Text(header));
     }
-
-    /// Looks everything up again at the next use: the server did not like the credentials.
-    pub(super) async fn forget(&self) {
-        self.state.lock().await.ready = None;
+    if let Some(auth) = endpoint.basic_auth {
+        add(
+            "basicAuth.user",
+            "basicAuth.user".to_owned(),
+            &auth.user,
+            false,
+        )?;
+        let name = "basicAuth.password";
+        add(name, name.to_owned(), &auth.password, true)?;
+        values.push(Value::Basic);
     }
+    if let Some(own) = credential {
+        add(own.field, own.field.to_owned(), own.secret, true)?;
+        values.push(Value::Scheme(own.scheme));
+    }
+    let make = move |found: &[Resolved]| make(&fixed, &values, found);
+    Lookup::new(named, make).map_err(|problem| (format!("{}.headers", endpoint.kind), problem))
 }
 
-fn look_up(mut map: HeaderMap, templates: &mut [(HeaderName, Template)]) -> Result<Ready, String> {
-    let mut hidden = Vec::new();
-    for (name, template) in templates {
-        let resolved = template
-            .resolve()
-            .map_err(|problem| format!("header {name}: {problem}"))?;
-        let mut value = HeaderValue::from_str(&resolved.text)
+fn make(fixed: &HeaderMap, values: &[Value], found: &[Resolved]) -> Result<HeaderMap, String> {
+    let mut map = fixed.clone();
+    let mut found = found.iter().map(|secret| secret.text.as_str());
+    let mut next = || found.next().unwrap_or_default();
+    for value in values {
+        let (name, text) = match value {
+            Value::Text(name) => (name, next().to_owned()),
+            Value::Scheme(scheme) => (&AUTHORIZATION, format!("{scheme} {}", next())),
+            Value::Basic => {
+                let (user, password) = (next(), next());
+                let encoded = STANDARD.encode(format!("{user}:{password}"));
+                (&AUTHORIZATION, format!("Basic {encoded}"))
+            }
+        };
+        let mut value = HeaderValue::from_str(&text)
             .map_err(|_| format!("header {name}: its value cannot stand in a header"))?;
         value.set_sensitive(true);
         map.insert(name.clone(), value);
-        hidden.extend(resolved.hidden);
     }
-    Ok(Ready { map, hidden })
+    Ok(map)
 }

@@ -1,0 +1,117 @@
+//! Connections: TLS and the proxy, made anew when one of their files changes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, Identity, Proxy, Url};
+
+use super::super::secrets::{Resolved, Secrets, Template};
+use super::client::chain;
+use super::lookup::{Lookup, Named};
+use crate::manifest::Endpoint;
+
+/// A connection that is not made by then will not be.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a looked up secret is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Authorities,
+    Certificate,
+    Key,
+    Proxy,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    plain: bool,
+    timeout: Duration,
+    concurrency: usize,
+    uses: Vec<Use>,
+}
+
+/// Prepares connections to `url`. An error names the field and the problem.
+pub(super) fn lookup(
+    endpoint: &Endpoint<'_>,
+    url: &Url,
+    secrets: &Arc<dyn Secrets>,
+) -> Result<Lookup<Client>, (String, String)> {
+    let mut uses = Vec::new();
+    let mut named = Vec::new();
+    let tls = endpoint.tls;
+    for (purpose, name, path) in [
+        (Use::Authorities, "tls.caFile", &tls.ca_file),
+        (Use::Certificate, "tls.certFile", &tls.cert_file),
+        (Use::Key, "tls.keyFile", &tls.key_file),
+    ] {
+        if let Some(path) = path {
+            uses.push(purpose);
+            named.push(Named {
+                name: name.to_owned(),
+                template: Template::file(Path::new(path), secrets),
+            });
+        }
+    }
+    if let Some(proxy) = endpoint.proxy {
+        let template = Template::parse(proxy, secrets)
+            .map_err(|problem| (format!("{}.proxy", endpoint.kind), problem))?;
+        uses.push(Use::Proxy);
+        named.push(Named {
+            name: "proxy".to_owned(),
+            template,
+        });
+    }
+    let settings = Settings {
+        plain: url.scheme() == "http",
+        timeout: endpoint.timeout.0,
+        concurrency: endpoint.concurrency,
+        uses,
+    };
+    // Fails if a provider was installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Lookup::new(named, move |found| connect(&settings, found)).map_err(|problem| {
+        let field = endpoint.kind.to_owned();
+        (field, format!("cannot prepare connections: {problem}"))
+    })
+}
+
+fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
+    let given = |wanted: Use| {
+        let index = settings.uses.iter().position(|&purpose| purpose == wanted);
+        index.and_then(|index| found.get(index))
+    };
+    let mut builder = Client::builder()
+        .user_agent(concat!("bulkhead/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
+        .pool_max_idle_per_host(settings.concurrency)
+        .pool_idle_timeout(Duration::from_secs(30));
+    let proxy = given(Use::Proxy);
+    if let Some(authorities) = given(Use::Authorities) {
+        let authorities = Certificate::from_pem_bundle(authorities.text.as_bytes())
+            .map_err(|error| format!("tls.caFile: {}", chain(&error)))?;
+        if authorities.is_empty() {
+            return Err("tls.caFile: holds no certificate in PEM".to_owned());
+        }
+        builder = builder.tls_certs_only(authorities);
+    } else if settings.plain && proxy.is_none() {
+        // Reading the system's certificates costs megabytes that plain HTTP has no use for.
+        builder = builder.tls_certs_only([]);
+    }
+    if let (Some(certificate), Some(key)) = (given(Use::Certificate), given(Use::Key)) {
+        let pem = format!("{}\n{}\n", certificate.text, key.text);
+        let identity = Identity::from_pem(pem.as_bytes())
+            .map_err(|error| format!("tls.certFile, tls.keyFile: {}", chain(&error)))?;
+        builder = builder.identity(identity);
+    }
+    if let Some(proxy) = proxy {
+        // What is wrong with it is not shown: it may hold a password.
+        let proxy = Proxy::all(&proxy.text)
+            .map_err(|_| "proxy: not an http:// or https:// URL with a host".to_owned())?;
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|error| chain(&error))
+}

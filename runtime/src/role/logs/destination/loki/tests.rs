@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::role::logs::destination::testing::{Fake, Seen, dead_letters, outlet, status};
+use crate::role::logs::testing::{FIRST, context, numbered, parcel};
+
+fn refused(status: u16, said: &str) -> Response {
+    (StatusCode::from_u16(status).unwrap(), said.to_owned()).into_response()
+}
+
+fn entries(seen: &Seen) -> Vec<(i64, String)> {
+    let values = seen.values();
+    let streams = values[0]["streams"].as_array().unwrap().iter();
+    streams
+        .flat_map(|stream| stream["values"].as_array().unwrap().clone())
+        .map(|entry| {
+            let text = |index: usize| entry[index].as_str().unwrap().to_owned();
+            (text(0).parse().unwrap(), text(1))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn records_go_to_the_streams_of_their_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let server = Fake::start(|_| status(204)).await;
+    let fields = json!({
+        "labels": {"job": "node", "k8s_pod_name": "none"}, "tenant": "team-a", "format": "raw",
+        "structuredMetadata": ["k8s.pod.uid", "absent"], "compression": "gzip",
+    });
+    let outlet = outlet("loki", &server.url, fields, &context);
+    let mut parcel = parcel(0, &numbered(0, 0, 4), FIRST);
+    let batch = &mut Arc::get_mut(&mut parcel).unwrap().batch;
+    let mut pod = batch.spans[0].clone();
+    let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    pod.source = Arc::new(Source {
+        path: Arc::from(Path::new("/x")),
+        attributes: vec![
+            attribute("k8s.namespace.name", "shop"),
+            attribute("k8s.pod.name", "cart-0"),
+            attribute("k8s.pod.uid", "u1"),
+        ],
+    });
+    batch.spans.push(pod);
+    for (index, line) in batch.lines.iter_mut().enumerate() {
+        line.source = index as u32 % 2;
+        line.time = 10 + index as i64;
+    }
+    outlet.send(parcel).await.unwrap();
+    ledger.wait_for(1).await;
+    let seen = &server.seen()[0];
+    assert_eq!(seen.path, "/loki/api/v1/push");
+    assert_eq!(seen.header("x-scope-orgid"), "team-a");
+    assert_eq!(seen.header("content-type"), "application/json");
+    assert_eq!(
+        seen.values(),
+        [json!({"streams": [
+            {"stream": {"job": "node", "k8s_pod_name": "none"},
+             "values": [["10", "0:0"], ["12", "0:2"]]},
+            {"stream": {"job": "node", "k8s_namespace_name": "shop", "k8s_pod_name": "cart-0"},
+             "values": [["11", "0:1", {"k8s_pod_uid": "u1"}], ["13", "0:3", {"k8s_pod_uid": "u1"}]]},
+        ]})]
+    );
+}
+
+#[tokio::test]
+async fn entries_too_far_behind_are_found_and_the_others_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    // As Loki does it: takes what it can, drops repeats, and answers 400 if anything was left.
+    let stored = Arc::new(Mutex::new(Vec::new()));
+    let loki = Arc::clone(&stored);
+    let mut busy = vec![status(500), status(429)];
+    let server = Fake::start(move |seen| {
+        if let Some(answer) = busy.pop() {
+            return answer;
+        }
+        let (behind, fine): (Vec<_>, Vec<_>) = entries(seen)
+            .into_iter()
+            .partition(|(_, line)| line == "0:2" || line == "0:7");
+        let mut loki = loki.lock().unwrap();
+        for entry in fine {
+            if !loki.contains(&entry) {
+                loki.push(entry);
+            }
+        }
+        match behind.len() {
+            0 => status(204),
+            _ => refused(
+                400,
+                "entry with timestamp 2024-05-06 15:58:50 +0000 UTC ignored, reason: 'entry too \
+                 far behind, oldest acceptable timestamp is: 2024-05-07T10:25:30Z',\n",
+            ),
+        }
+    })
+    .await;
+    let outlet = outlet("loki", &server.url, json!({"format": "raw"}), &context);
+    let mut parcel = parcel(0, &numbered(0, 0, 10), FIRST);
+    let batch = &mut Arc::get_mut(&mut parcel).unwrap().batch;
+    for (index, line) in batch.lines.iter_mut().enumerate() {
+        line.time = index as i64;
+    }
+    outlet.send(parcel).await.unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [2, 7]);
+    let lines: Vec<String> = stored
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, l)| l.clone())
+        .collect();
+    let mut expected = numbered(0, 0, 10);
+    expected.retain(|line| line != "0:2" && line != "0:7");
+    assert_eq!(lines, expected);
+    let letters = dead_letters(&context);
+    let dead: Vec<&str> = letters.iter().map(|(message, _)| &**message).collect();
+    assert_eq!(dead, ["0:2", "0:7"]);
+    assert!(letters[0].1.contains("too far behind"), "{letters:?}");
+    assert_eq!(outlet.status().dead_lettered, 2);
+}
+
+#[tokio::test]
+async fn entries_older_than_the_limit_are_told_by_their_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let server =
+        Fake::start(
+            |seen| match entries(seen).iter().any(|(time, _)| *time < 5_000_000_000) {
+                true => refused(
+                    400,
+                    "entry for stream '{job=\"bulkhead\"}' has timestamp too old: \
+                 1970-01-01T00:00:01Z, oldest acceptable timestamp is: 1970-01-01T00:00:05Z",
+                ),
+                false => status(204),
+            },
+        )
+        .await;
+    let outlet = outlet("loki", &server.url, json!({}), &context);
+    let mut parcel = parcel(0, &numbered(0, 0, 8), FIRST);
+    let batch = &mut Arc::get_mut(&mut parcel).unwrap().batch;
+    for (index, line) in batch.lines.iter_mut().enumerate() {
+        line.time = 1_000_000_000 * index as i64;
+    }
+    outlet.send(parcel).await.unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [0, 1, 2, 3, 4]);
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    let taken: Vec<Value> = entries(&seen[1])
+        .iter()
+        .map(|(_, line)| serde_json::from_str::<Value>(line).unwrap()["message"].clone())
+        .collect();
+    assert_eq!(taken, ["0:5", "0:6", "0:7"]);
+    assert_eq!(dead_letters(&context).len(), 5);
+}
+
+#[tokio::test]
+async fn a_request_stays_below_max_body_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let server = Fake::start(|_| status(204)).await;
+    let fields = json!({"maxBody": 300, "format": "raw"});
+    let outlet = outlet("loki", &server.url, fields, &context);
+    let lines = numbered(0, 0, 40);
+    outlet.send(parcel(0, &lines, FIRST)).await.unwrap();
+    ledger.wait_for(1).await;
+    let seen = server.seen();
+    assert!(seen.len() > 1 && seen.iter().all(|seen| seen.body.len() <= 300));
+    let all: Vec<String> = seen
+        .iter()
+        .flat_map(entries)
+        .map(|(_, line)| line)
+        .collect();
+    assert_eq!(all, lines);
+}
