@@ -139,7 +139,10 @@ fn every_path_of_the_index_answers() {
         .lines()
         .filter(|line| line.starts_with('/'))
         .filter_map(|line| line.split(' ').next())
-        .map(|path| path.replace("{namespace}", "local").replace("{name}", "app"))
+        .map(|path| {
+            path.replace("{namespace}", "local")
+                .replace("{name}", "app")
+        })
         .collect();
     assert_eq!(paths.len(), 9, "{index}");
     for path in &paths {

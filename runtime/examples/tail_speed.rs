@@ -72,7 +72,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
     let (before, began) = (cpu(), Instant::now());
     let config = Config::new(vec![source], first_seen);
-    let tail = Tail::start(config, Vec::new(), sender, Arc::new(Stats::default()))?;
+    let tail = Tail::start(
+        config,
+        Vec::new(),
+        Vec::new(),
+        sender,
+        Arc::new(Stats::default()),
+    )?;
     let (mut got, mut batches) = (0, 0);
     while got < total {
         if let Some(Item::Batch(batch)) = receiver.blocking_recv() {

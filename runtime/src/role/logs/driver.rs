@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::output::{DestinationIndex, Parcel};
 use super::process::{self, Processed, Processor};
 use super::report::{LogsReport, Totals};
-use super::tail::{self, Item, Tail};
+use super::tail::{self, Item, Nameless, Tail};
 use super::verdict::Routing;
 use crate::manifest::{DestinationKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
@@ -92,6 +92,10 @@ struct Live {
     started: bool,
     outlets: Arc<Vec<Outlet>>,
     tail: Option<Arc<tail::Stats>>,
+    /// The tail itself, outside of the pipeline: it is stopped in order even if that is not.
+    follower: Option<Tail>,
+    /// Deleted files that the last tail left open, for the next one.
+    nameless: Vec<Nameless>,
     /// Of tails that have ended.
     totals: Totals,
     /// Why nothing is read, if so.
@@ -199,6 +203,7 @@ impl Driver for LogsDriver {
                 pipeline.abort();
                 let _ = pipeline.await;
             }
+            shared.stop_tail().await;
             let patience = drain.max(LAST_REQUESTS);
             join_all(running.outlets.iter().map(|outlet| outlet.drain(patience))).await;
             let _ = running.checkpointer.await;
@@ -303,6 +308,16 @@ impl Shared {
         live.problem = problem;
     }
 
+    async fn stop_tail(&self) {
+        let Some(tail) = self.live().follower.take() else {
+            return;
+        };
+        match tokio::task::spawn_blocking(move || tail.stop()).await {
+            Ok(nameless) => self.live().nameless = nameless,
+            Err(error) => tracing::error!("stopping the tail failed: {error}"),
+        }
+    }
+
     fn tail_config(&self, logs: &Logs) -> tail::Config {
         let mut config = tail::Config::new(logs.sources.clone(), self.context.first_seen);
         config.start_at = logs.start_at;
@@ -323,7 +338,7 @@ impl Shared {
         &self,
         logs: &Logs,
         stop: &CancellationToken,
-    ) -> Option<(Tail, mpsc::Receiver<Item>)> {
+    ) -> Option<mpsc::Receiver<Item>> {
         let names: Vec<String> = logs
             .destinations
             .iter()
@@ -333,10 +348,14 @@ impl Shared {
         loop {
             let (sender, items) = mpsc::channel(BATCHES);
             let stats = Arc::new(tail::Stats::default());
-            match Tail::start(self.tail_config(logs), known.clone(), sender, stats.clone()) {
+            let nameless = std::mem::take(&mut self.live().nameless);
+            let config = self.tail_config(logs);
+            match Tail::start(config, known.clone(), nameless, sender, stats.clone()) {
                 Ok(tail) => {
-                    self.live().tail = Some(stats);
-                    return Some((tail, items));
+                    let mut live = self.live();
+                    live.tail = Some(stats);
+                    live.follower = Some(tail);
+                    return Some(items);
                 }
                 Err(error) => {
                     let problem = format!("cannot follow files: {error}");
@@ -360,7 +379,7 @@ async fn pipeline(
     if outlets.is_empty() {
         return stop.cancelled().await;
     }
-    let Some((tail, mut items)) = shared.start_tail(&logs, &stop).await else {
+    let Some(mut items) = shared.start_tail(&logs, &stop).await else {
         return;
     };
     let mut processor = Processor::new(work, Routing::new(&logs));
@@ -390,8 +409,6 @@ async fn pipeline(
             }
         }
     }
-    drop(items);
-    let _ = tokio::task::spawn_blocking(move || tail.stop()).await;
 }
 
 impl Shared {

@@ -19,6 +19,7 @@ use super::file::{self, File, Folder, Name, file_id};
 use super::select::{Matched, State};
 use super::start;
 use super::suspects::Suspect;
+use super::{Item, Nameless};
 use crate::failpoint;
 
 /// The kernel stamps births with a coarse clock that may be this much late.
@@ -49,9 +50,12 @@ impl Engine {
             self.list(at);
         }
         self.settle_suspects();
+        for nameless in std::mem::take(&mut self.nameless) {
+            self.adopt_nameless(nameless);
+        }
         if self.patience == 0 {
             for (id, _) in std::mem::take(&mut self.known) {
-                self.outlet.push(super::Item::Gone(id));
+                self.outlet.push(Item::Gone(id));
             }
         }
         self.patience = self.patience.saturating_sub(1);
@@ -509,6 +513,41 @@ impl Engine {
         }
         self.order(&base);
         Some(id)
+    }
+
+    /// Goes on with a deleted file that the tail before this one left open, if it is still ours.
+    fn adopt_nameless(&mut self, nameless: Nameless) {
+        let Nameless { handle, known } = nameless;
+        let (id, base) = (known.file, known.path.clone());
+        let Ok(meta) = handle.metadata() else { return };
+        let Some(matched) = self.selector.find(&base) else {
+            return;
+        };
+        if self.files.contains_key(&id) {
+            return;
+        }
+        self.known.entry(id).or_insert(known);
+        let source = Arc::new(Source {
+            path: base.as_path().into(),
+            attributes: matched.attributes,
+        });
+        let mut file = File::new(&meta, source, matched.format);
+        file.handle = Some(handle);
+        if let Err(error) = self.place(&mut file, false, &meta) {
+            let path = base.display();
+            self.stats
+                .error(format!("could not read {path}, which was deleted: {error}"));
+            return;
+        }
+        file.away = Some(Instant::now());
+        file.gauge(&self.stats);
+        self.note_opened(id);
+        self.stats.files_watched.fetch_add(1, Relaxed);
+        self.files.insert(id, file);
+        self.by_base.entry(base.clone()).or_default().push(id);
+        self.tended.insert(id);
+        self.enqueue(id);
+        self.order(&base);
     }
 
     pub(super) fn is_young(&self, meta: &Metadata) -> bool {

@@ -20,7 +20,7 @@ use super::select::Selector;
 use super::stats::Stats;
 use super::suspects::Suspect;
 use super::watch::{Events, Watch};
-use super::{Config, Item, Known};
+use super::{Config, Item, Known, Nameless};
 
 /// How often rotated files, pending parts and failed opens are looked after, while there are any.
 pub(super) const TEND: Duration = Duration::from_millis(100);
@@ -40,6 +40,8 @@ pub(super) struct Engine {
     /// Files by the path that names their log: those of one log follow each other by rotation.
     pub(super) by_base: HashMap<PathBuf, Vec<FileId>>,
     pub(super) known: HashMap<FileId, Known>,
+    /// Left by the tail before this one, until the first full scan.
+    pub(super) nameless: Vec<Nameless>,
     /// Full scans after which a known file may be missing before it counts as gone.
     pub(super) patience: u32,
     pub(super) lanes: Vec<VecDeque<FileId>>,
@@ -61,6 +63,7 @@ impl Engine {
     pub(super) fn new(
         config: Config,
         known: Vec<Known>,
+        nameless: Vec<Nameless>,
         out: mpsc::Sender<Item>,
         stats: Arc<Stats>,
         bell: Arc<Bell>,
@@ -84,6 +87,7 @@ impl Engine {
             reader: Reader::new(config.limits()),
             lanes: vec![VecDeque::new(); config.lanes.max(1)],
             known: known.into_iter().map(|known| (known.file, known)).collect(),
+            nameless,
             config,
             stats,
             bell,
@@ -107,11 +111,17 @@ impl Engine {
         })
     }
 
-    /// Works until stopped or nobody listens.
-    pub(super) fn run(mut self) {
+    /// Works until stopped or nobody listens. Returns the open files that nobody can open again.
+    pub(super) fn run(mut self) -> Vec<Nameless> {
         if let Err(Closed) = self.work() {
             tracing::debug!("the receiver of lines is gone");
         }
+        let files = self.files.into_values();
+        files
+            .filter(|file| file.names.is_empty() && !file.copy)
+            .filter_map(File::into_nameless)
+            .chain(self.nameless)
+            .collect()
     }
 
     fn work(&mut self) -> Result<(), Closed> {

@@ -18,6 +18,7 @@ use super::super::batch::{FileId, Fingerprint, Source};
 use super::lines::Joins;
 use super::select::State;
 use super::stats::{Stats, shift};
+use super::{Known, Nameless};
 use crate::manifest::FileFormat;
 
 /// How many of a file's first bytes are hashed.
@@ -48,6 +49,8 @@ pub(super) struct File {
     pub(super) handle: Option<fs::File>,
     /// Where reading goes on.
     pub(super) offset: u64,
+    /// Where reading began in this generation.
+    start: u64,
     /// Where the next read goes. Past `offset` within a line longer than the buffer: there is no
     /// line feed between the two.
     pub(super) scan: u64,
@@ -99,6 +102,7 @@ impl File {
             names: Vec::new(),
             handle: None,
             offset: 0,
+            start: 0,
             scan: 0,
             size: meta.len(),
             written: meta.modified().ok(),
@@ -123,8 +127,22 @@ impl File {
     /// Starts reading at `offset`.
     pub(super) fn seek(&mut self, offset: u64) {
         self.offset = offset;
+        self.start = offset;
         self.scan = offset;
         self.marked = offset;
+    }
+
+    /// What another tail needs to go on with an open file that has no name.
+    pub(super) fn into_nameless(self) -> Option<Nameless> {
+        let known = Known {
+            file: self.id,
+            generation: self.generation,
+            fingerprint: self.fingerprint,
+            offset: self.start,
+            path: self.source.path.to_path_buf(),
+        };
+        let handle = self.handle?;
+        Some(Nameless { handle, known })
     }
 
     /// Where reading must go on after a restart so that nothing is lost.

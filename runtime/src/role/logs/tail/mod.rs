@@ -162,6 +162,14 @@ pub struct Known {
     pub path: PathBuf,
 }
 
+/// A file that has no name any more, kept open: only through this can the rest of it be read.
+#[derive(Debug)]
+pub struct Nameless {
+    handle: std::fs::File,
+    /// Where reading began: for a file of which nothing was settled.
+    known: Known,
+}
+
 /// What the tail hands on, in order.
 #[derive(Debug)]
 pub enum Item {
@@ -175,23 +183,24 @@ pub enum Item {
 /// A running tail. Dropping it stops it, too.
 pub struct Tail {
     bell: Arc<outlet::Bell>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Nameless>>>,
 }
 
 impl Tail {
     /// Starts following. Batches go to `out`; when it is full reading stops, and when its receiver
-    /// is dropped the tail ends.
+    /// is dropped the tail ends. `nameless` are what the tail before this one left.
     ///
     /// # Errors
     /// A source's glob is not valid (`InvalidInput`), or the thread could not be started.
     pub fn start(
         config: Config,
         known: Vec<Known>,
+        nameless: Vec<Nameless>,
         out: mpsc::Sender<Item>,
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let bell = Arc::new(outlet::Bell::new()?);
-        let engine = engine::Engine::new(config, known, out, stats, bell.clone())?;
+        let engine = engine::Engine::new(config, known, nameless, out, stats, bell.clone())?;
         let thread = std::thread::Builder::new()
             .name("tail".to_owned())
             .spawn(move || engine.run())?;
@@ -202,18 +211,19 @@ impl Tail {
     }
 
     /// Stops following, without waiting for the receiver: what was not handed on is read again from
-    /// the last settled position. Blocks for the end of the piece being read.
-    pub fn stop(mut self) {
-        self.end();
+    /// the last settled position, by a tail that is given what this returns. Blocks for the end of
+    /// the piece being read.
+    pub fn stop(mut self) -> Vec<Nameless> {
+        self.end()
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Vec<Nameless> {
         self.bell.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.unwrap_or(Ok(Vec::new())).unwrap_or_else(|_| {
             tracing::error!("the tail's thread panicked");
-        }
+            Vec::new()
+        })
     }
 }
 

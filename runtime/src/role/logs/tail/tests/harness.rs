@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{self, Receiver, error::TryRecvError};
 
 use super::super::super::batch::{Batch, FileId};
-use super::super::{Config, Item, Known, Stats, Tail};
+use super::super::{Config, Item, Known, Nameless, Stats, Tail};
 use crate::manifest::{ContainerSource, FileFormat, FileSource, LogSource};
 
 /// How long a test waits for what must come.
@@ -37,6 +37,7 @@ pub(super) struct Rig {
     pub(super) gone: Vec<FileId>,
     /// The last position of each file, as a checkpoint store would keep it.
     pub(super) known: HashMap<FileId, Known>,
+    nameless: Vec<Nameless>,
     tail: Option<Tail>,
     out: Option<Receiver<Item>>,
     pub(super) capacity: usize,
@@ -81,6 +82,7 @@ impl Rig {
             lines: Vec::new(),
             gone: Vec::new(),
             known: HashMap::new(),
+            nameless: Vec::new(),
             tail: None,
             out: None,
             capacity: 64,
@@ -104,7 +106,14 @@ impl Rig {
         self.stats = Arc::default();
         let (sender, receiver) = mpsc::channel(self.capacity);
         let known = self.known.values().cloned().collect();
-        let tail = Tail::start(self.config.clone(), known, sender, self.stats.clone()).unwrap();
+        let tail = Tail::start(
+            self.config.clone(),
+            known,
+            std::mem::take(&mut self.nameless),
+            sender,
+            self.stats.clone(),
+        )
+        .unwrap();
         self.tail = Some(tail);
         self.out = Some(receiver);
         self.until("scanned", |rig| {
@@ -115,7 +124,7 @@ impl Rig {
     /// Takes what has come, then stops; what comes while stopping is not seen, as in a crash.
     pub(super) fn stop(&mut self) {
         self.drain();
-        self.tail.take().unwrap().stop();
+        self.nameless = self.tail.take().unwrap().stop();
         self.out = None;
     }
 

@@ -209,6 +209,32 @@ fn a_deleted_file_is_given_up_if_the_receiver_stays_behind() {
     assert_eq!(stats.unread_bytes.load(Relaxed), 0);
 }
 
+#[test]
+fn a_deleted_file_is_handed_from_tail_to_tail() {
+    let mut rig = Rig::new();
+    rig.capacity = 1;
+    rig.config.batch_lines = 1;
+    rig.config.lanes = 1;
+    rig.append("a.log", "1\n2\n3\n4\n");
+    rig.start();
+    rig.until_lines(1);
+    // Of this one nothing comes through before the stop.
+    rig.append("b.log", "5\n6\n");
+    let stats = rig.stats.clone();
+    rig.until("both are known", |_| stats.files_watched.load(Relaxed) == 2);
+    fs::remove_file(rig.path("a.log")).unwrap();
+    fs::remove_file(rig.path("b.log")).unwrap();
+    rig.stop();
+    assert!(rig.lines.len() < 6, "{:?}", rig.bodies());
+    rig.start();
+    rig.until("gone", |rig| rig.gone.len() == 2);
+    let mut bodies = rig.bodies();
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(rig.stats.files_open.load(Relaxed), 0);
+    assert_eq!(rig.stats.deleted.bytes.load(Relaxed), 0);
+}
+
 /// A writer that rotates, while the tail is stopped and started at any point of its work.
 #[test]
 fn rotation_across_restarts_loses_and_doubles_nothing() {
