@@ -420,6 +420,30 @@ fn a_server_that_comes_later() {
     node.assert_accounted("app", 8000);
 }
 
+#[test]
+fn a_deleted_log_outlives_a_change_of_the_destination_that_it_waits_for() {
+    let mut node = Node::new();
+    let address = own_address();
+    let url = format!("http://{address}/ingest");
+    send_with(&node, &url, "{}", RETRY);
+    let files = names(4);
+    append(&node, &files, 0..5000);
+    node.start();
+    node.wait_plugin("app", "trouble", |report| {
+        report["logs"]["destinations"][0]["state"] == "Retrying"
+    });
+    for file in &files {
+        fs::remove_file(node.path(&format!("logs/{file}.log"))).unwrap();
+    }
+    // Another section of logs: the tail ends, and another one begins.
+    send_with(&node, &url, "{}", "retry: {initial: 11ms, max: 51ms}");
+    node.wait_plugin("app", "updated", |report| report["updates"] == 1);
+    let sink = Sink::start_at(address, |_| ok());
+    acknowledged(&node, 20_000);
+    assert_exact(&sink.records(), &files, 5000);
+    node.assert_accounted("app", 20_000);
+}
+
 /// Kibibytes that a process has in memory.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
