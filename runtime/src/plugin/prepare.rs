@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jsonschema::error::ValidationErrorKind;
 
 use super::actor::Declaration;
 use super::marks::Slot;
@@ -191,7 +192,13 @@ pub fn check_config(schema: &str, config: &serde_json::Value) -> Result<(), Stri
         .map_err(|error| format!("module: the configuration schema is invalid: {error}"))?;
     let mut problems = validator.iter_errors(config).map(|error| {
         let path = error.instance_path().to_string();
-        in_config(&dotted(&path), &error.to_string())
+        let remedy = match error.kind() {
+            ValidationErrorKind::AdditionalProperties { .. } => {
+                allowed(&schema, error.schema_path().as_str())
+            }
+            _ => String::new(),
+        };
+        in_config(&dotted(&path), &format!("{error}{remedy}"))
     });
     let Some(first) = problems.next() else {
         return Ok(());
@@ -202,6 +209,19 @@ pub fn check_config(schema: &str, config: &serde_json::Value) -> Result<(), Stri
     } else {
         format!("{first}\n{}", rest.join("\n"))
     })
+}
+
+/// The fields that the object has whose `additionalProperties` at `pointer` refused one.
+fn allowed(schema: &serde_json::Value, pointer: &str) -> String {
+    let object = pointer.strip_suffix("/additionalProperties");
+    let fields = object.and_then(|object| schema.pointer(object)?.get("properties")?.as_object());
+    match fields {
+        Some(fields) if !fields.is_empty() => {
+            let names: Vec<&str> = fields.keys().map(String::as_str).take(32).collect();
+            format!("; the fields here are: {}", names.join(", "))
+        }
+        _ => String::new(),
+    }
 }
 
 /// `/filters/2/pattern` as `filters[2].pattern`.
@@ -245,6 +265,14 @@ mod tests {
         assert!(error.starts_with("config.filters[0].n: "), "{error}");
         let error = check_config(&schema, &json!({"filter": []})).unwrap_err();
         assert!(error.contains("'filter'"), "{error}");
+        assert!(error.ends_with("; the fields here are: filters"), "{error}");
+        let schema = json!({
+            "properties": {"a": {"$ref": "#/$defs/A"}},
+            "$defs": {"A": {"properties": {"x": {}, "y": {}}, "additionalProperties": false}}
+        })
+        .to_string();
+        let error = check_config(&schema, &json!({"a": {"z": 1}})).unwrap_err();
+        assert!(error.ends_with("; the fields here are: x, y"), "{error}");
     }
 
     #[test]
