@@ -730,6 +730,8 @@ impl Actor {
             status.candidate = None;
             status.probation = false;
         });
+        self.status
+            .condition("UpToDate", false, reason, message.clone());
         self.status.condition("Ready", false, reason, message);
     }
 
