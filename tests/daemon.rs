@@ -310,6 +310,28 @@ fn a_line_that_the_plugin_cannot_process_is_set_aside_and_the_rest_goes_on() {
 }
 
 #[test]
+fn many_bad_lines_of_one_batch_are_set_aside_and_the_good_between_them_go_on() {
+    let mut node = Node::new();
+    let config = "{faults: [{do: error, marker: bad}]}";
+    node.manifest("app", &node.spec("app", "fixture-logs", config));
+    let bad = |n: u64| n % 2 == 1;
+    let line = |n: u64| {
+        if bad(n) {
+            format!("bad {n}")
+        } else {
+            n.to_string()
+        }
+    };
+    // More than may fail in a row.
+    node.append("a.log", (0..40).map(line));
+    node.start();
+    let accounts = node.assert_accounted("app", 40);
+    assert_eq!((accounts.acknowledged, accounts.dead_lettered), (20, 20));
+    let good: Vec<u64> = (0..40).filter(|n| !bad(*n)).collect();
+    assert_eq!(numbers(&node.output("app")), good);
+}
+
+#[test]
 fn a_broken_revision_costs_no_line_even_past_its_probation() {
     let mut node = Node::new();
     node.manifest("app", &node.spec("app", "fixture-logs", "{}"));
@@ -337,6 +359,45 @@ fn a_broken_revision_costs_no_line_even_past_its_probation() {
     assert_eq!(numbers(&node.output("app")), (0..6).collect::<Vec<_>>());
     let accounts = node.assert_accounted("app", 6);
     assert_eq!(accounts.dead_lettered, 0);
+}
+
+#[test]
+fn a_plugin_that_crashes_is_mended_by_an_update_that_takes_its_time() {
+    let mut node = Node::new();
+    let bad = "{faults: [{do: panic}]}";
+    node.manifest("app", &node.spec("app", "fixture-logs", bad));
+    node.append("a.log", lines(0..3));
+    node.start();
+    node.wait_plugin("app", "crashing", |report| {
+        report["restarts"].as_u64() >= Some(1)
+    });
+    // Not in the code cache: it crashes again while this is compiled.
+    node.manifest("app", &node.spec_of("app", "bundled: log-shipper", "{}"));
+    node.assert_accounted("app", 3);
+    assert_eq!(numbers(&node.output("app")), [0, 1, 2]);
+}
+
+#[test]
+fn a_plugin_that_crashes_is_restarted_also_after_an_update_was_withdrawn() {
+    let mut node = Node::new();
+    let bad = node.spec("app", "fixture-logs", "{faults: [{do: panic}]}");
+    node.manifest("app", &bad);
+    node.append("a.log", lines(0..3));
+    node.start();
+    let crashing = |more_than: u64| {
+        let report = node.wait_plugin("app", "crashing", |report| {
+            report["restarts"].as_u64() > Some(more_than)
+        });
+        report["restarts"].as_u64().unwrap()
+    };
+    let restarts = crashing(0);
+    let slow = node.spec("app", "fixture-logs", "{faults: [{at: init, do: sleep}]}");
+    let slow = slow.replace("update:", "limits: {deadline: 60s}\nupdate:");
+    node.manifest("app", &slow);
+    node.wait_plugin("app", "preparing", |report| report["candidate"].is_string());
+    node.manifest("app", &bad);
+    let restarts = crashing(restarts);
+    crashing(restarts);
 }
 
 #[test]

@@ -444,6 +444,31 @@ fn a_deleted_log_outlives_a_change_of_the_destination_that_it_waits_for() {
     node.assert_accounted("app", 20_000);
 }
 
+/// As above, but everything was read before the log was deleted, and only waits to be acknowledged.
+#[test]
+fn a_deleted_log_that_was_read_outlives_a_change_of_its_destination() {
+    let mut node = Node::new();
+    let address = own_address();
+    let url = format!("http://{address}/ingest");
+    send_with(&node, &url, "{}", RETRY);
+    let files = names(1);
+    append(&node, &files, 0..10);
+    node.start();
+    node.wait_plugin("app", "trouble", |report| {
+        report["logs"]["destinations"][0]["state"] == "Retrying"
+    });
+    fs::remove_file(node.path("logs/f0.log")).unwrap();
+    node.wait_plugin("app", "the tail to be done with it", |report| {
+        report["logs"]["files"]["watched"] == 0
+    });
+    send_with(&node, &url, "{}", "retry: {initial: 11ms, max: 51ms}");
+    node.wait_plugin("app", "updated", |report| report["updates"] == 1);
+    let sink = Sink::start_at(address, |_| ok());
+    acknowledged(&node, 10);
+    assert_exact(&sink.records(), &files, 10);
+    node.assert_accounted("app", 10);
+}
+
 /// Kibibytes that a process has in memory.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tail = Tail::start(
         config,
         Vec::new(),
-        Vec::new(),
+        &mut Vec::new(),
         sender,
         Arc::new(Stats::default()),
     )?;

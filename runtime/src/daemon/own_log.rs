@@ -31,10 +31,11 @@ fn files() -> Vec<PathBuf> {
             && let Ok(metadata) = std::fs::metadata(&path)
             && metadata.is_file()
         {
-            paths.insert((metadata.st_dev(), metadata.st_ino()), path);
+            // The link finds the open file under whatever name it gets later.
+            paths.insert((metadata.st_dev(), metadata.st_ino()), [path, link.into()]);
         }
     }
-    paths.into_values().collect()
+    paths.into_values().flatten().collect()
 }
 
 /// The own pod's UID and, unless its manifest moved the termination log elsewhere, the container's

@@ -18,7 +18,7 @@ use crate::sandbox::Sandbox;
 /// The command line's word for the child; not for people.
 pub(crate) const COMMAND: &str = "compile-module";
 /// The child ends itself after this long.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// Exit codes of the child beside 0.
 const INVALID: u8 = 1;
 const BROKEN: u8 = 2;
@@ -42,6 +42,9 @@ pub enum CompileError {
     /// The compiler failed; the module may be too large for this node.
     #[error("{0}")]
     Failed(String),
+    /// The node did not let the compiler finish; another try may succeed.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl Compiler {
@@ -63,7 +66,7 @@ impl Compiler {
 fn in_child(module: &[u8]) -> Result<Vec<u8>, CompileError> {
     let failed = |what: &str| {
         let what = what.to_owned();
-        move |error: io::Error| CompileError::Failed(format!("{what}: {error}"))
+        move |error: io::Error| CompileError::Interrupted(format!("{what}: {error}"))
     };
     // Not a path: it still names this executable when a newer one has taken its place.
     let mut child = Command::new("/proc/self/exe")
@@ -89,7 +92,12 @@ fn in_child(module: &[u8]) -> Result<Vec<u8>, CompileError> {
     if output.status.code() == Some(INVALID.into()) {
         return Err(CompileError::Invalid(said));
     }
-    Err(CompileError::Failed(explain(output.status, &said)))
+    let message = explain(output.status, &said);
+    Err(match output.status.signal() {
+        // From outside: whoever needed memory, or an operator.
+        Some(9 | 15) => CompileError::Interrupted(message),
+        _ => CompileError::Failed(message),
+    })
 }
 
 fn explain(status: ExitStatus, said: &str) -> String {

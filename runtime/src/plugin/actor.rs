@@ -224,7 +224,12 @@ impl Actor {
                 Event::ProbationOver => {
                     self.previous = None;
                     self.status.change(|status| status.probation = false);
-                    self.up_to_date("the declared revision is at work");
+                    if self
+                        .declared()
+                        .is_some_and(|declared| self.is_at_work(&declared))
+                    {
+                        self.up_to_date("the declared revision is at work");
+                    }
                 }
                 Event::RetryDue => self.on_retry(),
                 Event::Work(work) => self.on_work(work).await,
@@ -293,15 +298,20 @@ impl Actor {
 
     /// Makes `manifest` the candidate, unless it is at work or was rejected.
     fn want(&mut self, declared: Declaration) {
-        let at_work = self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.revision.manifest == declared.hash);
-        if at_work {
+        if self.is_at_work(&declared) {
             self.drop_candidate();
             self.rejected = None;
             self.resume_roles();
-            self.up_to_date("the declared revision is at work");
+            // In its probation it has said so.
+            if self.previous.is_none() {
+                self.up_to_date("the declared revision is at work");
+            }
+            return;
+        }
+        // Every goal comes again when any manifest of the node changes.
+        let waiting = self.waiting.as_ref().map(|it| &it.revision.manifest);
+        let preparing = self.preparing.as_ref().and_then(|it| it.candidate.as_ref());
+        if waiting == Some(&declared.hash) || preparing == Some(&declared.hash) {
             return;
         }
         if let Some(rejected) = self
@@ -319,8 +329,22 @@ impl Actor {
             self.status.change(|status| status.phase = Phase::Pending);
         }
         self.retry_at = None;
+        self.waiting = None;
         self.declared_at = Instant::now();
         self.prepare_candidate(declared);
+    }
+
+    /// What is to run, if anything is.
+    fn declared(&self) -> Option<Declaration> {
+        match &*self.goal.borrow() {
+            Goal::Run(declared) if !declared.manifest.spec.suspend => Some(declared.clone()),
+            _ => None,
+        }
+    }
+
+    fn is_at_work(&self, declared: &Declaration) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.revision.manifest == declared.hash)
     }
 
     /// The declared revision changed while another was being prepared; a fresh instance of the
@@ -332,6 +356,9 @@ impl Actor {
             .take()
             .filter(|preparing| preparing.candidate.is_none());
         self.status.change(|status| status.candidate = None);
+        if self.preparing.is_none() {
+            self.revive("the update that was under way was withdrawn");
+        }
     }
 
     fn prepare_candidate(&mut self, declared: Declaration) {
@@ -361,12 +388,14 @@ impl Actor {
                     self.status.change(|status| status.restarts += 1);
                     self.ready("a fresh instance is at work");
                 }
+                self.catch_up();
             }
             (None, Err(rejection)) => {
                 if let Rejection::Failed(failure) = &rejection {
                     self.note_failure(failure);
                 }
                 self.retry_later(&rejection.to_string());
+                self.catch_up();
             }
             (Some(_), Ok(prepared)) => {
                 let must_stop = match (&self.roles, &self.active) {
@@ -385,6 +414,21 @@ impl Actor {
                 }
             }
             (Some(hash), Err(rejection)) => self.reject(hash, rejection),
+        }
+    }
+
+    /// Prepares the declared revision if making a fresh instance of the active one put an end to that.
+    fn catch_up(&mut self) {
+        let Some(declared) = self.declared() else {
+            return;
+        };
+        let rejected = self.rejected.as_ref();
+        let due = self.preparing.is_none()
+            && self.waiting.is_none()
+            && !self.is_at_work(&declared)
+            && rejected.is_none_or(|rejected| rejected.hash != declared.hash);
+        if due {
+            self.prepare_candidate(declared);
         }
     }
 
@@ -499,6 +543,11 @@ impl Actor {
         }
         self.backoff = Backoff::default();
         self.retry_at = None;
+        // A fresh instance of the revision before has no place any more.
+        self.preparing = self
+            .preparing
+            .take()
+            .filter(|preparing| preparing.candidate.is_some());
         tracing::info!(
             plugin = %self.identity,
             name = revision.name,

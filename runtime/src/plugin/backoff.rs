@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-/// Doubles from 100 ms to a minute, with jitter; work that succeeds in between earns a step back.
+/// Doubles from 100 ms to a minute, with jitter; work that succeeds in between earns steps back.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
-    /// An instance earns one step, however long it works.
+    /// An instance earns its steps once, however long it works.
     earned: bool,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
+    /// As many as a bad line costs that is asked about alone: between good lines it must not slow the
+    /// next one down.
+    const EARNED: u32 = 3;
 
     /// The next wait.
     pub(super) fn next(&mut self) -> Duration {
@@ -28,7 +31,7 @@ impl Backoff {
     pub(super) fn success(&mut self) {
         if !self.earned {
             self.earned = true;
-            self.failures = self.failures.saturating_sub(1);
+            self.failures = self.failures.saturating_sub(Self::EARNED);
         }
     }
 }
@@ -47,6 +50,6 @@ mod tests {
         let before = backoff.failures;
         backoff.success();
         backoff.success();
-        assert_eq!(backoff.failures, before - 1);
+        assert_eq!(backoff.failures, before - Backoff::EARNED);
     }
 }

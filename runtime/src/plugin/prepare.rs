@@ -10,8 +10,8 @@ use super::actor::Declaration;
 use super::marks::Slot;
 use super::status::Revision;
 use crate::manifest::Manifest;
-use crate::module::{self, Cache, Digest};
-use crate::sandbox::{Blueprint, Environment, Failure, Instance, Prepare, Role, Sandbox};
+use crate::module::{self, Cache, CacheError, CompileError, Digest};
+use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, Role, Sandbox};
 
 /// The largest configuration schema, in bytes.
 const SCHEMA_BYTES: usize = 256 << 10;
@@ -95,7 +95,17 @@ impl Preparer {
         let component = self
             .cache
             .get(engine, &module)
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| match &error {
+                CacheError::Compile {
+                    reason: CompileError::Interrupted(_),
+                    ..
+                } => Rejection::Failed(Failure::new(
+                    "compile",
+                    Cause::Interrupted,
+                    error.to_string(),
+                )),
+                _ => refused(&error),
+            })?;
         let spec = &manifest.spec;
         let blueprint = self
             .sandbox

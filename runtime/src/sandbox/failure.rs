@@ -22,6 +22,8 @@ pub enum Cause {
     BrokenPromise,
     /// The guest returned an error.
     Returned,
+    /// The node did not let the module be compiled, for example because memory ran out.
+    Interrupted,
     /// The daemon itself failed during the call; please report it.
     HostPanic,
 }

@@ -61,7 +61,7 @@ pub const LINE_UNFINISHED: u32 = 1 << 2;
 pub use crate::sandbox::bindings::logs::exports::bulkhead::plugin::logs::Line;
 
 /// Lines of the files of one lane, in order within each file.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Batch {
     /// Files hash to lanes; a batch holds files of one lane only.
     pub lane: usize,

@@ -163,6 +163,7 @@ impl Driver for LogsDriver {
             return;
         };
         let stop = CancellationToken::new();
+        let wait = logs.deleted_file_wait.0;
         let outlets = shared.open_outlets(&logs);
         shared.live().started = true;
         let runtime = shared.context.runtime.clone();
@@ -181,6 +182,7 @@ impl Driver for LogsDriver {
                     .is_err()
                 {
                     shared.commit().await;
+                    shared.ledger.close_nameless(wait);
                 }
             }
         });
@@ -313,7 +315,7 @@ impl Shared {
             return;
         };
         match tokio::task::spawn_blocking(move || tail.stop()).await {
-            Ok(nameless) => self.live().nameless = nameless,
+            Ok(nameless) => self.live().nameless.extend(nameless),
             Err(error) => tracing::error!("stopping the tail failed: {error}"),
         }
     }
@@ -345,12 +347,13 @@ impl Shared {
             .map(|destination| destination.name.clone())
             .collect();
         let known = self.ledger.begin(&names);
+        let mut nameless = self.ledger.take_nameless();
+        nameless.append(&mut self.live().nameless);
         loop {
             let (sender, items) = mpsc::channel(BATCHES);
             let stats = Arc::new(tail::Stats::default());
-            let nameless = std::mem::take(&mut self.live().nameless);
             let config = self.tail_config(logs);
-            match Tail::start(config, known.clone(), nameless, sender, stats.clone()) {
+            match Tail::start(config, known.clone(), &mut nameless, sender, stats.clone()) {
                 Ok(tail) => {
                     let mut live = self.live();
                     live.tail = Some(stats);
@@ -390,7 +393,7 @@ async fn pipeline(
             item = items.recv() => item,
         };
         match item {
-            Some(Item::Gone(file)) => shared.ledger.gone(file),
+            Some(Item::Gone(file, nameless)) => shared.ledger.gone(file, nameless),
             Some(Item::Batch(batch)) => {
                 let Ok(parts) = processor.process(batch).await else {
                     break;
@@ -407,6 +410,13 @@ async fn pipeline(
                 stop.cancelled().await;
                 break;
             }
+        }
+    }
+    // What the next tail cannot open is kept for it.
+    items.close();
+    while let Ok(item) = items.try_recv() {
+        if let Item::Gone(_, Some(nameless)) = item {
+            shared.live().nameless.push(nameless);
         }
     }
 }

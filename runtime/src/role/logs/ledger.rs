@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::batch::{Batch, FileId, Fingerprint};
 use super::output::{Content, DestinationIndex, Output, Parcel};
-use super::tail::Known;
+use super::tail::{Known, Nameless};
 use crate::state::{Checkpoint, Commit};
 
 /// What became of the lines that were read, since the daemon started.
@@ -54,6 +54,8 @@ struct File {
     pending: usize,
     /// The tail has done with it for good.
     gone: bool,
+    /// If it was deleted: what it can be read through again, and since when that is kept.
+    nameless: Option<(Nameless, Instant)>,
     dirty: bool,
     /// The first parcel of this file; earlier ones are of another that had its inode before.
     since: u64,
@@ -142,6 +144,7 @@ impl Ledger {
                 marks: names.iter().map(mark).collect(),
                 pending: 0,
                 gone: false,
+                nameless: None,
                 dirty: false,
                 since: 0,
             };
@@ -219,6 +222,7 @@ impl Ledger {
                 ],
                 pending: 0,
                 gone: false,
+                nameless: None,
                 dirty: true,
                 since: sequence,
             };
@@ -332,13 +336,32 @@ impl Ledger {
         }
     }
 
-    /// The tail has done with a file for good.
-    pub(super) fn gone(&self, id: FileId) {
+    /// The tail has done with a file for good. `nameless` is kept until all of it is settled.
+    pub(super) fn gone(&self, id: FileId, nameless: Option<Nameless>) {
         let mut books = self.books();
         if let Some(file) = books.files.get_mut(&id) {
             file.gone = true;
+            file.nameless = nameless.map(|nameless| (nameless, Instant::now()));
         }
         books.forget_if_done(id);
+    }
+
+    /// The deleted files of which something is not settled, to be read again.
+    pub(super) fn take_nameless(&self) -> Vec<Nameless> {
+        let mut books = self.books();
+        let files = books.files.values_mut();
+        files
+            .filter_map(|file| file.nameless.take())
+            .map(|(nameless, _)| nameless)
+            .collect()
+    }
+
+    /// Closes deleted files that are kept for longer than `wait`: they take disk space.
+    pub(super) fn close_nameless(&self, wait: Duration) {
+        let mut books = self.books();
+        for file in books.files.values_mut() {
+            file.nameless.take_if(|(_, since)| since.elapsed() > wait);
+        }
     }
 
     /// When the oldest line under way was written, in nanoseconds since 1970.
@@ -540,7 +563,7 @@ mod tests {
         let ledger = Ledger::default();
         ledger.begin(&names());
         let parcel = ledger.enter(batch(0, 0, 1), all(), vec![]);
-        ledger.gone(FILE);
+        ledger.gone(FILE, None);
         let mut commit = Commit::new("local/x");
         let uncommitted = ledger.collect(&mut commit);
         assert!(uncommitted.forgotten.is_empty());

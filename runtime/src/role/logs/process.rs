@@ -104,11 +104,13 @@ impl Processor {
                 }
             });
         }
+        let witness = parts.iter().flatten().next();
+        let witness = witness.map(|processed| processed.batch.clone());
         let mut processed = Vec::with_capacity(parts.len());
         for part in parts {
             processed.push(match part {
                 Ok(part) => part,
-                Err(suspect) => self.judge(suspect).await?,
+                Err(suspect) => self.judge(suspect, witness.as_ref()).await?,
             });
         }
         Ok(processed)
@@ -116,24 +118,37 @@ impl Processor {
 
     /// Sets a suspect aside, unless another revision can process it. Without a success anywhere it is
     /// the plugin that is broken: wait for another revision. The actor's backoff sets the pace.
-    async fn judge(&mut self, suspect: Suspect) -> Result<Processed, Ended> {
-        let undecided = |this: &Self, suspect: &Suspect| {
-            suspect.tries < TRIES
-                || suspect.revision != this.revision
-                || !this.proven
-                || this.set_aside >= SET_ASIDE
-        };
-        Ok(match self.retry(suspect, undecided).await? {
-            Ok(part) => part,
-            Err(suspect) => {
+    ///
+    /// `witness` is a line that was processed: one more success with it tells a plugin that works
+    /// from a broken one where only bad lines are left to ask about.
+    async fn judge(
+        &mut self,
+        mut suspect: Suspect,
+        witness: Option<&Batch>,
+    ) -> Result<Processed, Ended> {
+        loop {
+            let tried = |this: &Self, suspect: &Suspect| {
+                suspect.tries >= TRIES && suspect.revision == this.revision
+            };
+            let retried = self.retry(suspect, |this, suspect| !tried(this, suspect));
+            suspect = match retried.await? {
+                Ok(part) => return Ok(part),
+                Err(suspect) => suspect,
+            };
+            if self.proven && self.set_aside < SET_ASIDE {
                 self.set_aside += 1;
-                Processed {
+                return Ok(Processed {
                     batch: suspect.batch,
                     output: nothing(),
                     set_aside: Some(suspect.reason),
-                }
+                });
             }
-        })
+            match witness {
+                // Its answer is not used: it was before.
+                Some(witness) => _ = self.ask(witness.clone()).await?,
+                None => suspect.tries -= 1,
+            }
+        }
     }
 
     /// Asks about a suspect again, as long as `go_on` says so.

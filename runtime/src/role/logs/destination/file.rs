@@ -44,8 +44,12 @@ pub fn is_or_was(written: &Path, path: &Path) -> bool {
         && name
             .as_encoded_bytes()
             .strip_prefix(own.as_encoded_bytes())
-            .and_then(|rest| rest.strip_prefix(b"."))
-            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+            // `.1` is our own rotation; `-20260102` and the like are logrotate's.
+            .and_then(|rest| rest.strip_prefix(b".").or_else(|| rest.strip_prefix(b"-")))
+            .is_some_and(|number| {
+                let plain = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+                number.first().is_some_and(u8::is_ascii_digit) && number.iter().all(plain)
+            })
 }
 
 /// A file that lines are appended to.

@@ -55,7 +55,7 @@ impl Engine {
         }
         if self.patience == 0 {
             for (id, _) in std::mem::take(&mut self.known) {
-                self.outlet.push(Item::Gone(id));
+                self.outlet.push(Item::Gone(id, None));
             }
         }
         self.patience = self.patience.saturating_sub(1);

@@ -63,7 +63,6 @@ impl Engine {
     pub(super) fn new(
         config: Config,
         known: Vec<Known>,
-        nameless: Vec<Nameless>,
         out: mpsc::Sender<Item>,
         stats: Arc<Stats>,
         bell: Arc<Bell>,
@@ -87,7 +86,7 @@ impl Engine {
             reader: Reader::new(config.limits()),
             lanes: vec![VecDeque::new(); config.lanes.max(1)],
             known: known.into_iter().map(|known| (known.file, known)).collect(),
-            nameless,
+            nameless: Vec::new(),
             config,
             stats,
             bell,
@@ -121,6 +120,7 @@ impl Engine {
             .filter(|file| file.names.is_empty() && !file.copy)
             .filter_map(File::into_nameless)
             .chain(self.nameless)
+            .chain(self.outlet.into_nameless())
             .collect()
     }
 

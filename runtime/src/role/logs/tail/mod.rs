@@ -176,8 +176,8 @@ pub enum Item {
     /// Lines, or a position alone (no lines, spans whose start is their end).
     Batch(Batch),
     /// The file is gone for good and everything of it was handed on before: its checkpoint may go
-    /// once those batches are settled.
-    Gone(FileId),
+    /// once those batches are settled. Until then it can only be read again through the open file.
+    Gone(FileId, Option<Nameless>),
 }
 
 /// A running tail. Dropping it stops it, too.
@@ -188,19 +188,20 @@ pub struct Tail {
 
 impl Tail {
     /// Starts following. Batches go to `out`; when it is full reading stops, and when its receiver
-    /// is dropped the tail ends. `nameless` are what the tail before this one left.
+    /// is dropped the tail ends. `nameless` are what the tail before this one left; they are taken.
     ///
     /// # Errors
     /// A source's glob is not valid (`InvalidInput`), or the thread could not be started.
     pub fn start(
         config: Config,
         known: Vec<Known>,
-        nameless: Vec<Nameless>,
+        nameless: &mut Vec<Nameless>,
         out: mpsc::Sender<Item>,
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let bell = Arc::new(outlet::Bell::new()?);
-        let engine = engine::Engine::new(config, known, nameless, out, stats, bell.clone())?;
+        let mut engine = engine::Engine::new(config, known, out, stats, bell.clone())?;
+        engine.nameless = std::mem::take(nameless);
         let thread = std::thread::Builder::new()
             .name("tail".to_owned())
             .spawn(move || engine.run())?;

@@ -15,7 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{OwnedPermit, Sender};
 
-use super::Item;
+use super::{Item, Nameless};
 
 /// Wakes the tail's thread, as the waker of a future or to stop it.
 pub(super) struct Bell {
@@ -86,6 +86,14 @@ impl Outlet {
             waiting: None,
             waker: Waker::from(bell),
         }
+    }
+
+    /// The open files among what was not sent.
+    pub(super) fn into_nameless(self) -> impl Iterator<Item = Nameless> {
+        self.queue.into_iter().filter_map(|item| match item {
+            Item::Gone(_, nameless) => nameless,
+            Item::Batch(_) => None,
+        })
     }
 
     /// Puts an item behind those that wait. Batches are only pushed while nothing waits.

@@ -85,7 +85,7 @@ impl Engine {
             return true;
         }
         if nameless {
-            self.forget(id);
+            self.forget(id, true);
         } else {
             file.done = true;
             file.finishing = false;
@@ -110,15 +110,18 @@ impl Engine {
                 self.stats.give_up(GivenUp::DeletedWait, id, lines, bytes);
             }
         }
-        self.forget(id);
+        self.forget(id, false);
     }
 
-    /// Forgets a file that is gone and whose lines were handed on or given up.
-    fn forget(&mut self, id: FileId) {
-        self.close(id);
+    /// Forgets a file that is gone and whose lines were handed on (all of them, if `read`) or given up.
+    fn forget(&mut self, id: FileId, read: bool) {
         let Some(mut file) = self.files.remove(&id) else {
             return;
         };
+        if file.handle.is_some() {
+            self.stats.files_open.fetch_sub(1, Relaxed);
+            self.opened.retain(|&opened| opened != id);
+        }
         shift(&self.stats.unread_bytes, &mut file.gauged, 0);
         self.stats.files_watched.fetch_sub(1, Relaxed);
         if file.queued {
@@ -134,6 +137,7 @@ impl Engine {
         }
         self.tended.remove(&id);
         self.unbase(&file.source.path, id);
-        self.outlet.push(Item::Gone(id));
+        let rest = read.then(|| file.into_nameless()).flatten();
+        self.outlet.push(Item::Gone(id, rest));
     }
 }

@@ -7,6 +7,8 @@ fn its_own_files_are_known() {
         "/var/log/out.log",
         "/var/log/out.log.1",
         "/var/log/out.log.27",
+        "/var/log/out.log-20260102",
+        "/var/log/out.log.2026-01-02.3",
     ] {
         assert!(is_or_was(written, Path::new(path)), "{path}");
     }

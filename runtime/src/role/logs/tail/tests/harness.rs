@@ -109,7 +109,7 @@ impl Rig {
         let tail = Tail::start(
             self.config.clone(),
             known,
-            std::mem::take(&mut self.nameless),
+            &mut self.nameless,
             sender,
             self.stats.clone(),
         )
@@ -137,7 +137,7 @@ impl Rig {
             };
             match item {
                 Item::Batch(batch) => self.take(&batch),
-                Item::Gone(file) => {
+                Item::Gone(file, _) => {
                     self.gone.push(file);
                     self.known.remove(&file);
                 }
