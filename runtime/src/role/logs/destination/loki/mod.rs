@@ -309,16 +309,21 @@ impl Lane for LokiLane {
             let answer = client.post(post).await?;
             let said = String::from_utf8_lossy(&answer.body);
             match answer.status {
-                StatusCode::BAD_REQUEST if !request.records.is_empty() => {
-                    Err(refusal(&said, request.records, client.describe(&answer)))
-                }
                 // Between Loki's own parts, and nothing that another attempt changes.
                 StatusCode::INTERNAL_SERVER_ERROR if said.contains("larger than max") => {
                     Err(SendError::TooLarge {
                         reason: client.describe(&answer),
                     })
                 }
-                _ => client.judge(&answer, uncompressed),
+                _ => match client.judge(&answer, uncompressed) {
+                    Err(SendError::Rejected { reason })
+                        if answer.status == StatusCode::BAD_REQUEST
+                            && !request.records.is_empty() =>
+                    {
+                        Err(refusal(&said, request.records, reason))
+                    }
+                    judged => judged,
+                },
             }
         })
     }

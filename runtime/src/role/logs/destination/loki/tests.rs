@@ -192,6 +192,28 @@ async fn entries_too_far_behind_are_found_and_the_others_kept() {
 }
 
 #[tokio::test]
+async fn plain_http_where_tls_is_spoken_rejects_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let mut said = vec![
+        "<html><head><title>400 No required SSL certificate was sent</title></head></html>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+    ];
+    let server = Fake::start(move |_| match said.pop() {
+        Some(said) => refused(400, said),
+        None => status(204),
+    })
+    .await;
+    let outlet = outlet("loki", &server.url, json!({}), &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 2), FIRST))
+        .await
+        .unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [0; 0]);
+    assert_eq!(server.seen().len(), 3);
+}
+
+#[tokio::test]
 async fn entries_older_than_the_limit_are_told_by_their_time() {
     let folder = tempfile::tempdir().unwrap();
     let (context, ledger) = context(folder.path(), 1);
