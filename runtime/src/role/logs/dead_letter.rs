@@ -61,8 +61,8 @@ impl DeadLetters {
         }
         let file = Arc::clone(&self.file);
         let written = tokio::task::spawn_blocking(move || {
-            file.append(&entries, ROTATION)?;
-            file.sync()
+            // Taken back if it fails: the same entries come again, and must not push out others.
+            file.append_synced(&entries, ROTATION)
         })
         .await;
         let error = match written {

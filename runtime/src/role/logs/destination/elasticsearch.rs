@@ -198,6 +198,19 @@ struct Problem {
     reason: Option<String>,
 }
 
+impl Problem {
+    /// Whether an answer 400 is about the state of the cluster, which can be mended without the
+    /// documents changing: a closed index, or no room for the shards of a new one.
+    fn is_of_cluster(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        self.kind == "index_closed_exception"
+            // Not just anywhere: other reasons quote the document.
+            || (reason.starts_with("Validation Failed:")
+                && reason.contains("this action would add")
+                && reason.contains("shards"))
+    }
+}
+
 /// Reads an answer about `records` records; 0 for a payload, which is settled as a whole.
 fn judge_items(answer: &Answer, records: usize) -> Result<(), SendError> {
     let retry = |reason: &str| {
@@ -243,7 +256,13 @@ fn judge_items(answer: &Answer, records: usize) -> Result<(), SendError> {
             };
             format!("{status}: {}", answer.quote(&said))
         };
-        match judge(status, &HeaderMap::new()) {
+        let verdict = match &outcome.error {
+            Some(error) if status == StatusCode::BAD_REQUEST && error.is_of_cluster() => {
+                Verdict::Retry(None)
+            }
+            _ => judge(status, &HeaderMap::new()),
+        };
+        match verdict {
             Verdict::Accepted => {}
             Verdict::Retry(_) => {
                 if again.is_empty() {

@@ -10,7 +10,8 @@
 //!    for in the last 16 MiB only, more than any append leaves; without a line feed in there the
 //!    file is not ours to cut, and a line feed is added instead.
 //! 3. Once a sync has failed, every further sync fails until the file is opened anew: the kernel
-//!    reports lost pages once and calls them clean afterwards, so a later success would lie.
+//!    reports lost pages once and calls them clean afterwards, so a later success would lie. An
+//!    append that is synced at once is instead taken back, so that it can be made again.
 //! 4. The last component of the path is never followed as a symlink, and nothing but a regular file
 //!    is written to: a daemon with root's rights must not be led elsewhere.
 
@@ -52,6 +53,9 @@ pub struct RotatingFile {
     /// Held for the whole of a sync: a second caller must not return before the first one's data
     /// is safe.
     syncing: Mutex<()>,
+    /// How many syncs are to fail.
+    #[cfg(test)]
+    failing_syncs: std::sync::atomic::AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -92,19 +96,53 @@ impl RotatingFile {
             name: path.file_name()?.to_owned(),
             state: Mutex::default(),
             syncing: Mutex::default(),
+            #[cfg(test)]
+            failing_syncs: Default::default(),
         })
     }
 
     /// Appends `bytes`, which end in a line feed, all or nothing.
     pub fn append(&self, bytes: &[u8], rotation: Rotation) -> io::Result<()> {
+        self.append_to(&mut self.lock(), bytes, rotation)?;
+        Ok(())
+    }
+
+    /// Appends `bytes`, which end in a line feed, and makes them durable, all or nothing: after an
+    /// error the same bytes can be appended again and are there once. For files of which every append
+    /// is made this way.
+    pub fn append_synced(&self, bytes: &[u8], rotation: Rotation) -> io::Result<()> {
+        // Held throughout: no append may come behind one that is taken back.
         let mut state = self.lock();
-        self.follow_path(&mut state)?;
-        let mut open = self.opened(&mut state)?;
+        let before = self.append_to(&mut state, bytes, rotation)?;
+        let Some(open) = &mut state.open else {
+            return Err(io::Error::other("the file was closed while it was written"));
+        };
+        if let Err(error) = self.sync_data(&open.file) {
+            // The state knows of no failure afterwards (rule 3): what may be lost is not there any
+            // more, and what came before was durable already.
+            match open.file.set_len(before) {
+                Ok(()) => state.open = None,
+                Err(cut) => {
+                    tracing::warn!(path = %self.path.display(), %cut, "cannot take back a write yet");
+                    open.cut_to = Some(before);
+                }
+            }
+            state.dirty = false;
+            return Err(error);
+        }
+        state.dirty = false;
+        Ok(())
+    }
+
+    /// Returns the length that the file had before.
+    fn append_to(&self, state: &mut State, bytes: &[u8], rotation: Rotation) -> io::Result<u64> {
+        self.follow_path(state)?;
+        let mut open = self.opened(state)?;
         // Asked each time: someone else may have truncated the file.
         let mut length = open.file.metadata()?.len();
         if length > 0 && length.saturating_add(bytes.len() as u64) > rotation.max_size {
-            self.rotate(&mut state, rotation.keep)?;
-            open = self.opened(&mut state)?;
+            self.rotate(state, rotation.keep)?;
+            open = self.opened(state)?;
             length = open.file.metadata()?.len();
         }
         failpoint::hit("file.before-write");
@@ -118,7 +156,7 @@ impl RotatingFile {
         }
         state.dirty = true;
         failpoint::hit("file.after-write");
-        Ok(())
+        Ok(length)
     }
 
     /// Makes every append that has returned durable.
@@ -139,11 +177,23 @@ impl RotatingFile {
             }
         };
         // Outside the lock: lanes go on writing meanwhile.
-        let synced = file.sync_data();
+        let synced = self.sync_data(&file);
         if let Err(error) = &synced {
             self.remember_failure(&mut self.lock(), error);
         }
         synced
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        {
+            use std::sync::atomic::Ordering::SeqCst;
+            let one_less = |count: u32| count.checked_sub(1);
+            if (self.failing_syncs.fetch_update(SeqCst, SeqCst, one_less)).is_ok() {
+                return Err(Errno::IO.into());
+            }
+        }
+        file.sync_data()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -192,7 +242,7 @@ impl RotatingFile {
         if let Some(length) = open.cut_to {
             open.file.set_len(length)?;
         }
-        if let Err(error) = open.file.sync_data() {
+        if let Err(error) = self.sync_data(&open.file) {
             self.remember_failure(state, &error);
             return Err(error);
         }

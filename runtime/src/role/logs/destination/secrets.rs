@@ -38,25 +38,38 @@ impl Secrets for DaemonSecrets {
     }
 
     fn may_read(&self, path: &Path) -> Result<(), String> {
-        const FORBIDDEN: [&str; 5] = [
-            "/proc",
-            "/sys",
-            "/dev",
-            "/run/secrets/kubernetes.io",
-            "/var/run/secrets/kubernetes.io",
-        ];
         // Resolved, so that neither `..` nor a link leads there.
         let resolved = path
             .canonicalize()
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        match FORBIDDEN.iter().find(|root| resolved.starts_with(root)) {
+        match forbidden(&resolved) {
             Some(root) => Err(format!(
-                "{} lies below {root}, which holds the daemon's own secrets; use another file",
+                "{} lies below {root}, which holds secrets of the daemon or of others; use another file",
                 path.display()
             )),
             None => Ok(()),
         }
     }
+}
+
+/// The folder that no manifest may name files in and that holds `resolved`, a path without links.
+fn forbidden(resolved: &Path) -> Option<&'static str> {
+    // With /host, where a pod of ours may have the node's root.
+    const FORBIDDEN: [&str; 9] = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run/secrets/kubernetes.io",
+        "/var/run/secrets/kubernetes.io",
+        "/host/proc",
+        "/host/sys",
+        // Every pod's secrets and service account.
+        "/var/lib/kubelet",
+        "/host/var/lib/kubelet",
+    ];
+    FORBIDDEN
+        .into_iter()
+        .find(|root| resolved.starts_with(root))
 }
 
 /// A text with the secrets that it names, by reference.
@@ -333,5 +346,20 @@ mod tests {
                 .may_read(Path::new("/etc/../proc/version"))
                 .is_err()
         );
+        for path in [
+            "/host/proc/1/environ",
+            "/host/sys/kernel",
+            "/var/lib/kubelet/pods/1/volumes/token",
+            "/host/var/lib/kubelet",
+        ] {
+            assert!(forbidden(Path::new(path)).is_some(), "{path}");
+        }
+        for path in [
+            "/etc/bulkhead/token",
+            "/host/etc/token",
+            "/var/lib/kubelets",
+        ] {
+            assert_eq!(forbidden(Path::new(path)), None);
+        }
     }
 }

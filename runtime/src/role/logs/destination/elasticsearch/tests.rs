@@ -296,6 +296,39 @@ async fn a_payload_is_settled_as_a_whole() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_the_cluster_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let item = |kind: &str, reason: &str| {
+        let error = json!({"type": kind, "reason": reason});
+        json!({"create": {"status": 400, "error": error}})
+    };
+    let items = [
+        item("index_closed_exception", "closed"),
+        item(
+            "validation_exception",
+            "Validation Failed: 1: this action would add [2] shards, but this cluster currently has \
+             [1000]/[1000] maximum normal shards open;",
+        ),
+        item("document_parsing_exception", "failed to parse"),
+    ];
+    let mut first = true;
+    let server = Fake::start(move |seen| match std::mem::take(&mut first) {
+        true => answer(200, &json!({"errors": true, "items": items})),
+        false => answer(200, &Index::default().bulk(seen)),
+    })
+    .await;
+    let fields = json!({"index": "app"});
+    let outlet = outlet("elasticsearch", &server.url, fields, &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 3), FIRST))
+        .await
+        .unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [2]);
+    assert_eq!(server.seen()[1].values().len(), 4);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_or_is_too_long_settles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (context, ledger) = context(folder.path(), 1);

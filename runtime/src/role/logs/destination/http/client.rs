@@ -21,7 +21,7 @@ use crate::manifest::{Compression, Endpoint};
 
 use super::super::secrets::redact;
 use super::super::{SendError, Surroundings};
-use super::answer::{Verdict, judge};
+use super::answer::{Verdict, is_about_tls, judge};
 use super::body::Bodies;
 use super::connect;
 use super::headers::{self, Credential};
@@ -216,6 +216,10 @@ impl HttpClient {
             Verdict::Accepted => drain(response, 0).await,
             _ => drain(response, ANSWER).await,
         };
+        let verdict = match is_about_tls(status, &body) {
+            true => Verdict::Retry(None),
+            false => verdict,
+        };
         Ok(Answer {
             status,
             body,
@@ -253,7 +257,11 @@ impl HttpClient {
     /// What the server answered and what to do about it.
     pub(in super::super) fn describe(&self, answer: &Answer) -> String {
         let mut reason = format!("{} answered {}", answer.shown, answer.status);
-        if let Some(remedy) = remedy(answer.status) {
+        let remedy = match is_about_tls(answer.status, &answer.body) {
+            true => Some("it asks for TLS; correct `url` (https://) or `tls`"),
+            false => remedy(answer.status),
+        };
+        if let Some(remedy) = remedy {
             reason.push_str(": ");
             reason.push_str(remedy);
         }
@@ -318,10 +326,12 @@ fn remedy(status: StatusCode) -> Option<&'static str> {
         401 => "the credentials are missing or wrong; correct them or the file they come from",
         403 => "the credentials do not allow it; correct them or the server's permissions",
         404 | 405 | 410 => "nothing takes logs at this path; correct `url`",
+        406 => "it has no answer of the kind that is asked for; correct `headers`",
         407 => "a proxy asks for credentials",
         413 => "the body is too large for it; lower `maxBody`",
         415 => "it does not take this content type; correct `contentType` or `format`",
         429 => "it asks to send less",
+        431 => "the headers are too large for it; shorten `headers`",
         _ => return None,
     })
 }

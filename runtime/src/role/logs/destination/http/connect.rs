@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Certificate, Client, Identity, Proxy, Url};
 
 use super::super::secrets::{Resolved, Secrets, Template};
@@ -29,6 +31,13 @@ struct Settings {
     timeout: Duration,
     concurrency: usize,
     uses: Vec<Use>,
+}
+
+impl Settings {
+    fn given<'a>(&self, wanted: Use, found: &'a [Resolved]) -> Option<&'a Resolved> {
+        let index = self.uses.iter().position(|&purpose| purpose == wanted);
+        index.and_then(|index| found.get(index))
+    }
 }
 
 /// Prepares connections to `url`. An error names the field and the problem.
@@ -70,17 +79,42 @@ pub(super) fn lookup(
     };
     // Fails if a provider was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Lookup::new(named, move |found| connect(&settings, found)).map_err(|problem| {
+    let make = move |found: &[Resolved], hidden: &mut Vec<String>| {
+        let proxy = settings.given(Use::Proxy, found);
+        hidden.extend(proxy.into_iter().flat_map(|proxy| userinfo(&proxy.text)));
+        connect(&settings, found)
+    };
+    Lookup::new(named, make).map_err(|problem| {
         let field = endpoint.kind.to_owned();
         (field, format!("cannot prepare connections: {problem}"))
     })
 }
 
-fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
-    let given = |wanted: Use| {
-        let index = settings.uses.iter().position(|&purpose| purpose == wanted);
-        index.and_then(|index| found.get(index))
+/// A proxy's password as its URL and as `Proxy-Authorization` hold it.
+fn userinfo(proxy: &str) -> Vec<String> {
+    let Ok(url) = Url::parse(proxy) else {
+        return Vec::new();
     };
+    let Some(password) = url.password() else {
+        return Vec::new();
+    };
+    let (user, plain) = (decoded(&url, url.username()), decoded(&url, password));
+    let basic = STANDARD.encode(format!("{user}:{plain}"));
+    vec![basic, password.to_owned(), plain]
+}
+
+/// `text` without its percent-encoding.
+fn decoded(url: &Url, text: &str) -> String {
+    // As a query's value, in which only these two would mean something else.
+    let value = text.replace('+', "%2B").replace('&', "%26");
+    let mut url = url.clone();
+    url.set_query(Some(&format!("v={value}")));
+    let value = url.query_pairs().next();
+    value.map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
+    let given = |wanted: Use| settings.given(wanted, found);
     let mut builder = Client::builder()
         .user_agent(concat!("bulkhead/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

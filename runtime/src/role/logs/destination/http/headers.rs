@@ -97,11 +97,17 @@ pub(super) fn lookup(
         add(own.field, own.field.to_owned(), own.secret, true)?;
         values.push(Value::Scheme(own.scheme));
     }
-    let make = move |found: &[Resolved]| make(&fixed, &values, found);
+    let make =
+        move |found: &[Resolved], hidden: &mut Vec<String>| make(&fixed, &values, found, hidden);
     Lookup::new(named, make).map_err(|problem| (format!("{}.headers", endpoint.kind), problem))
 }
 
-fn make(fixed: &HeaderMap, values: &[Value], found: &[Resolved]) -> Result<HeaderMap, String> {
+fn make(
+    fixed: &HeaderMap,
+    values: &[Value],
+    found: &[Resolved],
+    hidden: &mut Vec<String>,
+) -> Result<HeaderMap, String> {
     let mut map = fixed.clone();
     let mut found = found.iter().map(|secret| secret.text.as_str());
     let mut next = || found.next().unwrap_or_default();
@@ -112,7 +118,10 @@ fn make(fixed: &HeaderMap, values: &[Value], found: &[Resolved]) -> Result<Heade
             Value::Basic => {
                 let (user, password) = (next(), next());
                 let encoded = STANDARD.encode(format!("{user}:{password}"));
-                (&AUTHORIZATION, format!("Basic {encoded}"))
+                let text = format!("Basic {encoded}");
+                // Holds the password for whoever decodes it.
+                hidden.push(encoded);
+                (&AUTHORIZATION, text)
             }
         };
         let mut value = HeaderValue::from_str(&text)

@@ -26,7 +26,8 @@ pub(super) struct Named {
     pub(super) template: Template,
 }
 
-type Make<T> = dyn Fn(&[Resolved]) -> Result<T, String> + Send + Sync;
+/// The second argument takes what is made of secrets and is to be hidden like them.
+type Make<T> = dyn Fn(&[Resolved], &mut Vec<String>) -> Result<T, String> + Send + Sync;
 
 /// Makes a `T` of secrets when it is needed, and keeps it while they stay the same.
 pub(super) struct Lookup<T> {
@@ -52,11 +53,11 @@ impl<T: Send + Sync + 'static> Lookup<T> {
     /// secrets, `make` is called at once, so that what cannot work is known at start.
     pub(super) fn new(
         secrets: Vec<Named>,
-        make: impl Fn(&[Resolved]) -> Result<T, String> + Send + Sync + 'static,
+        make: impl Fn(&[Resolved], &mut Vec<String>) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let found = match secrets.is_empty() {
             true => Some(Arc::new(Found {
-                value: make(&[])?,
+                value: make(&[], &mut Vec::new())?,
                 hidden: Vec::new(),
             })),
             false => None,
@@ -117,10 +118,9 @@ fn look_up<T>(secrets: &mut [Named], make: &Make<T>) -> Result<Found<T>, String>
         let found = template.resolve();
         resolved.push(found.map_err(|problem| format!("{name}: {problem}"))?);
     }
-    let value = make(&resolved)?;
-    let hidden = resolved.into_iter().flat_map(|secret| secret.hidden);
-    Ok(Found {
-        value,
-        hidden: hidden.collect(),
-    })
+    // First what was made of them: a short secret might be taken out of its middle.
+    let mut hidden = Vec::new();
+    let value = make(&resolved, &mut hidden)?;
+    hidden.extend(resolved.into_iter().flat_map(|secret| secret.hidden));
+    Ok(Found { value, hidden })
 }

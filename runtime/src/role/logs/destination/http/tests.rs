@@ -74,7 +74,12 @@ async fn what_a_server_repeats_of_a_secret_is_never_shown() {
     let (context, ledger) = context(folder.path(), 1);
     let mut answers = vec![
         status(204),
-        (axum::http::StatusCode::BAD_REQUEST, "who is pa55word").into_response(),
+        (
+            axum::http::StatusCode::BAD_REQUEST,
+            // The header as it was sent, too.
+            "who is pa55word, Basic dTpwYTU1d29yZA==",
+        )
+            .into_response(),
         (axum::http::StatusCode::UNAUTHORIZED, "no pa55word").into_response(),
     ];
     let server = Fake::start(move |_| answers.pop().unwrap()).await;
@@ -87,10 +92,37 @@ async fn what_a_server_repeats_of_a_secret_is_never_shown() {
     assert_eq!(settled[0].dead_lettered, [0]);
     let letters = dead_letters(&context);
     assert_eq!(letters[0].0, "0:0");
-    assert!(letters[0].1.contains("who is ***"), "{letters:?}");
+    assert!(
+        letters[0].1.contains("who is ***, Basic ***)"),
+        "{letters:?}"
+    );
     assert_eq!(server.seen().len(), 3);
     let status = serde_json::to_string(&outlet.status()).unwrap();
     assert!(!status.contains("pa55word"), "{status}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_repeats_of_a_secret_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let said = "no p%40ss, p@ss, Basic bWU6cEBzcw==";
+    let proxy =
+        Fake::start(move |_| (axum::http::StatusCode::BAD_REQUEST, said).into_response()).await;
+    let address = proxy.url.strip_prefix("http://").unwrap();
+    let fields = json!({"proxy": format!("http://me:p%40ss@{address}")});
+    let outlet = outlet("http", "http://logs.invalid/in", fields, &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 1), FIRST))
+        .await
+        .unwrap();
+    ledger.wait_for(1).await;
+    let seen = &proxy.seen()[0];
+    assert_eq!(seen.header("proxy-authorization"), "Basic bWU6cEBzcw==");
+    let letters = dead_letters(&context);
+    assert!(
+        letters[0].1.contains("no ***, ***, Basic ***)"),
+        "{letters:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,11 @@
 //!
 //! - Records go to the stream of their labels: those of the manifest and the chosen attributes of
 //!   the source, so there are as many streams as combinations of those, and no more. Within a stream
-//!   they keep their order.
+//!   they keep their order. A file without attributes has its path as the label `filename`.
+//! - Of entries of one stream with equal time and line Loki keeps one. Lines that were read in one
+//!   turn may share a time, so each after the first is moved by a nanosecond; by the parcel alone, so
+//!   that whatever is sent again has the time that it had. Only what comes from different files in
+//!   one stream may still coincide.
 //! - Loki answers 400 if it did not take some entries, for example because they lie too far behind,
 //!   and has taken the others. Which ones it means is found by sending smaller requests; what it has
 //!   already it drops, because time, labels and line are the same. Entries older than what it takes
@@ -11,6 +15,8 @@
 //! <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>,
 //! <https://grafana.com/docs/loki/latest/operations/request-validation-rate-limits/>
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -20,13 +26,16 @@ use reqwest::{StatusCode, Url};
 use crate::manifest::{Format, LokiDestination};
 use crate::role::logs::batch::Source;
 use crate::role::logs::encode::{RecordEncoder, push_string};
-use crate::role::logs::output::{Parcel, Record};
+use crate::role::logs::output::{Content, Parcel, Record};
 
 use super::http::body::Bodies;
 use super::http::client::{HttpClient, Post};
 use super::{Destination, Lane, Request, SendError, Surroundings};
 
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+
+/// The label of a source that has no attributes.
+const FILENAME: &str = "filename";
 
 /// A Loki server.
 #[derive(Debug)]
@@ -82,7 +91,13 @@ impl Loki {
             });
             known.collect()
         };
-        let of_source = chosen(&self.label_attributes);
+        let mut of_source = chosen(&self.label_attributes);
+        let has_filename = self.labels.iter().any(|(name, _)| name == FILENAME);
+        if source.attributes.is_empty() && !has_filename {
+            // As other agents call it.
+            let path = source.path.to_string_lossy().into_owned();
+            of_source.push((FILENAME.to_owned(), path));
+        }
         let fixed = self.labels.iter().cloned();
         // A label has one value; that of the source says more.
         let fixed = fixed.filter(|(name, _)| !of_source.iter().any(|(other, _)| other == name));
@@ -100,6 +115,63 @@ impl Loki {
 /// mapping of OpenTelemetry's attributes.
 fn label_name(attribute: &str) -> String {
     attribute.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_")
+}
+
+/// The times of a parcel's entries: their own, or a little later where one of the same file has that.
+struct Times<'a> {
+    content: &'a Content,
+    /// For each output line or, if the plugin wrote none, each input line.
+    times: Vec<i64>,
+}
+
+impl<'a> Times<'a> {
+    fn of(parcel: &'a Parcel) -> Self {
+        let batch = &parcel.batch;
+        // A rotated file and its successor may both be here, under one name.
+        let mut files: HashMap<&Path, usize> = HashMap::new();
+        let files: Vec<usize> = (batch.spans.iter())
+            .map(|span| {
+                let next = files.len();
+                *files.entry(&span.source.path).or_insert(next)
+            })
+            .collect();
+        // For each file, the last line's own time and the one that it was given.
+        let mut last: Vec<Option<(i64, i64)>> = vec![None; files.len()];
+        let mut given = |line: usize, time: i64| {
+            let file = files[batch.lines[line].source as usize];
+            let given = match last[file] {
+                Some((own, given)) if (own..=given).contains(&time) => given.saturating_add(1),
+                _ => time,
+            };
+            last[file] = Some((time, given));
+            given
+        };
+        let times = match &parcel.output.content {
+            Content::Lines(lines) => (lines.iter())
+                .map(|line| given(line.line as usize, line.time))
+                .collect(),
+            _ => (batch.lines.iter().enumerate())
+                .map(|(index, line)| given(index, line.time))
+                .collect(),
+        };
+        Self {
+            content: &parcel.output.content,
+            times,
+        }
+    }
+
+    fn of_record(&self, record: &Record<'_>) -> i64 {
+        let index = match self.content {
+            Content::Lines(lines) => lines
+                .binary_search_by_key(&(record.line, record.ordinal), |line| {
+                    (line.line, line.ordinal)
+                })
+                .ok(),
+            _ => Some(record.line as usize),
+        };
+        let time = index.and_then(|index| self.times.get(index));
+        time.copied().unwrap_or(record.time)
+    }
 }
 
 fn object(members: &[(String, String)]) -> Vec<u8> {
@@ -146,9 +218,10 @@ struct Stream<'a> {
 
 impl LokiLane {
     /// As many of `records` as one request takes.
-    fn streams<'r>(&mut self, records: &[Record<'r>]) -> (Vec<Stream<'r>>, usize) {
+    fn streams<'r>(&mut self, parcel: &Parcel, records: &[Record<'r>]) -> (Vec<Stream<'r>>, usize) {
         const AROUND: usize = "{\"stream\":,\"values\":[]},".len();
         let limit = self.destination.client.max_body();
+        let times = Times::of(parcel);
         let mut streams: Vec<Stream<'r>> = Vec::new();
         let mut length = "{\"streams\":[]}".len();
         for (taken, record) in records.iter().enumerate() {
@@ -178,7 +251,7 @@ impl LokiLane {
             if before > 0 {
                 stream.values.push(b',');
             }
-            let start = format!("[\"{}\",", record.time);
+            let start = format!("[\"{}\",", times.of_record(record));
             stream.values.extend_from_slice(start.as_bytes());
             push_string(&self.line, &mut stream.values);
             if !stream.metadata.is_empty() {
@@ -197,8 +270,8 @@ impl LokiLane {
 }
 
 impl Lane for LokiLane {
-    fn encode(&mut self, _: &Parcel, records: &[Record<'_>], body: &mut Vec<u8>) -> usize {
-        let (streams, taken) = self.streams(records);
+    fn encode(&mut self, parcel: &Parcel, records: &[Record<'_>], body: &mut Vec<u8>) -> usize {
+        let (streams, taken) = self.streams(parcel, records);
         self.bodies.write(body, |plain| {
             plain.extend_from_slice(b"{\"streams\":[");
             let mut separator: &[u8] = b"";
@@ -236,16 +309,21 @@ impl Lane for LokiLane {
             let answer = client.post(post).await?;
             let said = String::from_utf8_lossy(&answer.body);
             match answer.status {
-                StatusCode::BAD_REQUEST if !request.records.is_empty() => {
-                    Err(refusal(&said, request.records, client.describe(&answer)))
-                }
                 // Between Loki's own parts, and nothing that another attempt changes.
                 StatusCode::INTERNAL_SERVER_ERROR if said.contains("larger than max") => {
                     Err(SendError::TooLarge {
                         reason: client.describe(&answer),
                     })
                 }
-                _ => client.judge(&answer, uncompressed),
+                _ => match client.judge(&answer, uncompressed) {
+                    Err(SendError::Rejected { reason })
+                        if answer.status == StatusCode::BAD_REQUEST
+                            && !request.records.is_empty() =>
+                    {
+                        Err(refusal(&said, request.records, reason))
+                    }
+                    judged => judged,
+                },
             }
         })
     }

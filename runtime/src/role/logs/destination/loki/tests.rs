@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::role::logs::destination::testing::{Fake, Seen, dead_letters, outlet, status};
+use crate::role::logs::output::OutputLine;
 use crate::role::logs::testing::{FIRST, context, numbered, parcel};
 
 fn refused(status: u16, said: &str) -> Response {
@@ -62,12 +63,77 @@ async fn records_go_to_the_streams_of_their_labels() {
     assert_eq!(
         seen.values(),
         [json!({"streams": [
-            {"stream": {"job": "node", "k8s_pod_name": "none"},
+            {"stream": {"job": "node", "k8s_pod_name": "none", "filename": "/var/log/test.log"},
              "values": [["10", "0:0"], ["12", "0:2"]]},
             {"stream": {"job": "node", "k8s_namespace_name": "shop", "k8s_pod_name": "cart-0"},
              "values": [["11", "0:1", {"k8s_pod_uid": "u1"}], ["13", "0:3", {"k8s_pod_uid": "u1"}]]},
         ]})]
     );
+}
+
+#[tokio::test]
+async fn equal_lines_of_one_time_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let stored = Arc::new(Mutex::new(Vec::new()));
+    let loki = Arc::clone(&stored);
+    let mut first = true;
+    // Drops repeats, as Loki does. The first answer is lost, and large requests are refused, so that
+    // all is sent again, in other requests.
+    let server = Fake::start(move |seen| {
+        let entries = entries(seen);
+        let small = entries.len() < 3;
+        let mut loki = loki.lock().unwrap();
+        for entry in entries {
+            if !loki.contains(&entry) {
+                loki.push(entry);
+            }
+        }
+        match std::mem::take(&mut first) {
+            true => status(502),
+            false if small => status(204),
+            false => status(413),
+        }
+    })
+    .await;
+    let outlet = outlet("loki", &server.url, json!({"format": "raw"}), &context);
+    let lines = vec!["same".to_owned(); 8];
+    let mut parcel = parcel(0, &lines, FIRST);
+    let batch = &mut Arc::get_mut(&mut parcel).unwrap().batch;
+    // Another file under the same name, as after a rotation.
+    batch.spans.push(batch.spans[0].clone());
+    for (index, line) in batch.lines.iter_mut().enumerate() {
+        line.source = u32::from(index >= 6);
+        // The fourth is where the third was moved to.
+        line.time = [10, 10, 10, 11, 20, 20, 20, 5][index];
+    }
+    outlet.send(parcel).await.unwrap();
+    ledger.wait_for(1).await;
+    let times: Vec<i64> = stored.lock().unwrap().iter().map(|(t, _)| *t).collect();
+    assert_eq!(times, [10, 11, 12, 13, 20, 21, 22, 5]);
+    assert!(server.seen().len() > 4);
+}
+
+#[test]
+fn equal_outputs_of_one_line_and_of_one_time_differ() {
+    let mut parcel = parcel(0, &numbered(0, 0, 2), FIRST);
+    let parcel = Arc::get_mut(&mut parcel).unwrap();
+    // As a plugin does that reads whole seconds from its lines.
+    let lines = [(0, 0, 7), (0, 1, 7), (1, 0, 7), (1, 1, 9)];
+    let output = |(line, ordinal, time)| OutputLine {
+        time,
+        line,
+        ordinal,
+        to: FIRST,
+        body: (0, 0),
+        body_in_batch: true,
+        body_is_json: false,
+        fields: (0, 0),
+    };
+    parcel.output.content = Content::Lines(lines.map(output).to_vec());
+    let times = Times::of(parcel);
+    let given: Vec<i64> = parcel.records(0).map(|r| times.of_record(&r)).collect();
+    assert_eq!(given, [7, 8, 9, 10]);
 }
 
 #[tokio::test]
@@ -123,6 +189,28 @@ async fn entries_too_far_behind_are_found_and_the_others_kept() {
     assert_eq!(dead, ["0:2", "0:7"]);
     assert!(letters[0].1.contains("too far behind"), "{letters:?}");
     assert_eq!(outlet.status().dead_lettered, 2);
+}
+
+#[tokio::test]
+async fn plain_http_where_tls_is_spoken_rejects_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let mut said = vec![
+        "<html><head><title>400 No required SSL certificate was sent</title></head></html>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+    ];
+    let server = Fake::start(move |_| match said.pop() {
+        Some(said) => refused(400, said),
+        None => status(204),
+    })
+    .await;
+    let outlet = outlet("loki", &server.url, json!({}), &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 2), FIRST))
+        .await
+        .unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [0; 0]);
+    assert_eq!(server.seen().len(), 3);
 }
 
 #[tokio::test]

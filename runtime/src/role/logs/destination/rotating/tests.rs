@@ -165,6 +165,35 @@ fn links_in_the_path_stay_inside_the_root() {
     assert_eq!(read(root.path().join("real/sub/out")), "x\n");
 }
 
+#[test]
+fn a_synced_append_that_failed_is_taken_back_and_can_be_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let file = file(&path);
+    file.append_synced(b"one\n", LARGE).unwrap();
+    file.failing_syncs
+        .store(3, std::sync::atomic::Ordering::SeqCst);
+    for _ in 0..3 {
+        file.append_synced(b"two\n", LARGE).unwrap_err();
+        assert_eq!(read(&path), "one\n");
+    }
+    file.append_synced(b"two\n", LARGE).unwrap();
+    file.append_synced(b"three\n", LARGE).unwrap();
+    assert_eq!(read(&path), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_promised_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(&folder.path().join("out"));
+    file.append(b"one\n", LARGE).unwrap();
+    file.failing_syncs
+        .store(1, std::sync::atomic::Ordering::SeqCst);
+    file.sync().unwrap_err();
+    let error = file.sync().unwrap_err();
+    assert!(error.to_string().contains("an earlier sync"), "{error}");
+}
+
 /// A file system with room for 256 KiB; unmounted when dropped.
 struct Small(tempfile::TempDir);
 

@@ -51,9 +51,24 @@ pub(super) fn remedy(code: Option<u32>) -> Option<&'static str> {
     })
 }
 
+/// From which of `records` records on a server without room takes nothing; those before are indexed.
+pub(super) fn full_from(body: &[u8], records: usize) -> Option<usize> {
+    let answer = read(body);
+    let from = answer.invalid_event.filter(|_| answer.code == Some(9))?;
+    (from < records).then_some(from)
+}
+
 /// Reads a failure about `records` records (0 for a payload) as far as its code says more than its
 /// status.
-pub(super) fn refusal(body: &[u8], records: usize, described: &str) -> Option<SendError> {
+///
+/// `indexed` says whether what stands before the event that Splunk names counts as delivered: it has
+/// indexed that, but gives no number by which to ask for it.
+pub(super) fn refusal(
+    body: &[u8],
+    records: usize,
+    indexed: bool,
+    described: &str,
+) -> Option<SendError> {
     let answer = read(body);
     if let Some(remedy) = remedy(answer.code) {
         return Some(SendError::Retry {
@@ -69,7 +84,9 @@ pub(super) fn refusal(body: &[u8], records: usize, described: &str) -> Option<Se
     Some(match answer.invalid_event {
         _ if records <= 1 => SendError::Rejected { reason },
         Some(bad) if bad < records => SendError::Partial {
-            retry: (0..records).filter(|&index| index != bad).collect(),
+            retry: (0..records)
+                .filter(|&index| index > bad || (index < bad && !indexed))
+                .collect(),
             rejected: vec![(bad, reason.clone())],
             after: None,
             reason,
@@ -86,18 +103,23 @@ mod tests {
 
     #[test]
     fn codes_are_judged_by_whose_fault_they_are() {
-        let refusal = |body: &str, records| refusal(body.as_bytes(), records, "said no");
+        let named = |body: &str, records, indexed| {
+            super::refusal(body.as_bytes(), records, indexed, "said no")
+        };
+        let refusal = |body: &str, records| named(body, records, true);
         let reason = || "said no".to_owned();
         let bad = r#"{"text":"Invalid data format","code":6,"invalid-event-number":1}"#;
-        assert_eq!(
-            refusal(bad, 3),
-            Some(SendError::Partial {
-                retry: vec![0, 2],
-                rejected: vec![(1, reason())],
-                after: None,
-                reason: reason(),
-            })
-        );
+        for (indexed, retry) in [(true, vec![2]), (false, vec![0, 2])] {
+            assert_eq!(
+                named(bad, 3, indexed),
+                Some(SendError::Partial {
+                    retry,
+                    rejected: vec![(1, reason())],
+                    after: None,
+                    reason: reason(),
+                })
+            );
+        }
         let rejected = Some(SendError::Rejected { reason: reason() });
         assert_eq!(refusal(bad, 1), rejected);
         assert_eq!(refusal(bad, 0), rejected);
@@ -116,6 +138,18 @@ mod tests {
             assert_eq!(refusal(&format!(r#"{{"code":{code}}}"#), 2), None);
         }
         assert_eq!(refusal("<html>", 2), None);
+    }
+
+    #[test]
+    fn a_busy_server_says_how_far_it_came() {
+        let busy = br#"{"text":"Server is busy","code":9,"invalid-event-number":2}"#;
+        assert_eq!(full_from(busy, 3), Some(2));
+        assert_eq!(full_from(busy, 2), None);
+        assert_eq!(full_from(br#"{"code":9}"#, 3), None);
+        assert_eq!(
+            full_from(br#"{"code":6,"invalid-event-number":2}"#, 3),
+            None
+        );
     }
 
     #[test]

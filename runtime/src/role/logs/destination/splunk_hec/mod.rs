@@ -2,10 +2,14 @@
 //!
 //! - Splunk knows no ids: what is sent again because an answer was lost, or because another event of
 //!   the request was refused, may be indexed twice.
-//! - It refuses a request for one bad event and names it. That one becomes a dead letter, and the
-//!   others are sent again without it, because the answer does not say that they were taken.
+//! - It refuses a request at its first bad event and names that one, which becomes a dead letter.
+//!   What stands before it was indexed, and what follows is sent again. With `acknowledgement` all
+//!   the others are sent again, because the answer has no number by which to ask for the former; so
+//!   with the endpoint `raw`, whose events are not our lines.
 //! - With `acknowledgement`, a request counts as delivered once the indexers have written it: each
-//!   lane asks for it on a channel of its own. Behind a load balancer this needs sticky sessions.
+//!   lane asks for it on a channel of its own. A load balancer in between must choose the indexer by
+//!   the client's address or the channel's header: no cookies are kept, so stickiness by cookie does
+//!   not work.
 //!
 //! <https://docs.splunk.com/Documentation/Splunk/latest/Data/HECRESTendpoints>,
 //! <https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector>,
@@ -31,7 +35,7 @@ use crate::role::logs::output::{Parcel, Record};
 
 use super::file::encode_lines;
 use super::http::body::Bodies;
-use super::http::client::{HttpClient, Post};
+use super::http::client::{End, HttpClient, Post};
 use super::http::headers::Credential;
 use super::{Destination, Lane, Request, SendError, Surroundings};
 
@@ -132,6 +136,8 @@ impl SplunkHec {
         out.extend_from_slice(b",\"event\":");
         match self.format {
             Format::Json => encoder.object(record, out),
+            // Splunk refuses a blank event (code 13).
+            Format::Raw if record.body.is_empty() => encoder.object(record, out),
             Format::Raw => push_string(record.body, out),
         }
         out.extend_from_slice(b"}\n");
@@ -271,16 +277,39 @@ impl Lane for SplunkLane {
             if !answer.is_success() {
                 let described = destination.client.describe(&answer);
                 let records = request.records.len();
-                return match answer::refusal(&answer.body, records, &described) {
-                    Some(refusal) => Err(refusal),
-                    None => destination.client.judge(&answer, uncompressed),
+                let indexed = destination.acknowledgement.is_none()
+                    && destination.endpoint == SplunkEndpoint::Event;
+                if let Some(refusal) = answer::refusal(&answer.body, records, indexed, &described) {
+                    return Err(refusal);
+                }
+                let judged = destination.client.judge(&answer, uncompressed);
+                let full_from = answer::full_from(&answer.body, records).filter(|_| indexed);
+                return match (judged, full_from) {
+                    (Err(SendError::Retry { after, reason }), Some(from)) => {
+                        Err(SendError::Partial {
+                            retry: (from..records).collect(),
+                            rejected: Vec::new(),
+                            after,
+                            reason,
+                        })
+                    }
+                    (judged, _) => judged,
                 };
             }
             let Some(how) = &destination.acknowledgement else {
                 return Ok(());
             };
+            if answer.end != End::Whole {
+                let reason = "the connection failed in the middle of the answer";
+                return Err(retry(reason.to_owned()));
+            }
             match answer::ack_id(&answer.body) {
                 Some(id) => destination.indexed(id, headers, how).await,
+                // Not Splunk's: nothing says that the indexers will ever see it.
+                None if answer::code(&answer.body) != Some(0) => Err(retry(format!(
+                    "{}: no answer of the HTTP Event Collector; correct `url`",
+                    destination.client.describe(&answer)
+                ))),
                 // Taken, if with less of a promise; sending it again would only repeat it.
                 None => Err(SendError::noted(
                     "the token has no indexer acknowledgement: switch it on in Splunk, or remove \

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use crate::role::logs::delivery::State;
@@ -104,6 +105,11 @@ async fn a_bad_event_is_rejected_and_the_others_are_sent_again() {
         let messages = messages(seen);
         let bad = |message: &String| ["0:1", "0:3", "0:4"].contains(&message.as_str());
         if let Some(number) = messages.iter().position(bad) {
+            // As Splunk does it: those before are indexed.
+            stored
+                .lock()
+                .unwrap()
+                .extend_from_slice(&messages[..number]);
             let text = json!({
                 "text": "Invalid data format", "code": 6, "invalid-event-number": number,
             });
@@ -130,6 +136,75 @@ async fn a_bad_event_is_rejected_and_the_others_are_sent_again() {
     assert!(letters[0].1.contains("Invalid data format"), "{letters:?}");
     assert_eq!(server.seen().len(), 6);
     assert_eq!(outlet.status().lines, 3);
+}
+
+#[tokio::test]
+async fn a_busy_server_gets_only_what_it_did_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let indexed = Arc::new(Mutex::new(Vec::new()));
+    let stored = Arc::clone(&indexed);
+    let server = Fake::start(move |seen| {
+        let messages = messages(seen);
+        // Room for two at a time.
+        let taken = messages.len().min(2);
+        stored.lock().unwrap().extend_from_slice(&messages[..taken]);
+        match taken < messages.len() {
+            true => answer(
+                503,
+                &json!({"text": "Server is busy", "code": 9, "invalid-event-number": taken}),
+            ),
+            false => answer(200, &success()),
+        }
+    })
+    .await;
+    let fields = json!({"token": "t0ken"});
+    let outlet = outlet("splunkHec", &server.url, fields, &context);
+    let lines = numbered(0, 0, 5);
+    outlet.send(parcel(0, &lines, FIRST)).await.unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [0; 0]);
+    assert_eq!(*indexed.lock().unwrap(), lines);
+    assert_eq!(server.seen().len(), 3);
+    assert_eq!(outlet.status().lines, 5);
+}
+
+#[tokio::test]
+async fn with_acknowledgement_all_but_the_bad_event_are_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let mut collector = acknowledging(0, true);
+    let server = Fake::start(move |seen| {
+        let bad = |value: &Value| value["event"]["message"] == "0:1";
+        match seen.values().iter().position(bad) {
+            Some(number) => answer(400, &json!({"code": 6, "invalid-event-number": number})),
+            None => collector(seen),
+        }
+    })
+    .await;
+    let fields = json!({"token": "t0ken", "acknowledgement": {"interval": "1ms"}});
+    let outlet = outlet("splunkHec", &server.url, fields, &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 3), FIRST))
+        .await
+        .unwrap();
+    assert_eq!(ledger.wait_for(1).await[0].dead_lettered, [1]);
+    assert_eq!(messages(&server.seen()[1]), ["0:0", "0:2"]);
+}
+
+#[tokio::test]
+async fn an_empty_line_is_no_blank_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let server = Fake::start(|_| answer(200, &success())).await;
+    let fields = json!({"token": "t0ken", "format": "raw"});
+    let outlet = outlet("splunkHec", &server.url, fields, &context);
+    let lines = ["a".to_owned(), String::new()];
+    outlet.send(parcel(0, &lines, FIRST)).await.unwrap();
+    ledger.wait_for(1).await;
+    let values = server.seen()[0].values();
+    assert_eq!(values[0]["event"], "a");
+    assert_eq!(values[1]["event"]["message"], "");
+    assert_eq!(values[1]["event"]["file"], "/var/log/test.log");
 }
 
 /// A collector whose indexers take a while, by channel and number.
@@ -203,6 +278,38 @@ async fn what_is_never_acknowledged_is_sent_again() {
     );
     assert!(!outlet.drain(Duration::from_millis(1)).await);
     assert_eq!(ledger.calls(), []);
+}
+
+#[tokio::test]
+async fn an_answer_that_promises_nothing_settles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let mut collector = acknowledging(0, true);
+    let mut count = 0;
+    let server = Fake::start(move |seen| {
+        count += 1;
+        match count {
+            1 => {
+                let start = "{\"text\":\"Success\",\"code\":0,";
+                let broken = [Ok(start), Err(std::io::Error::other("gone"))];
+                let stream = futures_util::stream::iter(broken);
+                axum::body::Body::from_stream(stream).into_response()
+            }
+            2 => "<html>welcome".into_response(),
+            3 => "".into_response(),
+            _ => collector(seen),
+        }
+    })
+    .await;
+    let fields = json!({"token": "t0ken", "acknowledgement": {"interval": "1ms"}});
+    let outlet = outlet("splunkHec", &server.url, fields, &context);
+    outlet
+        .send(parcel(0, &numbered(0, 0, 2), FIRST))
+        .await
+        .unwrap();
+    ledger.wait_for(1).await;
+    assert_eq!(server.seen().len(), 5);
+    assert_eq!((outlet.status().retries, outlet.status().lines), (3, 2));
 }
 
 #[tokio::test]
