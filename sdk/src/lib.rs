@@ -24,7 +24,7 @@
 //! impl Logs for Grep {
 //!     fn process(&mut self, batch: &Batch, out: &mut Output) -> Result<()> {
 //!         let wanted = |text: &str| text.contains(&self.contains);
-//!         batch.lines().filter(|line| line.text().is_some_and(wanted)).for_each(|line| out.keep(line));
+//!         out.keep_if(batch, |line| line.text().is_some_and(wanted));
 //!         Ok(())
 //!     }
 //! }

@@ -97,6 +97,23 @@ impl Output {
         }
     }
 
+    /// The lines that are `wanted` go on as they are.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Batch, Output};
+    /// fn process(batch: &Batch, out: &mut Output) {
+    ///     out.keep_if(batch, |line| line.is_stderr());
+    /// }
+    /// ```
+    #[inline]
+    pub fn keep_if<'a>(&mut self, batch: &'a Batch, mut wanted: impl FnMut(Line<'a>) -> bool) {
+        for line in batch.lines() {
+            if wanted(line) {
+                self.keep(line);
+            }
+        }
+    }
+
     #[cold]
     fn keep_gap(&mut self, line: Line<'_>) {
         self.kept.clear();
