@@ -278,6 +278,9 @@ endpoint! {
 }
 
 impl LokiDestination {
+    /// Loki refuses streams with more labels, unless its limit was raised.
+    pub(crate) const MAX_LABELS: usize = 15;
+
     fn default_labels() -> BTreeMap<String, String> {
         [("job".to_owned(), "bulkhead".to_owned())].into()
     }

@@ -10,9 +10,6 @@ use crate::manifest::endpoint::{
     SplunkHecDestination,
 };
 
-/// Loki refuses streams with more labels, unless its limit was raised.
-const MAX_LABELS: usize = 15;
-
 impl Check<'_> {
     pub(super) fn http(&self, field: &str, http: &HttpDestination) {
         self.endpoint(field, &http.endpoint());
@@ -79,11 +76,14 @@ impl Check<'_> {
                 "add for example `labels: {job: bulkhead}`",
             );
         }
-        if names > MAX_LABELS {
+        if names > LokiDestination::MAX_LABELS {
             self.refuse(
                 format!("{field}.labelAttributes"),
                 format!("makes {names} labels"),
-                format!("keep at most {MAX_LABELS}, and move others to `structuredMetadata`"),
+                format!(
+                    "keep at most {}, and move others to `structuredMetadata`",
+                    LokiDestination::MAX_LABELS
+                ),
             );
         }
         for name in to.labels.keys() {

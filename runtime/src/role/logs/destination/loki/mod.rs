@@ -93,7 +93,8 @@ impl Loki {
         };
         let mut of_source = chosen(&self.label_attributes);
         let has_filename = self.labels.iter().any(|(name, _)| name == FILENAME);
-        if source.attributes.is_empty() && !has_filename {
+        let has_room = self.labels.len() < LokiDestination::MAX_LABELS;
+        if source.attributes.is_empty() && !has_filename && has_room {
             // As other agents call it.
             let path = source.path.to_string_lossy().into_owned();
             of_source.push((FILENAME.to_owned(), path));

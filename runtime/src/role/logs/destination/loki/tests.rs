@@ -72,6 +72,30 @@ async fn records_go_to_the_streams_of_their_labels() {
 }
 
 #[tokio::test]
+async fn the_file_name_is_a_label_only_where_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let server = Fake::start(|_| status(204)).await;
+    let labels = |count: usize| -> Value { (0..count).map(|i| (format!("l{i}"), "x")).collect() };
+    let all = [json!({"filename": "own"}), labels(14), labels(15)];
+    for labels in all {
+        let fields = json!({"labels": labels, "labelAttributes": []});
+        let outlet = outlet("loki", &server.url, fields, &context);
+        let parcel = parcel(0, &numbered(0, 0, 1), FIRST);
+        outlet.send(parcel).await.unwrap();
+        assert!(outlet.drain(std::time::Duration::from_secs(60)).await);
+    }
+    ledger.wait_for(3).await;
+    let names: Vec<Value> = (server.seen().iter())
+        .map(|seen| seen.values()[0]["streams"][0]["stream"]["filename"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        [json!("own"), json!("/var/log/test.log"), Value::Null]
+    );
+}
+
+#[tokio::test]
 async fn equal_lines_of_one_time_are_all_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (context, ledger) = context(folder.path(), 1);
