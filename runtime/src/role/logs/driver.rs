@@ -94,8 +94,10 @@ struct Live {
     tail: Option<Arc<tail::Stats>>,
     /// The tail itself, outside of the pipeline: it is stopped in order even if that is not.
     follower: Option<Tail>,
-    /// Deleted files that the last tail left open, for the next one.
+    /// Files that the last tail left open, for the next one.
     nameless: Vec<Nameless>,
+    /// How often tails have started.
+    tails: u64,
     /// Of tails that have ended.
     totals: Totals,
     /// Why nothing is read, if so.
@@ -104,6 +106,8 @@ struct Live {
 
 struct Running {
     stop: CancellationToken,
+    /// `logs.deletedFileWait`.
+    wait: Duration,
     pipeline: AbortOnDropHandle<()>,
     checkpointer: AbortOnDropHandle<()>,
     outlets: Arc<Vec<Outlet>>,
@@ -188,6 +192,7 @@ impl Driver for LogsDriver {
         });
         self.running = Some(Running {
             stop,
+            wait,
             pipeline: AbortOnDropHandle::new(pipeline),
             checkpointer: AbortOnDropHandle::new(checkpointer),
             outlets,
@@ -211,6 +216,18 @@ impl Driver for LogsDriver {
             let _ = running.checkpointer.await;
             shared.commit().await;
             shared.live().fold();
+            // A plugin that stands still must not keep deleted files on the disk.
+            let tails = shared.live().tails;
+            let shared = Arc::downgrade(&shared);
+            tokio::spawn(async move {
+                tokio::time::sleep(running.wait).await;
+                if let Some(shared) = shared.upgrade() {
+                    let mut live = shared.live();
+                    if live.tails == tails {
+                        live.nameless.clear();
+                    }
+                }
+            });
         })
     }
 }
@@ -358,6 +375,7 @@ impl Shared {
                     let mut live = self.live();
                     live.tail = Some(stats);
                     live.follower = Some(tail);
+                    live.tails += 1;
                     return Some(items);
                 }
                 Err(error) => {

@@ -110,14 +110,18 @@ impl Engine {
         })
     }
 
-    /// Works until stopped or nobody listens. Returns the open files that nobody can open again.
+    /// Works until stopped or nobody listens. Returns every open file: those that are deleted, and
+    /// those that will be before the next tail looks, can be read through it alone.
     pub(super) fn run(mut self) -> Vec<Nameless> {
         if let Err(Closed) = self.work() {
             tracing::debug!("the receiver of lines is gone");
         }
-        let files = self.files.into_values();
+        let files = self.files.into_values().filter(|file| !file.copy);
+        let (named, nameless): (Vec<_>, Vec<_>) = files.partition(|file| !file.names.is_empty());
+        // The next tail opens files of its own before it takes these.
+        let named = named.into_iter().take(self.config.max_open / 4);
+        let files = nameless.into_iter().chain(named);
         files
-            .filter(|file| file.names.is_empty() && !file.copy)
             .filter_map(File::into_nameless)
             .chain(self.nameless)
             .chain(self.outlet.into_nameless())

@@ -162,7 +162,8 @@ pub struct Known {
     pub path: PathBuf,
 }
 
-/// A file that has no name any more, kept open: only through this can the rest of it be read.
+/// A file that has no name any more, or may soon have none, kept open: then only through this can the
+/// rest of it be read.
 #[derive(Debug)]
 pub struct Nameless {
     handle: std::fs::File,

@@ -215,22 +215,27 @@ fn a_deleted_file_is_handed_from_tail_to_tail() {
     rig.capacity = 1;
     rig.config.batch_lines = 1;
     rig.config.lanes = 1;
-    rig.append("a.log", "1\n2\n3\n4\n");
+    let line = |n: usize| format!("{n:03}\n");
+    rig.append("a.log", (0..50).map(line).collect::<String>());
     rig.start();
     rig.until_lines(1);
-    // Of this one nothing comes through before the stop.
-    rig.append("b.log", "5\n6\n");
-    let stats = rig.stats.clone();
-    rig.until("both are known", |_| stats.files_watched.load(Relaxed) == 2);
+    // Of this one nothing comes through before the stop: nobody takes from the channel any more.
+    rig.append("b.log", (50..100).map(line).collect::<String>());
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while rig.stats.files_watched.load(Relaxed) < 2 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", rig.stats);
+        std::thread::sleep(Duration::from_millis(2));
+    }
     fs::remove_file(rig.path("a.log")).unwrap();
     fs::remove_file(rig.path("b.log")).unwrap();
     rig.stop();
-    assert!(rig.lines.len() < 6, "{:?}", rig.bodies());
+    assert!(rig.lines.len() < 50, "{:?}", rig.bodies());
     rig.start();
     rig.until("gone", |rig| rig.gone.len() == 2);
     let mut bodies = rig.bodies();
     bodies.sort_unstable();
-    assert_eq!(bodies, ["1", "2", "3", "4", "5", "6"]);
+    let all: Vec<String> = (0..100).map(|n| format!("{n:03}")).collect();
+    assert_eq!(bodies, all);
     assert_eq!(rig.stats.files_open.load(Relaxed), 0);
     assert_eq!(rig.stats.deleted.bytes.load(Relaxed), 0);
 }
