@@ -1,0 +1,336 @@
+//! Updates: a candidate is prepared beside the revision at work, takes its place between two pieces
+//! of work, and gives it back if it fails in its probation.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::backoff::Backoff;
+use super::super::prepare::{Prepared, Rejection};
+use super::super::status::Phase;
+use super::{Active, Actor, DRAIN, Declaration, Goal, Preparing, Rejected, Roles};
+use crate::module::Digest;
+use crate::sandbox::Failure;
+
+impl Actor {
+    /// Makes `manifest` the candidate, unless it is at work or was rejected.
+    pub(super) fn want(&mut self, declared: Declaration) {
+        if self.is_at_work(&declared) {
+            self.drop_candidate();
+            self.rejected = None;
+            self.resume_roles();
+            // In its probation it has said so.
+            if self.previous.is_none() {
+                self.up_to_date("the declared revision is at work");
+            }
+            return;
+        }
+        // Every goal comes again when any manifest of the node changes.
+        let waiting = self.waiting.as_ref().map(|it| &it.revision.manifest);
+        let preparing = self.preparing.as_ref().and_then(|it| it.candidate.as_ref());
+        if waiting == Some(&declared.hash) || preparing == Some(&declared.hash) {
+            return;
+        }
+        if let Some(rejected) = self
+            .rejected
+            .take_if(|rejected| rejected.hash == declared.hash)
+        {
+            // Something else may have been declared, or refused, in between.
+            self.drop_candidate();
+            self.resume_roles();
+            self.reject_for_good(rejected);
+            return;
+        }
+        self.rejected = None;
+        if self.active.is_none() {
+            self.status.change(|status| status.phase = Phase::Pending);
+        }
+        self.retry_at = None;
+        self.waiting = None;
+        self.declared_at = Instant::now();
+        self.prepare_candidate(declared);
+    }
+
+    /// What is to run, if anything is.
+    pub(super) fn declared(&self) -> Option<Declaration> {
+        match &*self.goal.borrow() {
+            Goal::Run(declared) if !declared.manifest.spec.suspend => Some(declared.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_at_work(&self, declared: &Declaration) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.revision.manifest == declared.hash)
+    }
+
+    /// The declared revision changed while another was being prepared; a fresh instance of the
+    /// active revision goes on being made.
+    pub(super) fn drop_candidate(&mut self) {
+        self.waiting = None;
+        self.preparing = self
+            .preparing
+            .take()
+            .filter(|preparing| preparing.candidate.is_none());
+        self.status.change(|status| status.candidate = None);
+        if self.preparing.is_none() {
+            self.revive("the update that was under way was withdrawn");
+        }
+    }
+
+    pub(super) fn prepare_candidate(&mut self, declared: Declaration) {
+        let preparer = self.preparer.clone();
+        let status = self.status.clone();
+        let hash = declared.hash.clone();
+        let task = tokio::spawn(async move {
+            let found = |digest: Digest| status.change(|status| status.candidate = Some(digest));
+            preparer.candidate(declared, found).await
+        });
+        self.preparing = Some(Preparing {
+            candidate: Some(hash),
+            task: AbortOnDropHandle::new(task),
+        });
+    }
+
+    pub(super) async fn on_prepared(
+        &mut self,
+        candidate: Option<String>,
+        result: Result<Prepared, Rejection>,
+    ) {
+        self.status.change(|status| status.candidate = None);
+        match (candidate, result) {
+            (None, Ok(prepared)) => {
+                if let Some(active) = &mut self.active {
+                    active.instance = Some(prepared.instance);
+                    self.status.change(|status| status.restarts += 1);
+                    self.ready("a fresh instance is at work");
+                }
+                self.catch_up();
+            }
+            (None, Err(rejection)) => {
+                if let Rejection::Failed(failure) = &rejection {
+                    self.note_failure(failure);
+                }
+                self.retry_later(&rejection.to_string());
+                self.catch_up();
+            }
+            (Some(_), Ok(prepared)) => {
+                let must_stop = match (&self.roles, &self.active) {
+                    (Roles::Stopping(_), _) => true,
+                    (Roles::Running, Some(active)) => self
+                        .drivers
+                        .iter()
+                        .any(|(_, driver)| driver.restarts(&active.manifest, &prepared.manifest)),
+                    _ => false,
+                };
+                if must_stop {
+                    self.waiting = Some(prepared);
+                    self.stop_roles(DRAIN);
+                } else {
+                    self.swap(prepared).await;
+                }
+            }
+            (Some(hash), Err(rejection)) => self.reject(hash, rejection),
+        }
+    }
+
+    /// Prepares the declared revision if making a fresh instance of the active one put an end to that.
+    fn catch_up(&mut self) {
+        let Some(declared) = self.declared() else {
+            return;
+        };
+        let rejected = self.rejected.as_ref();
+        let due = self.preparing.is_none()
+            && self.waiting.is_none()
+            && !self.is_at_work(&declared)
+            && rejected.is_none_or(|rejected| rejected.hash != declared.hash);
+        if due {
+            self.prepare_candidate(declared);
+        }
+    }
+
+    /// The candidate does not come to work.
+    fn reject(&mut self, hash: String, rejection: Rejection) {
+        match (&rejection, &self.active) {
+            (Rejection::Refused(message), _) => {
+                self.reject_for_good(Rejected {
+                    hash,
+                    reason: "Refused",
+                    message: message.clone(),
+                });
+                self.revive(message);
+            }
+            (Rejection::Failed(failure), Some(_)) => {
+                let message = format!(
+                    "{failure}; the revision before it goes on. Change the manifest or the module to try another"
+                );
+                self.note_failure(failure);
+                self.reject_for_good(Rejected {
+                    hash,
+                    reason: "UpdateFailed",
+                    message: message.clone(),
+                });
+                self.revive(&message);
+            }
+            // Nothing runs, so trying again costs nothing.
+            (Rejection::Failed(failure), None) => {
+                self.note_failure(failure);
+                self.retry_later(&failure.to_string());
+            }
+        }
+    }
+
+    /// The active revision may have lost its instance while a candidate was being prepared.
+    fn revive(&mut self, why: &str) {
+        let dead = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.instance.is_none());
+        if dead && self.retry_at.is_none() {
+            self.retry_later(why);
+        }
+    }
+
+    fn reject_for_good(&mut self, rejected: Rejected) {
+        self.refuse(rejected.reason, rejected.message.clone());
+        self.rejected = Some(rejected);
+    }
+
+    pub(super) fn refuse(&mut self, reason: &'static str, message: String) {
+        tracing::warn!(plugin = %self.identity, reason, "{message}");
+        if self.active.is_none() {
+            // What a candidate used went with it.
+            self.status.usage.clear_memory();
+            self.status.change(|status| status.phase = Phase::Refused);
+            self.status
+                .condition("Ready", false, reason, message.clone());
+        }
+        self.status.condition("UpToDate", false, reason, message);
+    }
+
+    /// Puts the candidate in the place of the active revision, between two pieces of work.
+    pub(super) async fn swap(&mut self, mut candidate: Prepared) {
+        let begin = Instant::now();
+        if let Some(active) = &mut self.active
+            && let Some(instance) = &mut active.instance
+        {
+            match instance.snapshot().await {
+                Ok(None) => {}
+                Ok(Some(snapshot)) => {
+                    let rejection = match candidate.instance.restore(snapshot).await {
+                        Ok(Ok(())) => None,
+                        Ok(Err(refusal)) => Some(Rejection::Refused(format!(
+                            "{}: module: the new revision refuses the old one's snapshot: {}; the old one goes on. Use a module that reads it, or set `suspend: true` for a moment to begin without it",
+                            candidate.manifest.origin.file.display(),
+                            refusal.message
+                        ))),
+                        Err(failure) => Some(Rejection::Failed(failure)),
+                    };
+                    if let Some(rejection) = rejection {
+                        let manifest = active.manifest.clone();
+                        self.reject(candidate.revision.manifest, rejection);
+                        if matches!(self.roles, Roles::Stopped) {
+                            self.start_roles(manifest);
+                        }
+                        return;
+                    }
+                }
+                Err(failure) => {
+                    active.instance = None;
+                    self.note_failure(&failure);
+                }
+            }
+        }
+        crate::failpoint::hit("update.before-swap");
+        let manifest = candidate.manifest.clone();
+        let probation = manifest.spec.update.probation.0;
+        let is_update = self.active.is_some();
+        candidate.revision.since = Timestamp::now();
+        let revision = candidate.revision.clone();
+        let old = self.active.replace(candidate.into());
+        let pause = begin.elapsed();
+        crate::failpoint::hit("update.after-swap");
+        if let Some(old) = old {
+            // A revision that is replaced during its own probation was never good.
+            let good = self.previous.take().map_or(old, |(previous, _)| previous);
+            self.previous = Some((good, Instant::now() + probation));
+        }
+        if matches!(self.roles, Roles::Stopped) {
+            self.start_roles(manifest);
+        }
+        self.backoff = Backoff::default();
+        self.retry_at = None;
+        // A fresh instance of the revision before has no place any more.
+        self.preparing = self
+            .preparing
+            .take()
+            .filter(|preparing| preparing.candidate.is_some());
+        tracing::info!(
+            plugin = %self.identity,
+            name = revision.name,
+            version = revision.version,
+            digest = %revision.digest,
+            pause_us = pause.as_micros() as u64,
+            "{}", if is_update { "updated" } else { "loaded" }
+        );
+        self.status.change(|status| {
+            status.active = Some(revision);
+            status.probation = is_update;
+            if is_update {
+                status.updates += 1;
+                status.last_update_seconds = Some(self.declared_at.elapsed().as_secs_f64());
+                status.last_update_pause_seconds = Some(pause.as_secs_f64());
+            }
+        });
+        self.ready("serving");
+        if is_update {
+            self.status.condition(
+                "UpToDate",
+                true,
+                "Probation",
+                format!(
+                    "the declared revision is at work, on probation for {}",
+                    humantime::format_duration(probation)
+                ),
+            );
+        } else {
+            self.up_to_date("the declared revision is at work");
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, failed: Active, previous: Active, failure: &Failure) {
+        crate::failpoint::hit("update.rollback");
+        let message = format!(
+            "the new revision failed in its probation ({failure}); the one before it is at work again. Change the manifest to try another"
+        );
+        tracing::warn!(plugin = %self.identity, "rolled back: {message}");
+        let restart = self
+            .drivers
+            .iter()
+            .any(|(_, driver)| driver.restarts(&failed.manifest, &previous.manifest));
+        self.rejected = Some(Rejected {
+            hash: failed.revision.manifest,
+            reason: "RolledBack",
+            message: message.clone(),
+        });
+        let revision = previous.revision.clone();
+        let serving = previous.instance.is_some();
+        self.active = Some(previous);
+        if restart {
+            self.stop_roles(Duration::ZERO);
+        }
+        self.status.change(|status| {
+            status.active = Some(revision);
+            status.probation = false;
+            status.rollbacks += 1;
+        });
+        if serving {
+            self.ready("serving, after a roll-back");
+        } else {
+            self.retry_later("the revision before it needs a fresh instance");
+        }
+        self.status
+            .condition("UpToDate", false, "RolledBack", message);
+    }
+}
