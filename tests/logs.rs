@@ -255,6 +255,79 @@ fn a_file_deleted_while_its_destination_is_dead_is_given_up_and_counted() {
     assert!(sequences["b"].iter().copied().eq(0..10));
 }
 
+/// A destination where nobody listens, until a sink is started at `address`.
+fn dead_http(address: std::net::SocketAddr, timeout: &str) -> String {
+    format!(
+        "http: {{url: \"http://{address}/ingest\", timeout: {timeout}, retry: {{initial: 5ms, max: 50ms}}}}"
+    )
+}
+
+#[test]
+fn a_file_deleted_while_the_plugin_is_suspended_is_given_up_and_counted() {
+    const LINES: u64 = 400_000;
+    let mut node = Node::new();
+    let address = own_address();
+    let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, "10s"));
+    let spec = spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n");
+    node.manifest("app", &spec);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", numbered("a", 0..LINES));
+    node.wait_plugin("app", "the queues to be full", |report| {
+        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
+        bytes > LINES * 5 && Accounts::of(report).in_flight > 0
+    });
+    node.manifest("app", &format!("suspend: true\n{spec}"));
+    node.wait_plugin("app", "Suspended", |report| report["phase"] == "Suspended");
+    fs::remove_file(node.path("logs/a.log")).unwrap();
+    node.wait_plugin("app", "giving up", |report| {
+        Accounts::of(report).deleted > 0
+    });
+    let sink = Sink::start_at(address, |_| ok());
+    node.append("b.log", numbered("b", 0..10));
+    node.manifest("app", &spec);
+    let accounts = node.assert_accounted("app", LINES + 10);
+    assert_eq!((accounts.deleted, accounts.acknowledged), (LINES, 10));
+    assert!(sequences(&sink.records())["b"].iter().copied().eq(0..10));
+}
+
+#[test]
+fn lines_under_way_of_a_deleted_file_are_counted_if_they_cannot_be_read_again() {
+    let mut node = Node::new();
+    let address = own_address();
+    let spec = |timeout| {
+        let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, timeout));
+        spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n")
+    };
+    let (first, second) = (spec("10s"), spec("11s"));
+    node.manifest("app", &first);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", numbered("a", 0..100));
+    node.wait_plugin("app", "all of it to be under way", |report| {
+        Accounts::of(report).in_flight == 100
+    });
+    fs::remove_file(node.path("logs/a.log")).unwrap();
+    support::wait_for("the file to be closed", || {
+        let open = fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap();
+        let links = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let held = links
+            .into_iter()
+            .any(|link| link.to_string_lossy().contains("a.log"));
+        (!held).then_some(())
+    });
+    // A change of the destination: what is under way is cut off, to be read again.
+    node.manifest("app", &second);
+    node.wait_plugin("app", "giving up", |report| {
+        Accounts::of(report).deleted > 0
+    });
+    let sink = Sink::start_at(address, |_| ok());
+    node.append("b.log", numbered("b", 0..10));
+    let accounts = node.assert_accounted("app", 110);
+    assert_eq!((accounts.deleted, accounts.acknowledged), (100, 10));
+    assert!(sequences(&sink.records())["b"].iter().copied().eq(0..10));
+}
+
 #[test]
 fn a_file_deleted_while_its_destination_works_loses_nothing() {
     const ROUNDS: u64 = 20;

@@ -42,6 +42,8 @@ pub struct Node {
     status: Option<SocketAddr>,
     /// Where the status endpoint shall listen.
     pub listen: String,
+    /// A command, and its arguments, that becomes the daemon whose command line comes after it.
+    pub wrapper: Vec<String>,
     starts: usize,
 }
 
@@ -56,6 +58,7 @@ impl Node {
             daemon: None,
             status: None,
             listen: "127.0.0.1:0".to_owned(),
+            wrapper: Vec::new(),
             starts: 0,
         }
     }
@@ -85,7 +88,13 @@ impl Node {
         assert!(self.daemon.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.daemon_log_path()).unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        let mut line = self.wrapper.iter().map(String::as_str);
+        let binary = env!("CARGO_BIN_EXE_bulkhead");
+        let mut command = Command::new(line.next().unwrap_or(binary));
+        if !self.wrapper.is_empty() {
+            command.args(line).arg(binary);
+        }
+        let daemon = command
             .arg("run")
             .arg("--manifests")
             .arg(self.path("manifests"))

@@ -1,4 +1,5 @@
 //! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
+//! Nothing here touches a line.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,15 +10,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dead_letter::{DeadLetters, Entries};
+use super::at_rest::{self, Kept};
+use super::dead_letter::DeadLetters;
 use super::delivery::{self, Outlet, Settle};
 use super::destination::{self, Surroundings};
 use super::ledger::Ledger;
 use super::output::{DestinationIndex, Parcel};
-use super::process::{self, Processed, Processor};
+use super::pipeline;
+use super::process;
 use super::report::{LogsReport, Totals};
-use super::tail::{self, Item, Nameless, Tail};
-use super::verdict::Routing;
+use super::tail::{self, Item, Tail};
 use crate::manifest::{DestinationKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 use crate::state::{self, Commit, Store, Values};
@@ -27,7 +29,7 @@ const LANES: usize = 4;
 /// Batches that wait between the tail and the plugin.
 const BATCHES: usize = 2;
 /// How often checkpoints are written, if there is anything to write.
-const COMMIT: Duration = Duration::from_secs(1);
+pub(super) const COMMIT: Duration = Duration::from_secs(1);
 /// Requests under way get at least this long at a stop: what is cut off is sent again later.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
@@ -80,29 +82,38 @@ impl LogsStatus {
 }
 
 pub(super) struct Shared {
-    context: Context,
-    ledger: Ledger,
+    pub(super) context: Context,
+    pub(super) ledger: Ledger,
     live: Mutex<Live>,
     committing: tokio::sync::Mutex<()>,
 }
 
 /// What runs now.
 #[derive(Default)]
-struct Live {
+pub(super) struct Live {
     started: bool,
     outlets: Arc<Vec<Outlet>>,
     tail: Option<Arc<tail::Stats>>,
     /// The tail itself, outside of the pipeline: it is stopped in order even if that is not.
-    follower: Option<Tail>,
+    follower: Option<Follower>,
     /// Files that the last tail left open, for the next one.
-    nameless: Vec<Nameless>,
-    /// How often tails have started.
-    tails: u64,
+    pub(super) kept: Kept,
+    /// Looks after them while the plugin stands still.
+    keeper: Option<AbortOnDropHandle<()>>,
     /// Of tails that have ended.
     totals: Totals,
     /// Why nothing is read, if so.
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
+
+/// A running tail, and the end of its channel, which the pipeline holds while it works.
+struct Follower {
+    tail: Tail,
+    items: Items,
+}
+
+/// What the tail hands on. Whoever stops the pipeline takes what is left.
+pub(super) type Items = Arc<tokio::sync::Mutex<mpsc::Receiver<Item>>>;
 
 struct Running {
     stop: CancellationToken,
@@ -169,9 +180,13 @@ impl Driver for LogsDriver {
         let stop = CancellationToken::new();
         let wait = logs.deleted_file_wait.0;
         let outlets = shared.open_outlets(&logs);
-        shared.live().started = true;
+        {
+            let mut live = shared.live();
+            live.started = true;
+            live.keeper = None;
+        }
         let runtime = shared.context.runtime.clone();
-        let pipeline = runtime.spawn(pipeline(
+        let pipeline = runtime.spawn(pipeline::run(
             shared.clone(),
             logs,
             work,
@@ -214,20 +229,15 @@ impl Driver for LogsDriver {
             let patience = drain.max(LAST_REQUESTS);
             join_all(running.outlets.iter().map(|outlet| outlet.drain(patience))).await;
             let _ = running.checkpointer.await;
-            shared.commit().await;
+            if !shared.commit().await {
+                // What the disk may have lost is delivered again, to a file that is opened anew.
+                shared.ledger.roll_back();
+                shared.live().outlets = Arc::default();
+            }
             shared.live().fold();
-            // A plugin that stands still must not keep deleted files on the disk.
-            let tails = shared.live().tails;
-            let shared = Arc::downgrade(&shared);
-            tokio::spawn(async move {
-                tokio::time::sleep(running.wait).await;
-                if let Some(shared) = shared.upgrade() {
-                    let mut live = shared.live();
-                    if live.tails == tails {
-                        live.nameless.clear();
-                    }
-                }
-            });
+            let keeper = at_rest::keep(Arc::downgrade(&shared), running.wait);
+            let keeper = shared.context.runtime.spawn(keeper);
+            shared.live().keeper = Some(AbortOnDropHandle::new(keeper));
         })
     }
 }
@@ -251,7 +261,7 @@ impl Settle for Books {
 }
 
 impl Shared {
-    fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+    pub(super) fn live(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -282,14 +292,15 @@ impl Shared {
         outlets
     }
 
-    /// Writes what was acknowledged since the last commit. Failures are kept for the next.
-    async fn commit(&self) {
+    /// Writes what was acknowledged since the last commit; what could not be is kept for the next.
+    /// Returns false if a destination may have lost what it had acknowledged.
+    async fn commit(&self) -> bool {
         let _one_at_a_time = self.committing.lock().await;
         let mut commit = Commit::new(&*self.context.identity);
-        let uncommitted = self.ledger.collect(&mut commit);
+        let collected = self.ledger.collect(&mut commit);
         self.context.values.collect(&mut commit);
         if commit.is_empty() {
-            return;
+            return true;
         }
         crate::failpoint::hit("checkpoint.collected");
         let outlets = self.live().outlets.clone();
@@ -299,7 +310,8 @@ impl Shared {
                 result = Err(format!("cannot make delivered lines durable: {error}"));
             }
         }
-        if result.is_ok() {
+        let durable = result.is_ok();
+        if durable {
             let store = self.context.store.clone();
             let committed = tokio::task::spawn_blocking(move || store.commit(&commit)).await;
             result = match committed {
@@ -310,9 +322,12 @@ impl Shared {
         }
         self.context.values.committed(result.is_ok());
         let problem = match result {
-            Ok(()) => None,
+            Ok(()) => {
+                self.ledger.committed(collected);
+                None
+            }
             Err(error) => {
-                self.ledger.put_back(uncommitted);
+                self.ledger.put_back(collected);
                 Some(format!(
                     "checkpoints are not written: {error}; lines are delivered all the same, and again after a restart"
                 ))
@@ -325,15 +340,23 @@ impl Shared {
             tracing::error!(plugin = %self.context.identity, "{problem}");
         }
         live.problem = problem;
+        durable
     }
 
+    /// Stops the tail, after the pipeline. What the next one cannot open is kept for it.
     async fn stop_tail(&self) {
-        let Some(tail) = self.live().follower.take() else {
+        let Some(Follower { tail, items }) = self.live().follower.take() else {
             return;
         };
         match tokio::task::spawn_blocking(move || tail.stop()).await {
-            Ok(nameless) => self.live().nameless.extend(nameless),
+            Ok(nameless) => self.live().kept.extend(nameless),
             Err(error) => tracing::error!("stopping the tail failed: {error}"),
+        }
+        let mut items = items.lock().await;
+        while let Ok(item) = items.try_recv() {
+            if let Item::Gone(_, nameless) = item {
+                self.live().kept.extend(nameless);
+            }
         }
     }
 
@@ -353,29 +376,33 @@ impl Shared {
     }
 
     /// Starts the tail where the ledger says; tries again until it works or `stop`.
-    async fn start_tail(
-        &self,
-        logs: &Logs,
-        stop: &CancellationToken,
-    ) -> Option<mpsc::Receiver<Item>> {
+    pub(super) async fn start_tail(&self, logs: &Logs, stop: &CancellationToken) -> Option<Items> {
         let names: Vec<String> = logs
             .destinations
             .iter()
             .map(|destination| destination.name.clone())
             .collect();
-        let known = self.ledger.begin(&names);
-        let mut nameless = self.ledger.take_nameless();
-        nameless.append(&mut self.live().nameless);
+        let (known, mut nameless) = {
+            // Held for both, so that no file is closed in between.
+            let mut live = self.live();
+            let known = self.ledger.begin(&names);
+            let mut nameless = self.ledger.take_nameless();
+            nameless.extend(live.kept.take());
+            (known, nameless)
+        };
         loop {
             let (sender, items) = mpsc::channel(BATCHES);
+            let items = Arc::new(tokio::sync::Mutex::new(items));
             let stats = Arc::new(tail::Stats::default());
             let config = self.tail_config(logs);
             match Tail::start(config, known.clone(), &mut nameless, sender, stats.clone()) {
                 Ok(tail) => {
                     let mut live = self.live();
                     live.tail = Some(stats);
-                    live.follower = Some(tail);
-                    live.tails += 1;
+                    live.follower = Some(Follower {
+                        tail,
+                        items: items.clone(),
+                    });
                     return Some(items);
                 }
                 Err(error) => {
@@ -384,87 +411,11 @@ impl Shared {
                     self.live().problem = Some(problem);
                 }
             }
-            tokio::time::timeout(COMMIT, stop.cancelled()).await.err()?;
-        }
-    }
-}
-
-/// From the tail through the plugin to the outlets, one batch after the other.
-async fn pipeline(
-    shared: Arc<Shared>,
-    logs: Logs,
-    work: WorkSender,
-    outlets: Arc<Vec<Outlet>>,
-    stop: CancellationToken,
-) {
-    if outlets.is_empty() {
-        return stop.cancelled().await;
-    }
-    let Some(mut items) = shared.start_tail(&logs, &stop).await else {
-        return;
-    };
-    let mut processor = Processor::new(work, Routing::new(&logs));
-    loop {
-        let item = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            item = items.recv() => item,
-        };
-        match item {
-            Some(Item::Gone(file, nameless)) => shared.ledger.gone(file, nameless),
-            Some(Item::Batch(batch)) => {
-                let Ok(parts) = processor.process(batch).await else {
-                    break;
-                };
-                for part in parts {
-                    if !shared.hand_on(part, &outlets).await {
-                        break;
-                    }
-                }
+            let stopped = tokio::time::timeout(COMMIT, stop.cancelled()).await;
+            if stopped.is_ok() {
+                self.live().kept.extend(nameless);
+                return None;
             }
-            None => {
-                tracing::error!(plugin = %shared.context.identity, "the tail ended by itself");
-                shared.live().problem = Some("the tail ended; please report this as a bug".into());
-                stop.cancelled().await;
-                break;
-            }
-        }
-    }
-    // What the next tail cannot open is kept for it.
-    items.close();
-    while let Ok(item) = items.try_recv() {
-        if let Item::Gone(_, Some(nameless)) = item {
-            shared.live().nameless.push(nameless);
-        }
-    }
-}
-
-impl Shared {
-    /// Enters a part and sends it to every outlet; false if they are closed.
-    async fn hand_on(&self, part: Processed, outlets: &[Outlet]) -> bool {
-        let mut dead = Vec::new();
-        if let Some(reason) = &part.set_aside {
-            self.bury(&part, reason).await;
-            dead.push(0);
-        }
-        let parcel = Arc::new(self.ledger.enter(part.batch, part.output, dead));
-        for outlet in outlets {
-            if outlet.send(parcel.clone()).await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Writes a line that the plugin cannot process to the dead letters, however long that takes.
-    async fn bury(&self, part: &Processed, reason: &str) {
-        tracing::warn!(plugin = %self.context.identity, "a line was set aside: {reason}");
-        let mut entries = Entries::new("(plugin)");
-        entries.record(&part.batch.record(0), reason);
-        while let Err(problem) = self.context.dead_letters.write(entries.bytes.clone()).await {
-            tracing::error!(plugin = %self.context.identity, "{problem}");
-            self.live().problem = Some(problem);
-            tokio::time::sleep(COMMIT).await;
         }
     }
 }

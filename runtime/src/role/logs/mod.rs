@@ -1,6 +1,7 @@
 //! The role `logs`: tail files, ask the plugin, deliver what it keeps, and forget a line only when
 //! every destination that it was routed to has acknowledged it.
 
+mod at_rest;
 pub mod batch;
 pub mod cri;
 pub mod dead_letter;
@@ -10,6 +11,7 @@ mod driver;
 pub mod encode;
 mod ledger;
 pub mod output;
+mod pipeline;
 mod process;
 pub mod record_id;
 mod report;

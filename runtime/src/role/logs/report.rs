@@ -125,7 +125,8 @@ impl LogsReport {
         let idle = tail::Stats::default();
         let tail = tail.unwrap_or(&idle);
         totals.add(tail);
-        let counts = &ledger.counts;
+        let tally = ledger.tally();
+        let settled = &tally.settled;
         let oldest = ledger.oldest_in_flight();
         let now = jiff::Timestamp::now().as_nanosecond();
         let age = oldest.map_or(0.0, |time| (now - i128::from(time)) as f64 / 1e9);
@@ -134,26 +135,26 @@ impl LogsReport {
         };
         Self {
             lines: Lines {
-                read: get(&counts.read),
-                acknowledged: get(&counts.acknowledged),
-                filtered: get(&counts.filtered),
-                dead_lettered: get(&counts.dead_lettered),
-                in_flight: get(&counts.in_flight),
+                read: tally.read(),
+                acknowledged: settled.acknowledged,
+                filtered: settled.filtered,
+                dead_lettered: settled.dead_lettered,
+                in_flight: tally.in_flight,
                 given_up: given_up(
-                    ended.truncated.0 + totals.truncated.0,
-                    ended.deleted.0 + totals.deleted.0,
+                    tally.truncated.lines + ended.truncated.0 + totals.truncated.0,
+                    tally.deleted.lines + ended.deleted.0 + totals.deleted.0,
                 ),
             },
             bytes: Bytes {
                 read: ended.bytes_read + totals.bytes_read,
-                settled: get(&counts.settled_bytes),
+                settled: settled.bytes,
                 given_up: given_up(
-                    ended.truncated.1 + totals.truncated.1,
-                    ended.deleted.1 + totals.deleted.1,
+                    tally.truncated.bytes + ended.truncated.1 + totals.truncated.1,
+                    tally.deleted.bytes + ended.deleted.1 + totals.deleted.1,
                 ),
             },
             lag: Lag {
-                bytes: get(&tail.unread_bytes) + get(&counts.in_flight_bytes),
+                bytes: get(&tail.unread_bytes) + tally.in_flight_bytes,
                 seconds: age.max(0.0),
             },
             files: Files {

@@ -7,23 +7,19 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::inotify::ReadFlags;
 
-use super::super::batch::{FileId, Source};
+use super::super::batch::FileId;
+use super::Item;
 use super::engine::Engine;
-use super::file::{self, File, Folder, Name, file_id};
+use super::file::{Folder, Name, file_id};
 use super::select::{Matched, State};
-use super::start;
+use super::stats::GivenUp;
 use super::suspects::Suspect;
-use super::{Item, Nameless};
 use crate::failpoint;
-
-/// The kernel stamps births with a coarse clock that may be this much late.
-const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
 /// A path that was found to be a regular file.
 pub(super) struct Found<'a> {
@@ -54,7 +50,8 @@ impl Engine {
             self.adopt_nameless(nameless);
         }
         if self.patience == 0 {
-            for (id, _) in std::mem::take(&mut self.known) {
+            for (id, known) in std::mem::take(&mut self.known) {
+                self.give_up_known(GivenUp::DeletedWait, &known);
                 self.outlet.push(Item::Gone(id, None));
             }
         }
@@ -420,25 +417,6 @@ impl Engine {
         }
     }
 
-    /// A file whose checkpoint we have, under another name than its log's.
-    fn resume_rotated(&mut self, found: &Found<'_>) {
-        let id = file_id(&found.meta);
-        let Some(known) = self.known.get(&id) else {
-            return;
-        };
-        let base = known.path.clone();
-        let (fingerprint, offset) = (known.fingerprint, known.offset);
-        if base.parent() != found.path.parent() || found.meta.len() < offset {
-            return;
-        }
-        let ours = file::open(&found.path)
-            .and_then(|(handle, _)| file::head(&handle, fingerprint))
-            .is_ok_and(|head| head.is_some());
-        if let Some(matched) = self.selector.find(&base).filter(|_| ours) {
-            self.adopt(found, base, matched, false);
-        }
-    }
-
     fn is_excluded(&self, found: &Found<'_>) -> bool {
         let own = &self.config.own;
         let target = found.target.as_deref();
@@ -447,198 +425,6 @@ impl Engine {
             || own.files.iter().any(|path| {
                 fs::metadata(path).is_ok_and(|meta| file_id(&meta) == file_id(&found.meta))
             })
-    }
-
-    /// Starts to follow a file. `base` is the path of the log that it is or was.
-    pub(super) fn adopt(
-        &mut self,
-        found: &Found<'_>,
-        base: PathBuf,
-        matched: Matched,
-        active: bool,
-    ) -> Option<FileId> {
-        let mut id = file_id(&found.meta);
-        self.make_room(id);
-        let (handle, meta) = match file::open(&found.path) {
-            Ok((handle, meta)) => (Some(handle), meta),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                let path = found.path.display();
-                self.stats.error(format!("could not open {path}: {error}"));
-                let old = !found.created && !self.is_young(&found.meta);
-                if old && !self.known.contains_key(&id) {
-                    // Where to start cannot be told without reading.
-                    self.suspect(Suspect::new(found, None));
-                    return None;
-                }
-                (None, found.meta.clone())
-            }
-        };
-        if file_id(&meta) != id {
-            // Renamed between the two looks.
-            id = file_id(&meta);
-            if self.files.contains_key(&id) {
-                self.attach(found.folder, found.name, id, active);
-                return Some(id);
-            }
-        }
-        let source = Arc::new(Source {
-            path: base.as_path().into(),
-            attributes: matched.attributes,
-        });
-        let mut file = File::new(&meta, source, matched.format);
-        file.handle = handle;
-        let young = found.created || self.is_young(&meta);
-        if let Err(error) = self.place(&mut file, young, &meta) {
-            let path = found.path.display();
-            self.stats.error(format!("could not read {path}: {error}"));
-            return None;
-        }
-        failpoint::hit("tail.opened");
-        if file.handle.is_some() {
-            self.note_opened(id);
-        }
-        if !active {
-            file.away = Some(Instant::now());
-            self.tended.insert(id);
-        }
-        file.gauge(&self.stats);
-        self.stats.files_watched.fetch_add(1, Relaxed);
-        let wanted = file.unread() > 0 || file.position_due || file.size < file.offset;
-        self.files.insert(id, file);
-        self.by_base.entry(base.clone()).or_default().push(id);
-        self.attach(found.folder, found.name, id, active);
-        if wanted || !active {
-            self.enqueue(id);
-        }
-        self.order(&base);
-        Some(id)
-    }
-
-    /// Goes on with a deleted file that the tail before this one left open, if it is still ours.
-    fn adopt_nameless(&mut self, nameless: Nameless) {
-        let Nameless { handle, known } = nameless;
-        let (id, base) = (known.file, known.path.clone());
-        let Ok(meta) = handle.metadata() else { return };
-        let Some(matched) = self.selector.find(&base) else {
-            return;
-        };
-        if self.files.contains_key(&id) {
-            return;
-        }
-        self.known.entry(id).or_insert(known);
-        let source = Arc::new(Source {
-            path: base.as_path().into(),
-            attributes: matched.attributes,
-        });
-        let mut file = File::new(&meta, source, matched.format);
-        file.handle = Some(handle);
-        if let Err(error) = self.place(&mut file, false, &meta) {
-            let path = base.display();
-            self.stats
-                .error(format!("could not read {path}, which was deleted: {error}"));
-            return;
-        }
-        file.away = Some(Instant::now());
-        file.gauge(&self.stats);
-        self.note_opened(id);
-        self.stats.files_watched.fetch_add(1, Relaxed);
-        self.files.insert(id, file);
-        self.by_base.entry(base.clone()).or_default().push(id);
-        self.tended.insert(id);
-        self.enqueue(id);
-        self.order(&base);
-    }
-
-    pub(super) fn is_young(&self, meta: &Metadata) -> bool {
-        match meta.created() {
-            Ok(born) => born + CLOCK_SLACK >= self.config.first_seen,
-            Err(_) => self.stats.scanned.load(Relaxed),
-        }
-    }
-
-    /// Decides where reading starts.
-    fn place(&mut self, file: &mut File, young: bool, meta: &Metadata) -> io::Result<()> {
-        if let Some(known) = self.known.remove(&file.id) {
-            let head = match &file.handle {
-                Some(handle) => file::head(handle, known.fingerprint)?,
-                // Not to be opened now; the first turn checks.
-                None => Some(known.fingerprint),
-            };
-            let fresh = std::mem::replace(&mut file.generation, known.generation);
-            match head.filter(|_| file.size >= known.offset) {
-                Some(fingerprint) => {
-                    file.fingerprint = fingerprint;
-                    file.seek(known.offset);
-                }
-                None => {
-                    file.fingerprint = known.fingerprint;
-                    file.renew();
-                    // Perhaps the inode was given to another file; then its birth tells.
-                    file.generation = file.generation.max(fresh);
-                }
-            }
-            return Ok(());
-        }
-        if young {
-            return Ok(());
-        }
-        if let Some(handle) = &file.handle {
-            let written = meta.modified().unwrap_or(std::time::UNIX_EPOCH);
-            let at = start::position(
-                handle,
-                meta.len(),
-                written,
-                file.format,
-                self.config.start_at,
-            )?;
-            file.check_head()?;
-            file.seek(at);
-            file.position_due = true;
-        }
-        Ok(())
-    }
-
-    /// Makes the files of one log wait for older ones that still have something to read.
-    fn order(&mut self, base: &Path) {
-        let Some(list) = self.by_base.get_mut(base).filter(|list| list.len() > 1) else {
-            return;
-        };
-        let files = &mut self.files;
-        list.sort_by_key(|id| files.get(id).map(|file| (file.away.is_none(), file.born)));
-        let mut older: Vec<FileId> = Vec::new();
-        for id in list.iter() {
-            if let Some(file) = files.get_mut(id) {
-                file.after.clone_from(&older);
-                if file.queued {
-                    older.push(*id);
-                }
-            }
-        }
-    }
-
-    /// Takes the better of two sources of one file: a path below `pods` tells more.
-    fn prefer(&mut self, id: FileId, path: &Path, matched: Matched) {
-        if let Some(file) = self.files.get_mut(&id)
-            && matched.attributes.len() > file.source.attributes.len()
-        {
-            let old = file.source.path.to_path_buf();
-            file.source = Arc::new(Source {
-                path: path.into(),
-                attributes: matched.attributes,
-            });
-            self.unbase(&old, id);
-            self.by_base.entry(path.to_owned()).or_default().push(id);
-        }
-    }
-
-    pub(super) fn unbase(&mut self, base: &Path, id: FileId) {
-        if let Some(list) = self.by_base.get_mut(base) {
-            list.retain(|&file| file != id);
-            if list.is_empty() {
-                self.by_base.remove(base);
-            }
-        }
     }
 
     /// Notes what a look at the file told: if anything changed it is read.

@@ -112,7 +112,8 @@ impl Engine {
 
     /// Works until stopped or nobody listens. Returns every open file: those that are deleted, and
     /// those that will be before the next tail looks, can be read through it alone.
-    pub(super) fn run(mut self) -> Vec<Nameless> {
+    pub(super) fn run(mut self, nameless: Vec<Nameless>) -> Vec<Nameless> {
+        self.nameless = nameless;
         if let Err(Closed) = self.work() {
             tracing::debug!("the receiver of lines is gone");
         }

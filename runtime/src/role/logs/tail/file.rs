@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::batch::{FileId, Fingerprint, Source};
+use super::super::ledger::Amount;
 use super::lines::Joins;
 use super::select::State;
 use super::stats::{Stats, shift};
@@ -139,10 +140,15 @@ impl File {
             generation: self.generation,
             fingerprint: self.fingerprint,
             offset: self.start,
+            taken_back: Amount::default(),
             path: self.source.path.to_path_buf(),
         };
-        let handle = self.handle?;
-        Some(Nameless { handle, known })
+        let (handle, format) = (self.handle?, self.format);
+        Some(Nameless {
+            handle,
+            known,
+            format,
+        })
     }
 
     /// Where reading must go on after a restart so that nothing is lost.

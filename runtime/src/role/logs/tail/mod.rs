@@ -17,12 +17,15 @@ use tokio::sync::mpsc;
 
 use super::batch::{Batch, FileId, Fingerprint};
 use super::destination::file::is_or_was;
+use super::ledger::Amount;
 use crate::manifest::{LogSource, StartAt};
 
+mod adopt;
 mod discover;
 mod engine;
 mod file;
 mod lines;
+mod nameless;
 mod outlet;
 mod read;
 mod select;
@@ -35,6 +38,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use nameless::Nameless;
 pub use stats::{GivenUp, GivenUpCount, Stats};
 
 /// What to follow and how.
@@ -158,17 +162,10 @@ pub struct Known {
     pub fingerprint: Fingerprint,
     /// Where reading goes on.
     pub offset: u64,
+    /// What was read beyond that before and not settled: given up if it is not there any more.
+    pub(super) taken_back: Amount,
     /// The span's source path.
     pub path: PathBuf,
-}
-
-/// A file that has no name any more, or may soon have none, kept open: then only through this can the
-/// rest of it be read.
-#[derive(Debug)]
-pub struct Nameless {
-    handle: std::fs::File,
-    /// Where reading began: for a file of which nothing was settled.
-    known: Known,
 }
 
 /// What the tail hands on, in order.
@@ -201,11 +198,14 @@ impl Tail {
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let bell = Arc::new(outlet::Bell::new()?);
-        let mut engine = engine::Engine::new(config, known, out, stats, bell.clone())?;
-        engine.nameless = std::mem::take(nameless);
+        let engine = engine::Engine::new(config, known, out, stats, bell.clone())?;
+        // They are handed over once there is a thread to take them.
+        let (hand, taken) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("tail".to_owned())
-            .spawn(move || engine.run())?;
+            .spawn(move || engine.run(taken.recv().unwrap_or_default()))?;
+        // The receiver is in the thread, and there is room.
+        let _ = hand.send(std::mem::take(nameless));
         Ok(Self {
             bell,
             thread: Some(thread),

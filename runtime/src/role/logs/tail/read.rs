@@ -1,7 +1,6 @@
 //! One turn of one file: read a bounded piece, make sure that the file is still the one that we
 //! knew, and put its lines into the batch being made.
 
-use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,12 +10,13 @@ use super::super::batch::{Batch, Span};
 use super::super::cri::Clock;
 use super::file::File;
 use super::lines::{Counter, Counts, Limits, Splitter};
+use super::nameless::{PIECE, count, read_at};
 use super::start::nanos;
 use super::stats::{GivenUp, Stats};
 use crate::failpoint;
 
 /// The most that one turn reads.
-const TURN: usize = 256 << 10;
+const TURN: usize = PIECE;
 /// The least that one turn asks for: smaller reads cost more calls than they save.
 const LEAST: usize = 16 << 10;
 /// Room for a CRI line's time, stream and tag beside its body.
@@ -190,35 +190,13 @@ impl Reader {
 
     /// Counts the lines from the read position to the end, for a file that is given up.
     pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> (u64, u64) {
-        let mut counter = Counter::new(file.format, &file.joins);
-        let (mut at, mut bytes) = (file.offset, file.size.saturating_sub(file.low_water()));
+        let seen = file.size.saturating_sub(file.low_water());
         let Some(handle) = &file.handle else {
-            return (0, bytes);
+            return (0, seen);
         };
-        let mut in_long_line = false;
-        while let Ok(read) = read_at(handle, &mut self.buffer, at)
-            && go_on()
-        {
-            let chunk = &self.buffer[..read];
-            let mut taken = counter.split(chunk);
-            if taken > 0 {
-                in_long_line = false;
-            }
-            if taken == 0 && read == TURN {
-                // Its start was as good as it gets; skip to its line feed, which counts it.
-                in_long_line = true;
-                taken = read;
-            }
-            if read < TURN {
-                if taken < read || in_long_line {
-                    counter.line(&chunk[taken..]);
-                }
-                bytes = bytes.max((at + read as u64).saturating_sub(file.low_water()));
-                break;
-            }
-            at += taken as u64;
-        }
-        (counter.finish(), bytes)
+        let counter = Counter::new(file.format, &file.joins);
+        let (lines, end) = count(handle, counter, file.offset, &mut self.buffer, go_on);
+        (lines, seen.max(end.saturating_sub(file.low_water())))
     }
 
     fn truncated(&mut self, file: &mut File, was: u64, building: &mut Building, stats: &Stats) {
@@ -362,14 +340,5 @@ impl Reader {
             }
         }
         file.marked = end;
-    }
-}
-
-fn read_at(file: &fs::File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

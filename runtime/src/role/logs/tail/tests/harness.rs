@@ -169,6 +169,7 @@ impl Rig {
                     generation: span.generation,
                     fingerprint: span.fingerprint,
                     offset: span.end,
+                    taken_back: Default::default(),
                     path: span.source.path.to_path_buf(),
                 },
             );

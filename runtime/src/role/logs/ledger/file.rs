@@ -1,0 +1,136 @@
+//! A file, as the books know it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::batch::{Fingerprint, Span};
+use super::super::tail::Nameless;
+use super::tally::Amount;
+
+/// How far a destination has come in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Mark {
+    pub(super) generation: u64,
+    pub(super) offset: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: Arc<Path>,
+    pub(super) generation: u64,
+    pub(super) fingerprint: Fingerprint,
+    /// One for each destination.
+    pub(super) marks: Vec<Mark>,
+    /// The marks that the store has.
+    pub(super) committed: Vec<Mark>,
+    /// Settled since that commit.
+    pub(super) uncommitted: Uncommitted,
+    /// End of what was entered last.
+    pub(super) entered: Mark,
+    /// Parcels under way that cover it.
+    pub(super) pending: usize,
+    /// The tail has done with it for good.
+    pub(super) gone: bool,
+    /// If it was deleted: what it can be read through again, and since when that is kept.
+    pub(super) nameless: Option<(Nameless, Instant)>,
+    pub(super) dirty: bool,
+    /// The first parcel of this file; earlier ones are of another that had its inode before.
+    pub(super) since: u64,
+}
+
+/// Lines that are settled but not committed: a disk that fails may take them back.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Uncommitted {
+    /// Of the present content.
+    pub(super) now: Amount,
+    /// Of contents that are no more.
+    pub(super) before: Amount,
+}
+
+impl File {
+    /// First seen in parcel `sequence`.
+    pub(super) fn new(span: &Span, destinations: usize, sequence: u64) -> Self {
+        let start = Mark {
+            generation: span.generation,
+            offset: span.start,
+        };
+        Self {
+            path: span.source.path.clone(),
+            generation: span.generation,
+            fingerprint: span.fingerprint,
+            marks: vec![start; destinations],
+            committed: vec![start; destinations],
+            uncommitted: Uncommitted::default(),
+            entered: start,
+            pending: 0,
+            gone: false,
+            nameless: None,
+            dirty: true,
+            since: sequence,
+        }
+    }
+
+    /// Takes note of a stretch that follows what is known.
+    pub(super) fn enter(&mut self, span: &Span) {
+        self.pending += 1;
+        if span.generation > self.generation {
+            let lost = std::mem::take(&mut self.uncommitted.now);
+            self.uncommitted.before += lost;
+        }
+        if span.generation >= self.generation {
+            self.generation = span.generation;
+            self.fingerprint = span.fingerprint;
+            self.path = span.source.path.clone();
+        }
+        self.entered = Mark {
+            generation: span.generation,
+            offset: span.end,
+        };
+    }
+
+    /// A destination's offset in the file's present content.
+    pub(super) fn offset(&self, mark: Mark) -> u64 {
+        if mark.generation == self.generation {
+            mark.offset
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn low_water(&self) -> u64 {
+        self.lowest(&self.marks)
+    }
+
+    fn lowest(&self, marks: &[Mark]) -> u64 {
+        let offsets = marks.iter().map(|&mark| self.offset(mark));
+        offsets.min().unwrap_or(0)
+    }
+
+    /// Goes over from the destinations `old` to `new`: those that were there before go on where they
+    /// were, others begin where the slowest is.
+    pub(super) fn reassign(&mut self, old: &[String], new: &[String]) {
+        let over = |marks: &[Mark]| {
+            let low = Mark {
+                generation: self.generation,
+                offset: self.lowest(marks),
+            };
+            let mark = |name: &String| {
+                let index = old.iter().position(|other| other == name);
+                let own = index.and_then(|index| marks.get(index).copied());
+                own.unwrap_or(low)
+            };
+            new.iter().map(mark).collect()
+        };
+        (self.marks, self.committed) = (over(&self.marks), over(&self.committed));
+        self.entered = Mark {
+            generation: self.generation,
+            offset: self.low_water(),
+        };
+    }
+
+    /// Whether what was read of it and not settled can never be read again.
+    pub(super) fn is_lost(&self) -> bool {
+        self.gone && self.nameless.is_none()
+    }
+}

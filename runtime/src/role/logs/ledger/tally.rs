@@ -1,0 +1,62 @@
+//! What became of the lines that were read: plain numbers, no rules.
+
+use std::ops::{AddAssign, SubAssign};
+
+/// Lines, and what they take in their file.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::role::logs) struct Amount {
+    pub(in crate::role::logs) lines: u64,
+    /// With line feeds and everything that a runtime writes around a line.
+    pub(in crate::role::logs) bytes: u64,
+}
+
+impl AddAssign for Amount {
+    fn add_assign(&mut self, more: Self) {
+        self.lines += more.lines;
+        self.bytes += more.bytes;
+    }
+}
+
+impl SubAssign for Amount {
+    fn sub_assign(&mut self, less: Self) {
+        self.lines = self.lines.saturating_sub(less.lines);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+}
+
+/// What became of the lines that were read since the daemon started. What an interruption will have
+/// read again is taken back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::role::logs) struct Tally {
+    pub(in crate::role::logs) settled: Settled,
+    /// Under way.
+    pub(in crate::role::logs) in_flight: u64,
+    /// Bytes of lines under way, without line feeds.
+    pub(in crate::role::logs) in_flight_bytes: u64,
+    /// Taken back, and truncated away before they could be read again.
+    pub(in crate::role::logs) truncated: Amount,
+    /// Taken back, and deleted before they could be read again.
+    pub(in crate::role::logs) deleted: Amount,
+}
+
+impl Tally {
+    /// Lines read and not taken back.
+    pub(in crate::role::logs) fn read(&self) -> u64 {
+        let settled = &self.settled;
+        settled.acknowledged + settled.filtered + settled.dead_lettered + self.in_flight
+    }
+}
+
+/// What every destination has done with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::role::logs) struct Settled {
+    /// Every destination that they were routed to acknowledged them.
+    pub(in crate::role::logs) acknowledged: u64,
+    /// The plugin kept them from all destinations.
+    pub(in crate::role::logs) filtered: u64,
+    /// Written to the dead-letter file, because a destination will never accept them or the plugin
+    /// cannot process them.
+    pub(in crate::role::logs) dead_lettered: u64,
+    /// Bytes of all these, without line feeds.
+    pub(in crate::role::logs) bytes: u64,
+}

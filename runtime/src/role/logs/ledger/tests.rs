@@ -1,0 +1,270 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::role::logs::batch::{Fingerprint, Line, Source, Span};
+use crate::role::logs::output::{Content, DestinationSet};
+use crate::state::Store;
+
+const FILE: FileId = FileId {
+    device: 1,
+    inode: 2,
+};
+
+fn batch(generation: u64, start: u64, lines: u64) -> Batch {
+    let mut batch = Batch::default();
+    batch.spans.push(Span {
+        file: FILE,
+        generation,
+        fingerprint: Fingerprint::default(),
+        source: Arc::new(Source {
+            path: Path::new("/x").into(),
+            attributes: vec![],
+        }),
+        start,
+        end: start + lines,
+    });
+    for n in 0..lines {
+        batch.lines.push(Line {
+            time: n as i64,
+            offset: 0,
+            length: 0,
+            source: 0,
+            flags: 0,
+        });
+        batch.positions.push(start + n);
+    }
+    batch
+}
+
+fn all() -> Output {
+    Output {
+        bytes: vec![],
+        content: Content::All(DestinationSet(0b11)),
+    }
+}
+
+fn names() -> Vec<String> {
+    vec!["a".into(), "b".into()]
+}
+
+#[test]
+fn the_slowest_destination_holds_the_checkpoint_and_the_others_get_nothing_twice() {
+    let ledger = Ledger::default();
+    assert!(ledger.begin(&names()).is_empty());
+    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(0, &parcel, &[]);
+    assert_eq!(ledger.tally().settled.acknowledged, 0);
+    let known = ledger.begin(&names());
+    assert_eq!(known[0].offset, 0);
+    assert_eq!(ledger.tally().in_flight, 0);
+    let again = ledger.enter(batch(0, 0, 12), all(), vec![]);
+    assert_eq!(again.records(0).count(), 2);
+    assert_eq!(again.records(1).count(), 12);
+    ledger.settle(0, &again, &[]);
+    ledger.settle(1, &again, &[3]);
+    assert_eq!(ledger.tally().settled.acknowledged, 11);
+    assert_eq!(ledger.tally().settled.dead_lettered, 1);
+    assert_eq!(ledger.begin(&names())[0].offset, 12);
+}
+
+#[test]
+fn filtered_lines_are_counted_and_passed() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let output = Output {
+        bytes: vec![],
+        content: Content::Keep(vec![1], DestinationSet(1)),
+    };
+    let parcel = ledger.enter(batch(0, 0, 5), output, vec![]);
+    ledger.settle(0, &parcel, &[]);
+    ledger.settle(1, &parcel, &[]);
+    assert_eq!(ledger.tally().settled.filtered, 4);
+    assert_eq!(ledger.tally().settled.acknowledged, 1);
+    assert_eq!(ledger.tally().in_flight, 0);
+}
+
+#[test]
+fn a_new_generation_begins_at_nought() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let second = ledger.enter(batch(1, 0, 3), all(), vec![]);
+    ledger.settle(0, &first, &[]);
+    ledger.settle(1, &first, &[]);
+    ledger.settle(0, &second, &[]);
+    let known = ledger.begin(&names());
+    assert_eq!((known[0].generation, known[0].offset), (1, 0));
+    let again = ledger.enter(batch(1, 0, 3), all(), vec![]);
+    assert_eq!(again.records(0).count(), 0);
+    assert_eq!(again.records(1).count(), 3);
+}
+
+#[test]
+fn a_file_that_is_gone_is_forgotten_after_its_last_parcel() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let parcel = ledger.enter(batch(0, 0, 1), all(), vec![]);
+    ledger.gone(FILE, None);
+    let mut commit = Commit::new("local/x");
+    assert_eq!(ledger.collect(&mut commit).forgotten, 0);
+    ledger.settle(0, &parcel, &[]);
+    ledger.settle(1, &parcel, &[]);
+    let collected = ledger.collect(&mut commit);
+    assert_eq!(collected.forgotten, 1);
+    ledger.put_back(collected);
+    let collected = ledger.collect(&mut commit);
+    assert_eq!(collected.forgotten, 1);
+    ledger.committed(collected);
+    assert_eq!(ledger.collect(&mut commit).forgotten, 0);
+}
+
+#[test]
+fn a_new_destination_begins_where_the_slowest_is() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(0, &parcel, &[]);
+    ledger.settle(1, &parcel, &[]);
+    let known = ledger.begin(&["b".to_owned(), "c".to_owned()]);
+    assert_eq!(known[0].offset, 10);
+    let next = ledger.enter(batch(0, 10, 1), all(), vec![]);
+    assert!(next.delivered.is_empty());
+}
+
+fn settle_both(ledger: &Ledger, parcel: &Parcel) {
+    ledger.settle(0, parcel, &[]);
+    ledger.settle(1, parcel, &[]);
+}
+
+fn commit(ledger: &Ledger) {
+    let collected = ledger.collect(&mut Commit::new("local/x"));
+    ledger.committed(collected);
+}
+
+/// Everything that was ever entered is somewhere.
+fn accounted(ledger: &Ledger) -> u64 {
+    let tally = ledger.tally();
+    tally.read() + tally.deleted.lines + tally.truncated.lines
+}
+
+#[test]
+fn what_only_a_removed_destination_lacked_is_settled() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(0, &parcel, &[]);
+    let known = ledger.begin(&["a".to_owned()]);
+    assert_eq!(known[0].offset, 10);
+    assert_eq!(ledger.tally().settled.acknowledged, 10);
+    assert_eq!(ledger.tally().in_flight, 0);
+}
+
+#[test]
+fn lines_under_way_of_a_file_that_is_gone_are_given_up() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(0, &parcel, &[]);
+    ledger.gone(FILE, None);
+    assert!(
+        ledger.begin(&names()).is_empty(),
+        "there is nothing to resume"
+    );
+    let lost = Amount {
+        lines: 10,
+        bytes: 10,
+    };
+    assert_eq!(ledger.tally().deleted, lost);
+    assert_eq!(ledger.tally().read(), 0);
+    assert_eq!(ledger.collect(&mut Commit::new("local/x")).forgotten, 1);
+}
+
+#[test]
+fn lines_under_way_of_earlier_contents_are_given_up() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.enter(batch(1, 0, 3), all(), vec![]);
+    let known = ledger.begin(&names());
+    assert_eq!((known[0].generation, known[0].offset), (1, 0));
+    assert_eq!(known[0].taken_back.lines, 3);
+    assert_eq!(ledger.tally().truncated.lines, 10);
+}
+
+#[test]
+fn what_is_taken_back_is_told_to_the_tail() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.enter(batch(0, 10, 5), all(), vec![]);
+    settle_both(&ledger, &first);
+    let known = ledger.begin(&names());
+    assert_eq!((known[0].offset, known[0].taken_back.lines), (10, 5));
+    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 0);
+}
+
+#[test]
+fn a_file_closed_at_rest_tells_where_counting_begins() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    ledger.enter(batch(0, 0, 10), all(), vec![]);
+    assert_eq!(ledger.closing(FILE, 1), None, "another generation");
+    assert_eq!(ledger.closing(FILE, 0), Some(10));
+    ledger.begin(&names());
+    assert_eq!(ledger.tally().deleted.lines, 10);
+}
+
+#[test]
+fn rolling_back_reads_again_what_was_not_committed() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    commit(&ledger);
+    let later = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    settle_both(&ledger, &later);
+    let collected = ledger.collect(&mut Commit::new("local/x"));
+    ledger.put_back(collected);
+    ledger.roll_back();
+    assert_eq!(ledger.tally().settled.acknowledged, 10);
+    assert_eq!(ledger.begin(&names())[0].offset, 10);
+    let again = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    assert_eq!(again.records(0).count(), 5);
+    settle_both(&ledger, &again);
+    assert_eq!(accounted(&ledger), 15);
+}
+
+#[test]
+fn rolling_back_gives_up_what_cannot_be_read_again() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    commit(&ledger);
+    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(1, 0, 3), all(), vec![]));
+    ledger.gone(FILE, None);
+    ledger.roll_back();
+    let tally = ledger.tally();
+    assert_eq!(tally.settled.acknowledged, 10);
+    assert_eq!((tally.truncated.lines, tally.deleted.lines), (5, 3));
+    assert_eq!(accounted(&ledger), 18);
+    assert!(ledger.begin(&names()).is_empty());
+}
+
+#[test]
+fn a_new_file_with_a_forgotten_inode_keeps_its_checkpoint() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    ledger.gone(FILE, None);
+    settle_both(&ledger, &ledger.enter(batch(7, 0, 4), all(), vec![]));
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap().store;
+    let mut commit = Commit::new("local/x");
+    ledger.collect(&mut commit);
+    store.commit(&commit).unwrap();
+    let kept = store.load_checkpoints("local/x").unwrap();
+    assert_eq!((kept.len(), kept[0].1.generation), (1, 7));
+}
