@@ -147,9 +147,9 @@ fn what_is_written_while_the_receiver_is_behind_is_seen() {
     rig.capacity = 1;
     rig.config.batch_lines = 1;
     rig.config.rescan = Duration::from_secs(3600);
-    rig.append("a.log", "1\n2\n3\n4\n5\n6\n");
     rig.start();
-    // Nobody takes from the channel meanwhile.
+    // Nobody takes from the channel from here on.
+    rig.append("a.log", "1\n2\n3\n4\n5\n6\n");
     let stats = rig.stats.clone();
     let wait = |done: &dyn Fn() -> bool| {
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
