@@ -133,6 +133,14 @@ fn broken(error: io::Error) -> Trouble {
     Trouble::Broken(format!("the connection broke: {error}"))
 }
 
+/// What to do about a peer that takes connections and not what is sent through them.
+fn refused(how: &str) -> Trouble {
+    Trouble::Broken(clean(&format!(
+        "it closed the connection at once{how}; check that it takes us (its list of senders, \
+         `tls.certFile`), and that both sides speak TLS or neither does"
+    )))
+}
+
 impl Connection {
     fn socket(&self) -> &TcpStream {
         match &self.stream {
@@ -174,14 +182,43 @@ impl Connection {
         }
     }
 
-    /// Ends when the peer has closed the connection.
-    async fn gone(&mut self) {
+    /// Ends when the peer has closed the connection; how it did, if it has said so.
+    async fn gone(&mut self) -> String {
         let mut said = [0; 4096];
-        while let Ok(1..) = self.read(&mut said).await {}
+        loop {
+            match self.read(&mut said).await {
+                Ok(0) => return String::new(),
+                Ok(_) => {}
+                Err(error) => return format!(" ({error})"),
+            }
+        }
     }
 
-    /// Writes `body` from `written` on, which moves with every byte that the kernel has taken.
-    pub(super) async fn write(
+    /// What it means that a connection broke, by its age.
+    fn explain(&self, trouble: Trouble) -> Trouble {
+        match (trouble, self.probation) {
+            (Trouble::Broken(how), Some(_)) => refused(&format!(" ({how})")),
+            (trouble, _) => trouble,
+        }
+    }
+
+    /// Writes `body` from `written` on, which moves with every byte that the kernel has taken, and
+    /// waits until the peer's kernel has acknowledged all of it.
+    pub(super) async fn deliver(
+        &mut self,
+        body: &[u8],
+        written: &mut usize,
+        patience: Duration,
+    ) -> Result<(), Trouble> {
+        let taken = match self.write(body, written, patience).await {
+            Ok(()) => self.acknowledged(patience).await,
+            Err(trouble) => Err(trouble),
+        };
+        taken.map_err(|trouble| self.explain(trouble))?;
+        self.pass_probation().await
+    }
+
+    async fn write(
         &mut self,
         body: &[u8],
         written: &mut usize,
@@ -207,8 +244,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until the peer's kernel has acknowledged everything that was written.
-    pub(super) async fn acknowledged(&mut self, patience: Duration) -> Result<(), Trouble> {
+    async fn acknowledged(&mut self, patience: Duration) -> Result<(), Trouble> {
         let mut look = SHORTEST_LOOK;
         let mut least = usize::MAX;
         let mut progress = Instant::now();
@@ -219,7 +255,7 @@ impl Connection {
                 return Err(broken(error));
             }
             if waiting == 0 {
-                break;
+                return Ok(());
             }
             if waiting < least {
                 least = waiting;
@@ -230,11 +266,12 @@ impl Connection {
             tokio::time::sleep(look).await;
             look = (look * 2).min(LONGEST_LOOK);
         }
+    }
+
+    async fn pass_probation(&mut self) -> Result<(), Trouble> {
         if let Some(end) = self.probation {
-            if timeout_at(end, self.gone()).await.is_ok() {
-                let problem = "it closed the connection at once; check that it takes us (its list of \
-                               senders, `tls.certFile`), and that both sides speak TLS or neither does";
-                return Err(Trouble::Broken(problem.to_owned()));
+            if let Ok(how) = timeout_at(end, self.gone()).await {
+                return Err(refused(&how));
             }
             self.probation = None;
         }

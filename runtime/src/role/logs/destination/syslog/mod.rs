@@ -119,7 +119,8 @@ impl SyslogLane {
         let mut open = self.connection.take();
         let mut written = 0;
         if let Some((stalled, at)) = self.stalled.take() {
-            let same = attempt > 1 && stalled.as_ptr() == body.as_ptr() && stalled == *body;
+            let place = |bytes: &Bytes| (bytes.as_ptr(), bytes.len());
+            let same = attempt > 1 && place(&stalled) == place(body);
             match same {
                 true => written = at,
                 false => open = None,
@@ -138,11 +139,7 @@ impl SyslogLane {
             }
         };
         let patience = destination.peer.timeout;
-        let sent = match connection.write(body, &mut written, patience).await {
-            Ok(()) => connection.acknowledged(patience).await,
-            Err(trouble) => Err(trouble),
-        };
-        match sent {
+        match connection.deliver(body, &mut written, patience).await {
             Ok(()) => {
                 self.connection = Some(connection);
                 Ok(())

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod encoding;
+mod parser;
 mod sending;
 
 use serde_json::{Value, json};

@@ -1,158 +1,14 @@
-//! Messages, read back by a parser that takes what RFC 5424's grammar has and nothing else.
+//! Messages, read back by a strict parser.
 
 use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::parser::{Message, message, of_stream};
 use super::*;
 use crate::role::logs::batch::{Batch, LINE_CUT, LINE_STDERR, LINE_UNFINISHED, Source};
 use crate::role::logs::output::{Content, DestinationSet, Output, OutputLine};
 use crate::role::logs::testing::batch;
-
-/// A message as RFC 5424 has it.
-#[derive(Debug, PartialEq, Eq)]
-struct Message {
-    priority: u32,
-    time: String,
-    hostname: String,
-    app_name: String,
-    proc_id: String,
-    msg_id: String,
-    /// None for `-`. Each element its id and parameters.
-    data: Vec<(String, Vec<(String, String)>)>,
-    /// None if there is no MSG.
-    text: Option<Vec<u8>>,
-}
-
-impl Message {
-    fn param(&self, name: &str) -> Option<&str> {
-        let (_, params) = self.data.first()?;
-        let (_, value) = params.iter().find(|(other, _)| other == name)?;
-        Some(value)
-    }
-
-    fn text(&self) -> &str {
-        std::str::from_utf8(self.text.as_deref().unwrap_or_default()).unwrap()
-    }
-}
-
-struct Parser<'a>(&'a [u8]);
-
-impl<'a> Parser<'a> {
-    fn expect(&mut self, wanted: &str) {
-        let rest = self.0.strip_prefix(wanted.as_bytes());
-        self.0 = rest.unwrap_or_else(|| panic!("{wanted:?} at {:?}", self.shown()));
-    }
-
-    fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.0[..self.0.len().min(80)]).into_owned()
-    }
-
-    fn until(&mut self, ends: impl Fn(u8) -> bool) -> &'a [u8] {
-        let end = self.0.iter().position(|&byte| ends(byte));
-        let (found, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
-        self.0 = rest;
-        found
-    }
-
-    /// NILVALUE / 1*max PRINTUSASCII
-    fn name(&mut self, max: usize, excluded: &[u8]) -> String {
-        let found = self.until(|byte| !byte.is_ascii_graphic() || excluded.contains(&byte));
-        assert!((1..=max).contains(&found.len()), "{:?}", self.shown());
-        String::from_utf8(found.to_vec()).unwrap()
-    }
-
-    fn message(bytes: &'a [u8]) -> Message {
-        let mut parser = Self(bytes);
-        parser.expect("<");
-        let priority = parser.name(3, b">");
-        assert!(priority == "0" || !priority.starts_with('0'), "{priority}");
-        let priority: u32 = priority.parse().unwrap();
-        assert!(priority <= 191);
-        parser.expect(">1 ");
-        let time = parser.name(32, b"");
-        let parsed: jiff::Timestamp = time.parse().unwrap();
-        assert_eq!(format!("{parsed:.6}"), time);
-        parser.expect(" ");
-        let hostname = parser.name(255, b"");
-        parser.expect(" ");
-        let app_name = parser.name(48, b"");
-        parser.expect(" ");
-        let proc_id = parser.name(128, b"");
-        parser.expect(" ");
-        let msg_id = parser.name(32, b"");
-        parser.expect(" ");
-        let mut data = Vec::new();
-        if parser.0.starts_with(b"-") {
-            parser.expect("-");
-        } else {
-            while parser.0.starts_with(b"[") {
-                data.push(parser.element());
-            }
-            assert!(!data.is_empty(), "{}", parser.shown());
-        }
-        let text = match parser.0 {
-            [] => None,
-            [b' ', text @ ..] => Some(text.to_vec()),
-            _ => panic!("{}", parser.shown()),
-        };
-        if let Some([0xef, 0xbb, 0xbf, rest @ ..]) = text.as_deref() {
-            std::str::from_utf8(rest).unwrap();
-        }
-        Message {
-            priority,
-            time,
-            hostname,
-            app_name,
-            proc_id,
-            msg_id,
-            data,
-            text,
-        }
-    }
-
-    fn element(&mut self) -> (String, Vec<(String, String)>) {
-        self.expect("[");
-        let id = self.name(32, b"= ]\"");
-        let mut params = Vec::new();
-        while self.0.starts_with(b" ") {
-            self.expect(" ");
-            let name = self.name(32, b"= ]\"");
-            self.expect("=\"");
-            let mut value = Vec::new();
-            loop {
-                value.extend_from_slice(self.until(|byte| matches!(byte, b'"' | b'\\' | b']')));
-                match self.0 {
-                    [b'\\', escaped @ (b'"' | b'\\' | b']'), rest @ ..] => {
-                        value.push(*escaped);
-                        self.0 = rest;
-                    }
-                    [b'"', ..] => break,
-                    _ => panic!("unescaped: {}", self.shown()),
-                }
-            }
-            self.expect("\"");
-            params.push((name, String::from_utf8(value).unwrap()));
-        }
-        self.expect("]");
-        (id, params)
-    }
-
-    /// The messages of a stream with counted octets.
-    fn counted(bytes: &'a [u8]) -> Vec<&'a [u8]> {
-        let mut parser = Self(bytes);
-        let mut messages = Vec::new();
-        while !parser.0.is_empty() {
-            let length = parser.name(10, b"");
-            assert!(!length.starts_with('0'));
-            parser.expect(" ");
-            let (message, rest) = parser.0.split_at(length.parse().unwrap());
-            messages.push(message);
-            parser.0 = rest;
-        }
-        messages
-    }
-}
 
 /// All messages of a parcel, request by request, without their frames.
 fn messages(fields: &Value, parcel: &Parcel) -> Vec<Vec<u8>> {
@@ -169,7 +25,7 @@ fn messages(fields: &Value, parcel: &Parcel) -> Vec<Vec<u8>> {
             let lines = body.strip_suffix(b"\n").unwrap();
             lines.split(|&byte| byte == b'\n').collect()
         } else {
-            Parser::counted(&body)
+            of_stream(&body)
         };
         assert_eq!(found.len(), taken);
         all.extend(found.into_iter().map(<[u8]>::to_vec));
@@ -258,7 +114,7 @@ fn line<'a>(body: &'a [u8], source: &'a Source) -> Line<'a> {
 }
 
 fn one(fields: Value, line: Line<'_>) -> Message {
-    Parser::message(&messages(&fields, &parcel(&[line]))[0])
+    message(&messages(&fields, &parcel(&[line]))[0])
 }
 
 #[test]
@@ -381,7 +237,7 @@ fn a_long_message_is_cut_at_a_characters_end_and_says_so() {
             "{}",
             bytes.len()
         );
-        let message = Parser::message(bytes);
+        let message = message(bytes);
         let text = message.text().trim_start_matches('\u{feff}');
         let kept = match message.data.is_empty() {
             true => text.strip_suffix("...").unwrap(),
@@ -396,10 +252,7 @@ fn a_long_message_is_cut_at_a_characters_end_and_says_so() {
     for (length, cut) in [(8096 - around, None), (8097 - around, Some("true"))] {
         let body = vec![b'x'; length];
         let bytes = &messages(&json!({}), &parcel(&[line(&body, &pod)]))[0];
-        assert_eq!(
-            (bytes.len(), Parser::message(bytes).param("cut")),
-            (8096, cut)
-        );
+        assert_eq!((bytes.len(), message(bytes).param("cut")), (8096, cut));
     }
 }
 
@@ -510,7 +363,7 @@ proptest! {
         let mut ids = std::collections::HashSet::new();
         for (bytes, line) in messages.iter().zip(&given) {
             prop_assert!(bytes.len() as u64 <= settings["maxMessage"].as_u64().unwrap());
-            let message = Parser::message(bytes);
+            let message = message(bytes);
             prop_assert_eq!(message.data.len(), usize::from(settings["structuredData"] == true));
             if let Some(id) = message.param("id") {
                 prop_assert!(ids.insert(id.to_owned()));
