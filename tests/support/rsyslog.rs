@@ -170,8 +170,8 @@ impl Rsyslog {
     /// What arrived since start number `start`, from 1.
     pub fn received_by(&self, start: usize) -> Vec<Message> {
         let bytes = fs::read(self.output(start)).unwrap_or_default();
-        let text = String::from_utf8(bytes).unwrap();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        let whole = std::str::from_utf8(&bytes[..end]).unwrap();
         whole.lines().map(message).collect()
     }
 

@@ -27,7 +27,7 @@ use super::tls;
 use super::unacknowledged::unacknowledged;
 
 /// How long a peer that refuses us may take to close the connection.
-const PROBATION: Duration = Duration::from_secs(1);
+pub(super) const PROBATION: Duration = Duration::from_secs(1);
 /// A connection whose peer answers nothing for this many times `timeout` is given up by the kernel.
 const DEAD_AFTER: u32 = 10;
 /// How often an idle peer is asked again before it counts as dead, and how long it may take.
@@ -49,6 +49,7 @@ pub(super) struct Peer {
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) keepalive: Duration,
+    pub(super) probation: Duration,
 }
 
 /// Why a request does not get on.
@@ -104,7 +105,7 @@ impl Peer {
         });
         Ok(Connection {
             stream: stream.map_err(|trouble| clean(&trouble))?,
-            probation: Some(Instant::now() + PROBATION),
+            probation: Some(Instant::now() + self.probation),
         })
     }
 

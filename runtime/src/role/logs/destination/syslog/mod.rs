@@ -1,7 +1,7 @@
 //! A syslog server: RFC 5424 over TCP (RFC 6587) or TLS (RFC 5425).
 //!
 //! Each lane has a connection of its own, so that a file's messages arrive in order. Syslog has no
-//! acknowledgement; what stands in for one is told in [`connection`]. A request that fails is sent
+//! acknowledgement; what stands in for one is told in `connection`. A request that fails is sent
 //! again whole, on another connection; one that only waits, because the server takes nothing for a
 //! while, goes on where it stopped.
 //!
@@ -23,7 +23,7 @@ use crate::role::logs::output::{Parcel, Record};
 use crate::role::logs::record_id::{Machine, RecordId};
 
 use super::{Destination, Lane, Request, SendError, Surroundings};
-use connection::{Connection, Peer, Trouble};
+use connection::{Connection, PROBATION, Peer, Trouble};
 use message::{Messages, Rules, push_payload};
 
 /// One write is at most this long unless a single message is longer, in bytes: it bounds what may
@@ -74,6 +74,7 @@ impl Syslog {
                 connect_timeout: manifest.connect_timeout.0,
                 timeout: manifest.timeout.0,
                 keepalive: manifest.keepalive.0,
+                probation: PROBATION,
             },
             rules: Rules::new(manifest, &surroundings.node_name)?,
             machine: surroundings.machine,

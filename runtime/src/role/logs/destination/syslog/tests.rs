@@ -15,11 +15,14 @@ fn opened(address: &str, fields: &Value) -> Opened {
     let mut fields = fields.clone();
     fields["address"] = address.into();
     let manifest = json!({"name": "out", "syslog": fields});
-    let surroundings = Surroundings {
+    open(&serde_json::from_value(manifest).unwrap(), &surroundings()).unwrap()
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings {
         node_root: Arc::from(std::path::Path::new("/")),
         secrets: Arc::new(DaemonSecrets),
         machine: Machine::new("test"),
         node_name: Arc::from("node-1"),
-    };
-    open(&serde_json::from_value(manifest).unwrap(), &surroundings).unwrap()
+    }
 }

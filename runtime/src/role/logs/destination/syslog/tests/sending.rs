@@ -85,6 +85,33 @@ async fn a_connection_that_is_closed_at_once_has_taken_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_taken_counts_only_after_the_probation() {
+    let (listener, address) = listen().await;
+    let manifest = serde_json::from_value(json!({"address": address})).unwrap();
+    let mut syslog = Syslog::new(&manifest, &surroundings()).unwrap();
+    syslog.peer.probation = Duration::from_secs(3600);
+    let mut lane = Arc::new(syslog).lane();
+    let sending = tokio::spawn(async move {
+        let body = Bytes::from_static(b"6 <1>1 -");
+        let request = Request {
+            body: &body,
+            records: &[],
+            attempt: 1,
+        };
+        lane.send(request).await
+    });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    read_to(&mut stream, "<1>1 -").await;
+    // Time to be wrong in.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    let Err(SendError::Retry { reason, .. }) = sending.await.unwrap() else {
+        panic!("it counts");
+    };
+    assert!(reason.contains("closed the connection at once"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_server_that_takes_nothing_for_a_while_gets_everything_once() {
     let folder = tempfile::tempdir().unwrap();
     let (context, ledger) = context_of(folder.path(), 1);
