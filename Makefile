@@ -5,10 +5,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser build demo test bench
+.PHONY: setup toolchain browser rsyslog build demo test bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser
+setup: toolchain browser rsyslog
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -19,6 +19,12 @@ browser:
 	@command -v chromium >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
 	|| { echo "the tests open the status page in chromium, and it could not be installed: run 'apt-get install chromium' as root" >&2; exit 1; }
+
+# Lines are shipped to it, over TCP and TLS.
+rsyslog:
+	@dpkg -s rsyslog rsyslog-gnutls >/dev/null 2>&1 \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rsyslog rsyslog-gnutls; } \
+	|| { echo "the tests ship to rsyslogd, and it could not be installed: run 'apt-get install rsyslog rsyslog-gnutls' as root" >&2; exit 1; }
 
 build: toolchain
 	$(CARGO) build --locked -p bulkhead

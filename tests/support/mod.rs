@@ -7,6 +7,7 @@
 )]
 
 pub mod history;
+pub mod rsyslog;
 pub mod sink;
 
 use std::fs::{self, File};

@@ -86,6 +86,7 @@ impl Checker {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
                 machine: logs::record_id::Machine::new("check"),
+                node_name: facts::node_name().into(),
             },
             runtime: tokio::runtime::Handle::current(),
         })

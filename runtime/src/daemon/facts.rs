@@ -15,9 +15,7 @@ pub(super) fn read() -> Facts {
         }
     };
     let system = rustix::system::uname();
-    let node = std::env::var("BULKHEAD_NODE_NAME").ok();
-    let host = || system.nodename().to_string_lossy().into_owned();
-    add("node.name", Some(node.unwrap_or_else(host)));
+    add("node.name", Some(node_name()));
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     add("os.id", setting(&release, "ID"));
     add("os.version", setting(&release, "VERSION_ID"));
@@ -42,6 +40,16 @@ pub(super) fn read() -> Facts {
             .then(|| Digest::of(format!("bulkhead:{machine}").as_bytes()).to_string()),
     );
     facts
+}
+
+/// What the node is called: as Kubernetes does, if the pod says so, or as it calls itself.
+pub(super) fn node_name() -> String {
+    let host = || {
+        let system = rustix::system::uname();
+        system.nodename().to_string_lossy().into_owned()
+    };
+    let given = std::env::var("BULKHEAD_NODE_NAME").ok();
+    given.filter(|name| !name.is_empty()).unwrap_or_else(host)
 }
 
 /// A value of os-release(5), without quotes.

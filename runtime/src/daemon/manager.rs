@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::own_log;
 use super::reporter::{NodeReporter, View};
 use super::safe_mode::SafeMode;
+use super::{facts, own_log};
 use crate::manifest::Identity;
 use crate::module::Cache;
 use crate::plugin::{self, Declaration, Goal, Marks};
@@ -300,6 +300,7 @@ impl Shared {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
                 machine: self.machine,
+                node_name: facts::node_name().into(),
             },
             runtime: self.control.clone(),
         })

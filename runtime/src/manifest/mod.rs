@@ -10,6 +10,7 @@ mod index_name;
 mod policy;
 mod quantity;
 mod spec;
+mod syslog;
 mod validate;
 mod yaml;
 
@@ -31,3 +32,4 @@ pub use spec::{
     FileSource, Format, Grants, Limits, LogSource, Logs, Module, Plugin, Receives, Retry, StartAt,
     StateGrant, StdoutDestination, Update,
 };
+pub use syslog::{Facility, Framing, Part, Severity, SyslogDestination, SyslogTls};

@@ -9,6 +9,7 @@ use super::endpoint::{
     SplunkHecDestination,
 };
 use super::quantity::{ByteSize, CpuShare, Period};
+use super::syslog::SyslogDestination;
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -264,6 +265,8 @@ struct DestinationFields {
     loki: Option<LokiDestination>,
     #[serde(default)]
     otlp: Option<OtlpDestination>,
+    #[serde(default)]
+    syslog: Option<SyslogDestination>,
 }
 
 impl TryFrom<DestinationFields> for Destination {
@@ -278,6 +281,7 @@ impl TryFrom<DestinationFields> for Destination {
             fields.splunk_hec.map(DestinationKind::SplunkHec),
             fields.loki.map(DestinationKind::Loki),
             fields.otlp.map(DestinationKind::Otlp),
+            fields.syslog.map(DestinationKind::Syslog),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let name = fields.name;
@@ -289,7 +293,7 @@ impl TryFrom<DestinationFields> for Destination {
                 kind,
             }),
             (None, _) => Err(format!(
-                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}`, `http:`, `elasticsearch:`, `splunkHec:`, `loki:` and `otlp:`"
+                "destination {name:?} does not say what it is\nadd exactly one of `file:`, `stdout: {{}}`, `http:`, `elasticsearch:`, `splunkHec:`, `loki:`, `otlp:` and `syslog:`"
             )),
             (Some(_), Some(_)) => Err(format!(
                 "destination {name:?} is several things at once\nkeep exactly one of them, and make the others destinations of their own"
@@ -327,6 +331,8 @@ pub enum DestinationKind {
     Loki(LokiDestination),
     /// An OpenTelemetry receiver.
     Otlp(OtlpDestination),
+    /// A syslog server.
+    Syslog(SyslogDestination),
 }
 
 /// How records are written.

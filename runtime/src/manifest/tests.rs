@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod endpoints;
+mod syslog;
 
 const FILE: &str = "/etc/bulkhead/manifests/p.yaml";
 
@@ -176,7 +177,7 @@ fn each_refusal_names_file_place_field_and_remedy() {
         (
             "      stdout: {}",
             "      stdout: {}\n      retries: 3",
-            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, file, stdout, http, elasticsearch, splunkHec, loki, otlp",
+            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, file, stdout, http, elasticsearch, splunkHec, loki, otlp, syslog",
         ),
         (
             "      stdout: {}",

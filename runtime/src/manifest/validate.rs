@@ -1,6 +1,7 @@
 //! Every check of a manifest's values that holds on every node. Policy is what holds on this one.
 
 mod endpoint;
+mod syslog;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path};
@@ -309,6 +310,7 @@ impl Check<'_> {
             DestinationKind::SplunkHec(to) => self.splunk(&format!("{field}.splunkHec"), to),
             DestinationKind::Loki(to) => self.loki(&format!("{field}.loki"), to),
             DestinationKind::Otlp(to) => self.endpoint(&format!("{field}.otlp"), &to.endpoint()),
+            DestinationKind::Syslog(to) => self.syslog(&format!("{field}.syslog"), to),
         }
     }
 

@@ -3,14 +3,14 @@
 use super::*;
 
 /// A manifest with one destination, in YAML's flow form.
-fn with(destination: &str) -> String {
+pub(super) fn with(destination: &str) -> String {
     config_map(&GOOD.replace(
         "    - name: out\n      stdout: {}\n",
         &format!("    - {{name: out, {destination}}}\n"),
     ))
 }
 
-fn kind(destination: &str) -> DestinationKind {
+pub(super) fn kind(destination: &str) -> DestinationKind {
     let manifest = good(&with(destination));
     manifest.spec.logs.unwrap().destinations.remove(0).kind
 }

@@ -7,8 +7,9 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use super::{Check, has_dots, quoted};
 use crate::manifest::endpoint::{
     Compression, ElasticsearchDestination, Endpoint, HttpDestination, LokiDestination,
-    SplunkHecDestination,
+    SplunkHecDestination, Tls,
 };
+use crate::manifest::spec::Retry;
 
 impl Check<'_> {
     pub(super) fn http(&self, field: &str, http: &HttpDestination) {
@@ -144,22 +145,7 @@ impl Check<'_> {
                 "write for example 4",
             );
         }
-        let retry = endpoint.retry;
-        self.not_zero(format!("{field}.retry.initial"), retry.initial);
-        if retry.max < retry.initial {
-            self.refuse(
-                format!("{field}.retry.max"),
-                format!("{} is shorter than `initial`", retry.max),
-                format!("write at least {}", retry.initial),
-            );
-        }
-        if retry.attempts == Some(0) {
-            self.refuse(
-                format!("{field}.retry.attempts"),
-                "is zero, so that nothing would ever be sent",
-                "leave it out to try for ever, or write at least 1",
-            );
-        }
+        self.retry(field, endpoint.retry);
         for (name, value) in endpoint.headers {
             let at = format!("{field}.headers.{name}");
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -176,7 +162,7 @@ impl Check<'_> {
             self.secret(&format!("{field}.basicAuth.password"), &auth.password);
             self.only_authorization(field, "basicAuth", endpoint);
         }
-        self.tls(field, endpoint);
+        self.tls(&format!("{field}.tls"), endpoint.tls);
         if let Some(proxy) = endpoint.proxy {
             let at = format!("{field}.proxy");
             // With references it is known only once they are looked up.
@@ -187,8 +173,25 @@ impl Check<'_> {
         }
     }
 
-    fn tls(&self, field: &str, endpoint: &Endpoint<'_>) {
-        let tls = endpoint.tls;
+    pub(super) fn retry(&self, field: &str, retry: &Retry) {
+        self.not_zero(format!("{field}.retry.initial"), retry.initial);
+        if retry.max < retry.initial {
+            self.refuse(
+                format!("{field}.retry.max"),
+                format!("{} is shorter than `initial`", retry.max),
+                format!("write at least {}", retry.initial),
+            );
+        }
+        if retry.attempts == Some(0) {
+            self.refuse(
+                format!("{field}.retry.attempts"),
+                "is zero, so that nothing would ever be sent",
+                "leave it out to try for ever, or write at least 1",
+            );
+        }
+    }
+
+    pub(super) fn tls(&self, field: &str, tls: &Tls) {
         for (name, path) in [
             ("caFile", &tls.ca_file),
             ("certFile", &tls.cert_file),
@@ -199,7 +202,7 @@ impl Check<'_> {
                 && !plain(path)
             {
                 self.refuse(
-                    format!("{field}.tls.{name}"),
+                    format!("{field}.{name}"),
                     format!(
                         "{} is not an absolute path without `..`",
                         quoted(&path.to_string_lossy())
@@ -214,7 +217,7 @@ impl Check<'_> {
             _ => return,
         };
         self.refuse(
-            format!("{field}.tls.{given}"),
+            format!("{field}.{given}"),
             format!("stands without `{missing}`"),
             format!("add `{missing}:`; a certificate is of use only with its key"),
         );

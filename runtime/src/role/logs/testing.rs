@@ -149,6 +149,7 @@ pub(super) fn context(folder: &Path, lanes: usize) -> (Context, Arc<Ledger>) {
             node_root: Arc::from(Path::new("/")),
             secrets: Arc::new(DaemonSecrets),
             machine: Machine::new("test"),
+            node_name: Arc::from("node-1"),
         },
         runtime: tokio::runtime::Handle::current(),
     };

@@ -9,11 +9,13 @@ pub mod elasticsearch;
 pub mod file;
 pub mod http;
 pub mod loki;
+mod lookup;
 pub mod otlp;
 pub mod rotating;
 pub mod secrets;
 pub mod splunk_hec;
 pub mod stdout;
+pub mod syslog;
 #[cfg(test)]
 mod testing;
 
@@ -146,6 +148,8 @@ pub struct Surroundings {
     pub secrets: Arc<dyn Secrets>,
     /// For the stable ids of records.
     pub machine: Machine,
+    /// What the node is called.
+    pub node_name: Arc<str>,
 }
 
 /// A destination's configuration cannot work. Found at start, so that `check` and an update see it.
@@ -218,6 +222,11 @@ pub fn open(
             destination: Arc::new(otlp::Otlp::new(to, surroundings).map_err(error)?),
             retry: to.retry.clone(),
             kind: "otlp",
+        },
+        DestinationKind::Syslog(to) => Opened {
+            destination: Arc::new(syslog::Syslog::new(to, surroundings).map_err(error)?),
+            retry: to.retry.clone(),
+            kind: "syslog",
         },
     })
 }

@@ -17,6 +17,7 @@ fn surroundings() -> Surroundings {
         node_root: Arc::from(Path::new("/")),
         secrets: Arc::new(secrets::DaemonSecrets),
         machine: Machine::new("test"),
+        node_name: Arc::from("node-1"),
     }
 }
 

@@ -39,10 +39,11 @@ use crate::manifest::Format;
 
 use super::batch::{LINE_CUT, LINE_STDERR, LINE_UNFINISHED};
 use super::output::Record;
-use members::Members;
-use source::{Fragment, Fragments};
+use members::{Member, Members};
+pub use source::BySource;
+use source::Fragment;
 pub use text::push_string;
-use time::Clock;
+pub use time::Clock;
 
 /// The member that holds a record's time, with its quotes.
 const TIME: &[u8] = b"\"time\"";
@@ -55,7 +56,7 @@ const TIMESTAMP: &[u8] = b"\"@timestamp\"";
 pub struct RecordEncoder {
     format: Format,
     time: Time,
-    fragments: Fragments,
+    fragments: BySource<Fragment>,
 }
 
 impl RecordEncoder {
@@ -77,7 +78,7 @@ impl RecordEncoder {
                 finder: Finder::new(name),
                 clock: Clock::default(),
             },
-            fragments: Fragments::default(),
+            fragments: BySource::default(),
         }
     }
 
@@ -92,7 +93,7 @@ impl RecordEncoder {
 
     /// Appends `record` as one JSON object, without a line feed.
     pub fn object(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        let fragment = self.fragments.of(record.source);
+        let fragment = self.fragments.of(record.source, Fragment::new);
         let members = if record.json {
             members::of_object(record.body)
         } else {
@@ -130,6 +131,33 @@ impl RecordEncoder {
         }
         out.push(b'}');
     }
+}
+
+/// Of the members of `record` that are called one of `names`, whatever their case, the one whose name
+/// stands first in `names`: its value as JSON. What the plugin
+/// added wins.
+pub fn member_of<'a>(record: &Record<'a>, names: &[&str]) -> Option<&'a [u8]> {
+    let body = match record.json {
+        true => members::of_object(record.body).unwrap_or_default(),
+        false => &[],
+    };
+    let find = |text: &'a [u8]| -> Option<&'a [u8]> {
+        let mut best: Option<(usize, Member<'a>)> = None;
+        for member in Members::new(text) {
+            let name = member.name.get(1..member.name.len().saturating_sub(1));
+            let name = name.unwrap_or_default();
+            let same = |other: &&str| name.eq_ignore_ascii_case(other.as_bytes());
+            if let Some(rank) = names.iter().position(same)
+                && best.is_none_or(|(other, _)| rank < other)
+            {
+                best = Some((rank, member));
+            }
+        }
+        let (_, member) = best?;
+        let value = member.text.get(member.name.len()..)?.trim_ascii_start();
+        Some(value.strip_prefix(b":")?.trim_ascii())
+    };
+    find(record.fields).or_else(|| find(body))
 }
 
 /// How a record's time is written.

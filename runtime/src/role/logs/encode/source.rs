@@ -16,15 +16,13 @@ const REMEMBERED: usize = 1024;
 /// The members that tell where a line came from.
 #[derive(Debug)]
 pub(super) struct Fragment {
-    /// Keeps the allocation alive, so that its address names this source and no other.
-    source: Arc<Source>,
     text: Vec<u8>,
     names: Vec<Vec<u8>>,
     probe: Finder<'static>,
 }
 
 impl Fragment {
-    fn new(source: &Arc<Source>) -> Self {
+    pub(super) fn new(source: &Source) -> Self {
         let mut text = Vec::new();
         let mut names = Vec::new();
         let mut member = |name: &[u8], value: &[u8]| {
@@ -48,12 +46,7 @@ impl Fragment {
             common = &common[..same];
         }
         let probe = Finder::new(common).into_owned();
-        Self {
-            source: Arc::clone(source),
-            text,
-            names,
-            probe,
-        }
+        Self { text, names, probe }
     }
 
     /// The members, each with a comma before it.
@@ -72,28 +65,40 @@ impl Fragment {
     }
 }
 
-/// The fragments of the sources seen lately.
-#[derive(Debug, Default)]
-pub(super) struct Fragments {
-    known: Vec<Fragment>,
+/// What was made of each source seen lately.
+#[derive(Debug)]
+pub struct BySource<T> {
+    /// Each with its source, which keeps the allocation alive, so that its address names this source
+    /// and no other.
+    known: Vec<(Arc<Source>, T)>,
     by_address: HashMap<usize, usize>,
     last: usize,
 }
 
-impl Fragments {
-    /// The fragment of `source`.
-    pub(super) fn of(&mut self, source: &Arc<Source>) -> &Fragment {
+impl<T> Default for BySource<T> {
+    fn default() -> Self {
+        Self {
+            known: Vec::new(),
+            by_address: HashMap::new(),
+            last: 0,
+        }
+    }
+}
+
+impl<T> BySource<T> {
+    /// What is known of `source`, made now if it is not.
+    pub fn of(&mut self, source: &Arc<Source>, make: impl FnOnce(&Source) -> T) -> &T {
         let is_last = self
             .known
             .get(self.last)
-            .is_some_and(|fragment| Arc::ptr_eq(&fragment.source, source));
+            .is_some_and(|(known, _)| Arc::ptr_eq(known, source));
         if !is_last {
-            self.last = self.find(source);
+            self.last = self.find(source, make);
         }
-        &self.known[self.last]
+        &self.known[self.last].1
     }
 
-    fn find(&mut self, source: &Arc<Source>) -> usize {
+    fn find(&mut self, source: &Arc<Source>, make: impl FnOnce(&Source) -> T) -> usize {
         let address = Arc::as_ptr(source).addr();
         if let Some(&index) = self.by_address.get(&address) {
             return index;
@@ -102,7 +107,7 @@ impl Fragments {
             self.known.clear();
             self.by_address.clear();
         }
-        self.known.push(Fragment::new(source));
+        self.known.push((Arc::clone(source), make(source)));
         let index = self.known.len() - 1;
         self.by_address.insert(address, index);
         index

@@ -5,7 +5,7 @@ const DAY: i64 = 86_400;
 
 /// Formats nanoseconds since 1970 as `2026-01-31T23:59:59.123456789Z`.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     second: i64,
     text: [u8; 19],
 }
@@ -21,16 +21,28 @@ impl Default for Clock {
 
 impl Clock {
     /// Appends `time`. Every `i64` lies between the years 1677 and 2262, so four digits do.
-    pub(super) fn push(&mut self, time: i64, out: &mut Vec<u8>) {
+    pub fn push(&mut self, time: i64, out: &mut Vec<u8>) {
+        let mut fraction = *b".000000000Z";
+        digits(time.rem_euclid(NANOS) as u64, &mut fraction[1..10]);
+        out.extend_from_slice(self.second(time));
+        out.extend_from_slice(&fraction);
+    }
+
+    /// The same with six digits of fraction, the rest cut off.
+    pub fn push_micros(&mut self, time: i64, out: &mut Vec<u8>) {
+        let mut fraction = *b".000000Z";
+        digits(time.rem_euclid(NANOS) as u64 / 1000, &mut fraction[1..7]);
+        out.extend_from_slice(self.second(time));
+        out.extend_from_slice(&fraction);
+    }
+
+    fn second(&mut self, time: i64) -> &[u8] {
         let second = time.div_euclid(NANOS);
         if second != self.second {
             self.second = second;
             self.text = second_text(second);
         }
-        let mut fraction = *b".000000000Z";
-        digits(time.rem_euclid(NANOS) as u64, &mut fraction[1..10]);
-        out.extend_from_slice(&self.text);
-        out.extend_from_slice(&fraction);
+        &self.text
     }
 }
 
@@ -92,7 +104,11 @@ mod tests {
         #[test]
         fn agrees_with_the_calendar_library(time in any::<i64>()) {
             let theirs = jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap();
-            prop_assert_eq!(text(time), format!("{theirs:.9}"));
+            let text = text(time);
+            prop_assert_eq!(&text, &format!("{theirs:.9}"));
+            let mut micros = Vec::new();
+            Clock::default().push_micros(time, &mut micros);
+            prop_assert_eq!(String::from_utf8(micros).unwrap(), format!("{}Z", &text[..26]));
         }
     }
 

@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 
 use crate::manifest::{Compression, Endpoint};
 
+use super::super::lookup::{Found, Lookup};
 use super::super::secrets::redact;
 use super::super::{SendError, Surroundings};
 use super::answer::{Verdict, is_about_tls, judge};
 use super::body::Bodies;
 use super::connect;
 use super::headers::{self, Credential};
-use super::lookup::{Found, Lookup};
 
 /// Below this no server calls a body too large, in bytes; a 413 does not lower the limit further.
 const SMALLEST_BODY: usize = 16 << 10;
@@ -337,7 +337,7 @@ fn remedy(status: StatusCode) -> Option<&'static str> {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(in super::super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Certificate, Client, Identity, Proxy, Url};
 
+use super::super::lookup::{Lookup, Named};
 use super::super::secrets::{Resolved, Secrets, Template};
 use super::client::chain;
-use super::lookup::{Lookup, Named};
 use crate::manifest::Endpoint;
 
 /// A connection that is not made by then will not be.

@@ -9,8 +9,8 @@ use reqwest::header::{
     HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 
+use super::super::lookup::{Lookup, Named};
 use super::super::secrets::{Resolved, Secrets, Template};
-use super::lookup::{Lookup, Named};
 use crate::manifest::Endpoint;
 
 /// Who the daemon is, beside `headers` and `basicAuth`: a kind's own field.

@@ -8,7 +8,6 @@ pub(super) mod body;
 pub(super) mod client;
 mod connect;
 pub(super) mod headers;
-mod lookup;
 
 use std::sync::Arc;
 

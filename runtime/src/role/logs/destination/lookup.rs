@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::super::secrets::{Resolved, Template};
+use super::secrets::{Resolved, Template};
 
 /// How often a file is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,127 @@
+//! TLS: who is trusted, who the daemon is, and what went wrong in words.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio_rustls::TlsConnector;
+
+use super::super::http::client::chain;
+use super::super::lookup::{Lookup, Named};
+use super::super::secrets::{Resolved, Secrets, Template};
+use crate::manifest::SyslogTls;
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Authorities,
+    Certificate,
+    Key,
+}
+
+/// Prepares connections, anew when a file changes.
+pub(super) fn lookup(
+    tls: &SyslogTls,
+    secrets: &Arc<dyn Secrets>,
+) -> Result<Lookup<TlsConnector>, String> {
+    let mut uses = Vec::new();
+    let mut named = Vec::new();
+    for (purpose, name, path) in [
+        (Use::Authorities, "tls.caFile", &tls.ca_file),
+        (Use::Certificate, "tls.certFile", &tls.cert_file),
+        (Use::Key, "tls.keyFile", &tls.key_file),
+    ] {
+        if let Some(path) = path {
+            uses.push(purpose);
+            named.push(Named {
+                name: name.to_owned(),
+                template: Template::file(Path::new(path), secrets),
+            });
+        }
+    }
+    Lookup::new(named, move |found, _| connector(&uses, found))
+}
+
+fn connector(uses: &[Use], found: &[Resolved]) -> Result<TlsConnector, String> {
+    let given = |wanted: Use| {
+        let index = uses.iter().position(|&purpose| purpose == wanted)?;
+        found.get(index).map(|file| file.text.as_bytes())
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| chain(&error))?;
+    let builder = match given(Use::Authorities) {
+        Some(text) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates("tls.caFile", text)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| format!("tls.caFile: {}", chain(&error)))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder
+            .with_platform_verifier()
+            .map_err(|error| format!("the system's authorities: {}", chain(&error)))?,
+    };
+    let config = match (given(Use::Certificate), given(Use::Key)) {
+        (Some(certificate), Some(key)) => {
+            let chain_of = certificates("tls.certFile", certificate)?;
+            // What is wrong with a key is not shown.
+            let key = PrivateKeyDer::from_pem_slice(key)
+                .map_err(|_| "tls.keyFile: holds no private key in PEM".to_owned())?;
+            builder
+                .with_client_auth_cert(chain_of, key)
+                .map_err(|error| format!("tls.certFile, tls.keyFile: {}", chain(&error)))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn certificates(name: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(format!("{name}: holds no certificate in PEM")),
+        Ok(all) => Ok(all),
+        Err(error) => Err(format!("{name}: {error}")),
+    }
+}
+
+/// What went wrong with TLS to a server of this name, and what to do.
+pub(super) fn explain(error: &io::Error, name: &str) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(inner) = inner else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => format!(
+                "it closed the connection instead of TLS ({error}); check that it speaks TLS on this \
+                 port, and with us"
+            ),
+            _ => format!("TLS failed: {error}"),
+        };
+    };
+    let remedy = match inner {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "name the authority that signed its certificate in `tls.caFile`".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!(
+            "its certificate is not for {name}; correct `address`, or set `tls.serverName` to a name \
+             that it is for"
+        ),
+        rustls::Error::InvalidCertificate(_) => "renew its certificate".to_owned(),
+        rustls::Error::AlertReceived(_) => {
+            "it refuses us; check `tls.certFile` and what it asks of clients".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "check that it speaks TLS on this port, or remove `tls`".to_owned()
+        }
+        _ => "check `tls`, and what it asks of clients".to_owned(),
+    };
+    format!("TLS failed: {}; {remedy}", chain(inner))
+}
