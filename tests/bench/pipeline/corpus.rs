@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 /// Changes with the generator, so that an old corpus is not taken for a new one.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FILES: usize = 4;
 
 /// Container logs below a folder that stands for `/var/log`.
@@ -19,9 +19,18 @@ pub(crate) struct Corpus {
     pub(crate) lines: u64,
     /// Of these, lines of JSON with level debug.
     pub(crate) debug: u64,
+    /// Of those, the ones that are not in parts.
+    pub(crate) debug_whole: u64,
+    /// Lines of JSON in parts with another level than debug.
+    pub(crate) json_in_parts: u64,
+    /// Lines as they stand in the files, each part of a partial line counted.
+    pub(crate) written: u64,
     /// Of the files.
     pub(crate) bytes: u64,
 }
+
+/// What is counted while it is made, in the order of [`Corpus`].
+const COUNTS: usize = 5;
 
 impl Corpus {
     /// Makes it, unless it is there.
@@ -33,14 +42,17 @@ impl Corpus {
         let counts = root.join("counts");
         if !counts.exists() {
             let _ = fs::remove_dir_all(&root);
-            let (debug, bytes) = generate(&root, lines)?;
-            fs::write(&counts, format!("{debug} {bytes}"))?;
+            let numbers = generate(&root, lines)?.map(|number| number.to_string());
+            fs::write(&counts, numbers.join(" "))?;
         }
         let text = fs::read_to_string(&counts)?;
-        let mut numbers = text.split(' ').filter_map(|number| number.parse().ok());
-        let (Some(debug), Some(bytes)) = (numbers.next(), numbers.next()) else {
+        let numbers: Vec<u64> = text
+            .split(' ')
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [debug, debug_whole, json_in_parts, written, bytes] = numbers[..] else {
             return Err(io::Error::other(format!(
-                "{}: not two numbers",
+                "{}: not {COUNTS} numbers",
                 counts.display()
             )));
         };
@@ -48,12 +60,15 @@ impl Corpus {
             root,
             lines,
             debug,
+            debug_whole,
+            json_in_parts,
+            written,
             bytes,
         })
     }
 }
 
-fn generate(root: &std::path::Path, lines: u64) -> io::Result<(u64, u64)> {
+fn generate(root: &std::path::Path, lines: u64) -> io::Result<[u64; COUNTS]> {
     let mut random = fastrand::Rng::with_seed(2026);
     let mut files = Vec::new();
     for number in 0..FILES {
@@ -61,12 +76,19 @@ fn generate(root: &std::path::Path, lines: u64) -> io::Result<(u64, u64)> {
         fs::create_dir_all(&folder)?;
         files.push(BufWriter::new(File::create(folder.join("0.log"))?));
     }
-    let (mut debug, mut bytes) = (0, 0);
+    let [
+        mut debug,
+        mut debug_whole,
+        mut json_in_parts,
+        mut written,
+        mut bytes,
+    ] = [0; COUNTS];
     let mut line = String::new();
     let mut out = String::new();
     for number in 0..lines {
         line.clear();
-        debug += u64::from(body(&mut random, number, &mut line));
+        let at_debug = body(&mut random, number, &mut line);
+        debug += u64::from(at_debug);
         out.clear();
         let time = head(number);
         let stream = if random.u32(..10) == 0 {
@@ -79,6 +101,9 @@ fn generate(root: &std::path::Path, lines: u64) -> io::Result<(u64, u64)> {
         } else {
             None
         };
+        debug_whole += u64::from(at_debug && split.is_none());
+        json_in_parts += u64::from(!at_debug && split.is_some() && line.starts_with('{'));
+        written += 1 + u64::from(split.is_some());
         let rest = match split {
             Some(at) => {
                 out.extend([&time, " ", stream, " P ", &line[..at], "\n"]);
@@ -93,7 +118,7 @@ fn generate(root: &std::path::Path, lines: u64) -> io::Result<(u64, u64)> {
     for mut file in files {
         file.flush()?;
     }
-    Ok((debug, bytes))
+    Ok([debug, debug_whole, json_in_parts, written, bytes])
 }
 
 /// RFC 3339, 2,000 lines a second.

@@ -9,6 +9,8 @@
 mod corpus;
 mod daemon;
 mod process;
+mod receiver;
+mod records;
 mod rsyslog;
 #[path = "../../support/mod.rs"]
 mod support;
