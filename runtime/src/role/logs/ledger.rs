@@ -21,6 +21,8 @@ use crate::state::{Checkpoint, Commit};
 pub(super) struct Counts {
     /// Handed in; what an interruption will have read again is taken back.
     pub(super) read: AtomicU64,
+    /// Lines that were joined onto those that were read, beside them.
+    pub(super) joined: AtomicU64,
     /// Every destination that they were routed to acknowledged them.
     pub(super) acknowledged: AtomicU64,
     /// The plugin kept them from all destinations.
@@ -84,6 +86,7 @@ struct Pending {
     /// Lines that go somewhere.
     routed: u64,
     lines: u64,
+    joined: u64,
     bytes: u64,
     /// Time of the oldest line.
     oldest: Option<i64>,
@@ -164,6 +167,7 @@ impl Ledger {
         for pending in std::mem::take(&mut books.pending).into_values() {
             let counts = &self.counts;
             counts.read.fetch_sub(pending.lines, Ordering::Relaxed);
+            counts.joined.fetch_sub(pending.joined, Ordering::Relaxed);
             counts.in_flight.fetch_sub(pending.lines, Ordering::Relaxed);
             counts
                 .in_flight_bytes
@@ -251,7 +255,9 @@ impl Ledger {
         }
         let lines = batch.lines.len() as u64;
         let bytes = batch.bytes.len() as u64;
+        let joined = batch.joined.iter().map(|one| u64::from(one.lines)).sum();
         self.counts.read.fetch_add(lines, Ordering::Relaxed);
+        self.counts.joined.fetch_add(joined, Ordering::Relaxed);
         self.counts.in_flight.fetch_add(lines, Ordering::Relaxed);
         self.counts
             .in_flight_bytes
@@ -264,6 +270,7 @@ impl Ledger {
             waiting,
             routed,
             lines,
+            joined,
             bytes,
             oldest: batch.lines.iter().map(|line| line.time).min(),
             dead,

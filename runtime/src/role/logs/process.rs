@@ -250,6 +250,7 @@ fn singles(batch: &Batch) -> Vec<Batch> {
             bytes: batch.body(index).to_vec(),
             lines: vec![line],
             positions: vec![batch.positions[index]],
+            joined: batch.joined(index).into_iter().collect(),
         });
         reached[source] = end;
     }

@@ -486,7 +486,7 @@ impl Engine {
             path: base.as_path().into(),
             attributes: matched.attributes,
         });
-        let mut file = File::new(&meta, source, matched.format);
+        let mut file = File::new(&meta, source, matched.format, matched.multiline);
         file.handle = handle;
         let young = found.created || self.is_young(&meta);
         if let Err(error) = self.place(&mut file, young, &meta) {
@@ -531,7 +531,7 @@ impl Engine {
             path: base.as_path().into(),
             attributes: matched.attributes,
         });
-        let mut file = File::new(&meta, source, matched.format);
+        let mut file = File::new(&meta, source, matched.format, matched.multiline);
         file.handle = Some(handle);
         if let Err(error) = self.place(&mut file, false, &meta) {
             let path = base.display();

@@ -7,10 +7,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
-use super::super::batch::{Batch, Span};
+use super::super::batch::{Batch, LINE_CUT, LINE_UNFINISHED, Span};
 use super::super::cri::Clock;
+use super::count::{Counter, Tally};
 use super::file::File;
-use super::lines::{Counter, Counts, Limits, Splitter};
+use super::lines::{Piece, Splitter};
+use super::multiline::Gather;
+use super::pack::{Counts, Limits, Packer};
 use super::start::nanos;
 use super::stats::{GivenUp, Stats};
 use crate::failpoint;
@@ -43,6 +46,8 @@ pub(super) struct Building {
 pub(super) struct Reader {
     buffer: Box<[u8]>,
     head: Vec<u8>,
+    /// A buffer for lines that are joined.
+    spare: Vec<u8>,
     clock: Clock,
     limits: Limits,
     batches: u64,
@@ -55,6 +60,7 @@ impl Reader {
         Self {
             buffer: vec![0; TURN].into_boxed_slice(),
             head: Vec::new(),
+            spare: Vec::new(),
             clock: Clock::default(),
             limits,
             batches: 0,
@@ -165,9 +171,7 @@ impl Reader {
             }
         } else {
             let chunk = std::mem::take(&mut self.buffer);
-            let taken = self.with(file, building, stats, |splitter, at| {
-                splitter.split(&chunk[..read], at)
-            });
+            let taken = self.put(file, building, stats, Piece::Chunk(&chunk[..read]));
             self.buffer = chunk;
             file.offset += taken as u64;
             file.scan = file.offset;
@@ -177,44 +181,73 @@ impl Reader {
                 outcome = Outcome::Full;
             }
         }
-        if outcome == Outcome::Idle && (file.flushing || file.finishing) {
-            if file.finishing && file.offset < file.size {
-                self.long_line_end(file, building, stats)?;
-            }
-            self.with(file, building, stats, |splitter, _| splitter.flush_all());
-            file.flushing = false;
+        if outcome == Outcome::Idle {
+            self.rest(file, building, stats)?;
         }
         stats.bytes_read.fetch_add(file.offset - before, Relaxed);
         Ok(outcome)
     }
 
-    /// Counts the lines from the read position to the end, for a file that is given up.
-    pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> (u64, u64) {
-        let mut counter = Counter::new(file.format, &file.joins);
+    /// Hands on what is not to be waited for any longer, in a file that was read to its end.
+    fn rest(&mut self, file: &mut File, building: &mut Building, stats: &Stats) -> io::Result<()> {
+        if file.finishing {
+            if file.offset < file.size {
+                self.long_line_end(file, building, stats)?;
+            }
+            self.put(file, building, stats, Piece::End);
+        } else if file.flushing {
+            self.put(file, building, stats, Piece::Parts);
+        }
+        file.flushing = false;
+        if file.gathering.is_some()
+            && let Some(streams) = file.due(Instant::now())
+        {
+            self.put(file, building, stats, Piece::Joined(streams));
+        }
+        Ok(())
+    }
+
+    /// Counts the lines from the read position to the end, those that are held back included, for a
+    /// file that is given up; and its bytes.
+    pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> (Tally, u64) {
+        let mut counter = Counter::of(file, self.limits.max_line);
         let (mut at, mut bytes) = (file.offset, file.size.saturating_sub(file.low_water()));
         let Some(handle) = &file.handle else {
-            return (0, bytes);
+            return (counter.finish(), bytes);
         };
+        // Of a line that is longer than the buffer, the beginning that reading would take.
+        let most = self.limits.max_line + CRI_HEAD;
         let mut in_long_line = false;
         while let Ok(read) = read_at(handle, &mut self.buffer, at)
             && go_on()
         {
             let chunk = &self.buffer[..read];
-            let mut taken = counter.split(chunk);
-            if taken > 0 {
-                in_long_line = false;
+            let mut taken;
+            if in_long_line {
+                let feed = memchr::memchr(b'\n', chunk);
+                let more = feed.unwrap_or(read).min(most - self.head.len());
+                self.head.extend_from_slice(&chunk[..more]);
+                taken = feed.map_or(0, |feed| feed + 1);
+            } else {
+                taken = counter.split(chunk);
+                self.head.clear();
+                let start = if taken == 0 { read.min(most) } else { 0 };
+                self.head.extend_from_slice(&chunk[..start]);
             }
-            if taken == 0 && read == TURN {
-                // Its start was as good as it gets; skip to its line feed, which counts it.
-                in_long_line = true;
-                taken = read;
-            }
-            if read < TURN {
-                if taken < read || in_long_line {
-                    counter.line(&chunk[taken..]);
+            let ended = in_long_line && taken > 0;
+            if taken == 0 && read < TURN {
+                if in_long_line || read > 0 {
+                    counter.line(&self.head);
                 }
                 bytes = bytes.max((at + read as u64).saturating_sub(file.low_water()));
                 break;
+            }
+            if ended {
+                counter.line(&self.head);
+            }
+            in_long_line = taken == 0;
+            if in_long_line {
+                taken = read;
             }
             at += taken as u64;
         }
@@ -222,8 +255,8 @@ impl Reader {
     }
 
     fn truncated(&mut self, file: &mut File, was: u64, building: &mut Building, stats: &Stats) {
-        // Parts that we hold are the last lines of the old contents.
-        self.with(file, building, stats, |splitter, _| splitter.flush_all());
+        // What we hold are the last lines of the old contents.
+        self.put(file, building, stats, Piece::End);
         self.cover(file, building);
         let bytes = was.saturating_sub(file.offset);
         if bytes > 0 {
@@ -245,9 +278,8 @@ impl Reader {
         self.read_head(file, feed)?;
         let head = std::mem::take(&mut self.head);
         let cut = (head.len() as u64) < feed - file.offset;
-        self.with(file, building, stats, |splitter, at| {
-            splitter.line(&head, at, cut);
-        });
+        let flags = if cut { LINE_CUT } else { 0 };
+        self.put(file, building, stats, Piece::Line(&head, flags));
         self.head = head;
         Ok(())
     }
@@ -262,9 +294,9 @@ impl Reader {
         self.read_head(file, file.size)?;
         let head = std::mem::take(&mut self.head);
         let cut = (head.len() as u64) < file.size - file.offset;
-        self.with(file, building, stats, |splitter, at| {
-            splitter.unfinished(&head, at, cut);
-        });
+        let cut = if cut { LINE_CUT } else { 0 };
+        let piece = Piece::Line(&head, LINE_UNFINISHED | cut);
+        self.put(file, building, stats, piece);
         self.head = head;
         file.offset = file.size;
         file.scan = file.size;
@@ -282,14 +314,15 @@ impl Reader {
         }
     }
 
-    /// Lets `body` put lines of `file` into the batch; the file's read offset is its argument.
-    fn with<T>(
+    /// Puts lines of `file` into the batch; `piece` begins at the file's read offset. Returns how many
+    /// bytes of it were taken.
+    fn put(
         &mut self,
         file: &mut File,
         building: &mut Building,
         stats: &Stats,
-        body: impl FnOnce(&mut Splitter<'_>, u64) -> T,
-    ) -> T {
+        piece: Piece<'_>,
+    ) -> usize {
         let span = match file.in_batch {
             Some((number, span, _)) if number == building.number => span,
             _ => building.batch.spans.len() as u32,
@@ -302,29 +335,40 @@ impl Reader {
                 .bytes
                 .reserve(self.limits.batch_bytes.min(self.lines * 256));
         }
-        let mut splitter = Splitter {
-            batch,
-            limits: self.limits,
+        let before = batch.lines.len();
+        let (mut counts, mut malformed) = (Counts::default(), 0);
+        let splitter = Splitter {
             format: file.format,
-            span,
+            max_line: self.limits.max_line,
             now: nanos(SystemTime::now()),
             clock: &mut self.clock,
             joins: &mut file.joins,
-            counts: Counts::default(),
+            malformed: &mut malformed,
+            out: Packer {
+                batch,
+                limits: self.limits,
+                span,
+                counts: &mut counts,
+            },
         };
-        let before = splitter.batch.lines.len();
-        let value = body(&mut splitter, file.offset);
-        let Counts {
-            cut,
-            malformed,
-            unfinished,
-        } = splitter.counts;
-        let lines = batch.lines.len() - before;
+        let taken = match &mut file.gathering {
+            None => splitter.take(piece, file.offset),
+            Some(gathering) => splitter
+                .through(|out| Gather {
+                    gathering,
+                    spare: &mut self.spare,
+                    now: Instant::now(),
+                    max_line: self.limits.max_line,
+                    out,
+                })
+                .take(piece, file.offset),
+        };
+        let lines = building.batch.lines.len() - before;
         stats.lines_read.fetch_add(lines as u64, Relaxed);
         for (counter, count) in [
-            (&stats.lines_cut, cut),
+            (&stats.lines_cut, counts.cut),
             (&stats.malformed, malformed),
-            (&stats.lines_unfinished, unfinished),
+            (&stats.lines_unfinished, counts.unfinished),
         ] {
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
@@ -333,7 +377,7 @@ impl Reader {
         if lines > 0 {
             file.position_due = true;
         }
-        value
+        taken
     }
 
     /// Puts the file's span into the batch, or moves its end, if there is something to record.

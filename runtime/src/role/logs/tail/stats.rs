@@ -40,6 +40,8 @@ pub struct Stats {
     pub truncated: GivenUpCount,
     /// Given up because of deletion.
     pub deleted: GivenUpCount,
+    /// Lines that were joined onto others and given up with them.
+    pub joined_given_up: AtomicU64,
     /// Lines cut at the limit.
     pub lines_cut: AtomicU64,
     /// Lines handed on unfinished.
