@@ -6,11 +6,12 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::error::quoted;
 use super::quantity::Period;
 
 /// A pattern that needs more than this when compiled is a mistake.
 const MAX_COMPILED: usize = 1 << 20;
+/// How many characters of a pattern a refusal shows.
+const LONGEST_SHOWN: usize = 100;
 
 /// How lines are joined to records.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -107,18 +108,21 @@ impl TryFrom<String> for LinePattern {
             .size_limit(MAX_COMPILED)
             .dfa_size_limit(MAX_COMPILED)
             .build();
+        // As it stands, because an escaped backslash would be another expression.
+        let shown = match text.char_indices().nth(LONGEST_SHOWN) {
+            Some((end, _)) => format!("`{}...`", &text[..end]),
+            None => format!("`{text}`"),
+        };
         built.map(Self).map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => format!(
-                "{} needs more than {limit} bytes when compiled\nuse smaller repetitions, or `(?-u)` for classes of ASCII only",
-                quoted(&text)
+                "{shown} needs more than {limit} bytes when compiled\nuse smaller repetitions, or `(?-u)` for classes of ASCII only"
             ),
             error => {
                 // Drawn over several lines; the last one says what is wrong.
                 let error = error.to_string();
                 let why = error.lines().last().unwrap_or_default();
                 format!(
-                    "{} is no regular expression: {}\nput a backslash before characters that are meant as such, and the whole between single quotes",
-                    quoted(&text),
+                    "{shown} is no regular expression: {}\nput a backslash before characters that are meant as such, and the whole between single quotes",
                     why.trim_start_matches("error: ")
                 )
             }

@@ -98,6 +98,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::role::logs::batch::Joined;
     use crate::role::logs::testing::{batch, numbered};
 
     fn ids(machine: &Machine, batch: &Batch) -> Vec<RecordId> {
@@ -140,6 +141,13 @@ mod tests {
         let mut again = first.record(0);
         again.ordinal = 1;
         assert!(all.insert(RecordId::of(&a, &first, &again)));
+        // The same first line with others joined onto it, fewer or more.
+        let mut joined = first.clone();
+        for last in [7, 9] {
+            joined.joined = vec![Joined { lines: 1, last }];
+            assert!(all.insert(RecordId::of(&a, &joined, &joined.record(0))));
+            assert!(!all.insert(RecordId::of(&a, &joined, &joined.record(1))));
+        }
     }
 
     #[test]

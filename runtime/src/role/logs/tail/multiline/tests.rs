@@ -214,6 +214,15 @@ fn long_records_are_cut_and_swallow_their_rest() {
     assert_eq!(bench.counts.cut, 2);
 }
 
+/// Of a line that is longer than the buffer that part is not even read.
+#[test]
+fn what_stands_behind_the_limit_decides_nothing() {
+    let mut bench = Bench::new(&start("z"), FileFormat::Plain);
+    bench.max_line = 4;
+    bench.write("z\nabcdz\nabcz\n").end();
+    assert_eq!(bench.bodies(), ["z\nab", "abcz"]);
+}
+
 #[test]
 fn many_lines_are_several_records_and_nothing_is_lost() {
     let mut bench = Bench::new(

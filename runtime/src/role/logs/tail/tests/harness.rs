@@ -27,6 +27,8 @@ pub(super) struct Got {
     pub(super) attributes: Vec<(String, String)>,
     pub(super) generation: u64,
     pub(super) position: u64,
+    /// How many lines were joined onto it.
+    pub(super) joined: u32,
 }
 
 pub(super) struct Rig {
@@ -185,6 +187,7 @@ impl Rig {
                 attributes: span.source.attributes.clone(),
                 generation: span.generation,
                 position: batch.positions[index],
+                joined: batch.joined(index).map_or(0, |joined| joined.lines),
             });
         }
     }
