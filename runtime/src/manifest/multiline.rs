@@ -11,7 +11,7 @@ use super::quantity::Period;
 /// A pattern that needs more than this when compiled is a mistake.
 const MAX_COMPILED: usize = 1 << 20;
 /// How many characters of a pattern a refusal shows.
-const LONGEST_SHOWN: usize = 100;
+const LONGEST_SHOWN: usize = 60;
 
 /// How lines are joined to records.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -108,21 +108,22 @@ impl TryFrom<String> for LinePattern {
             .size_limit(MAX_COMPILED)
             .dfa_size_limit(MAX_COMPILED)
             .build();
-        // As it stands, because an escaped backslash would be another expression.
-        let shown = match text.char_indices().nth(LONGEST_SHOWN) {
-            Some((end, _)) => format!("`{}...`", &text[..end]),
-            None => format!("`{text}`"),
-        };
+        // Without escapes: an escaped backslash would be another expression.
+        let mut shown = text.replace(char::is_control, "\u{fffd}");
+        if let Some((end, _)) = shown.char_indices().nth(LONGEST_SHOWN) {
+            shown.truncate(end);
+            shown += "...";
+        }
         built.map(Self).map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => format!(
-                "{shown} needs more than {limit} bytes when compiled\nuse smaller repetitions, or `(?-u)` for classes of ASCII only"
+                "`{shown}` needs more than {limit} bytes when compiled\nuse smaller repetitions, or `(?-u)` for classes of ASCII only"
             ),
             error => {
                 // Drawn over several lines; the last one says what is wrong.
                 let error = error.to_string();
                 let why = error.lines().last().unwrap_or_default();
                 format!(
-                    "{shown} is no regular expression: {}\nput a backslash before characters that are meant as such, and the whole between single quotes",
+                    "`{shown}` is no regular expression: {}\nput a backslash before characters that are meant as such, and the whole between single quotes",
                     why.trim_start_matches("error: ")
                 )
             }
