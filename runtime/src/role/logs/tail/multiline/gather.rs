@@ -70,6 +70,16 @@ impl Gathering {
         self.streams.iter().flatten().map(|open| open.at).min()
     }
 
+    /// How much memory its open records hold.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> [usize; 2] {
+        [0, 1].map(|stream| {
+            self.streams[stream]
+                .as_ref()
+                .map_or(0, |open| open.bytes.len())
+        })
+    }
+
     /// The streams whose record has waited for as long as it may, if any. `parts` are those of which
     /// a line is under way.
     pub(in super::super) fn due(&self, now: Instant, parts: [bool; 2]) -> Option<[bool; 2]> {

@@ -1,4 +1,5 @@
 //! Joining, from lines to records.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod presets;
 mod property;
@@ -212,6 +213,21 @@ fn long_records_are_cut_and_swallow_their_rest() {
     assert_eq!(bench.flags(), [0, LINE_CUT, LINE_CUT, 0, 0]);
     assert_eq!(bench.joined(), [1, 3, 1, 2, 3]);
     assert_eq!(bench.counts.cut, 2);
+}
+
+#[test]
+fn what_is_pending_is_bounded() {
+    let mut bench = Bench::new(&start("^>"), FileFormat::Plain);
+    bench.max_line = 100;
+    bench.write(&format!("> {}\n", "x".repeat(500)));
+    assert_eq!(bench.gathering.bytes(), [100, 0]);
+    bench.write("> a\n");
+    for _ in 0..3 {
+        bench.write(&format!("{}\n", "x".repeat(500)));
+        assert_eq!(bench.gathering.bytes(), [100, 0]);
+    }
+    bench.end();
+    assert_eq!(bench.gathering.bytes(), [0, 0]);
 }
 
 /// Of a line that is longer than the buffer that part is not even read.
