@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bulkhead::manifest::{ContainerSource, LogSource};
+use bulkhead::manifest::{ContainerSource, LogSourceKind};
 use bulkhead::role::logs::tail::{Config, Item, Stats, Tail};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -65,13 +65,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (read_cpu, read_wall) = (cpu() - before, began.elapsed());
 
-    let source = LogSource::Containers(ContainerSource {
+    let source = LogSourceKind::Containers(ContainerSource {
         root: Some(root.clone()),
         ..ContainerSource::default()
     });
     let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
     let (before, began) = (cpu(), Instant::now());
-    let config = Config::new(vec![source], first_seen);
+    let config = Config::new(vec![source.into()], first_seen);
     let tail = Tail::start(
         config,
         Vec::new(),

@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod identity;
 mod index_name;
+mod multiline;
 mod policy;
 mod quantity;
 mod spec;
@@ -25,11 +26,12 @@ pub use endpoint::{
 pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;
+pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
-    FileSource, Format, Grants, Limits, LogSource, Logs, Module, Plugin, Receives, Retry, StartAt,
-    StateGrant, StdoutDestination, Update,
+    FileSource, Format, Grants, Limits, LogSource, LogSourceKind, Logs, Module, Plugin, Receives,
+    Retry, StartAt, StateGrant, StdoutDestination, Update,
 };
 pub use syslog::{Facility, Framing, Part, Severity, SyslogDestination, SyslogTls};

@@ -8,6 +8,7 @@ use super::endpoint::{
     ElasticsearchDestination, HttpDestination, LokiDestination, OtlpDestination,
     SplunkHecDestination,
 };
+use super::multiline::Multiline;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::syslog::SyslogDestination;
 
@@ -170,14 +171,72 @@ impl Logs {
     }
 }
 
-/// One thing to read.
+/// One thing to read: exactly one kind, and how its lines are joined.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum LogSource {
+#[serde(rename_all = "camelCase", try_from = "LogSourceFields")]
+pub struct LogSource {
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: LogSourceKind,
+    /// Which lines make one record; each its own unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiline: Option<Multiline>,
+}
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogSourceKind {
     /// Container logs in CRI format.
     Containers(ContainerSource),
     /// Files by glob.
     Files(FileSource),
+}
+
+impl From<LogSourceKind> for LogSource {
+    fn from(kind: LogSourceKind) -> Self {
+        Self {
+            kind,
+            multiline: None,
+        }
+    }
+}
+
+/// A source as it is written, for the same reason as [`DestinationFields`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LogSourceFields {
+    #[serde(default)]
+    containers: Option<ContainerSource>,
+    #[serde(default)]
+    files: Option<FileSource>,
+    #[serde(default)]
+    multiline: Option<Multiline>,
+}
+
+impl TryFrom<LogSourceFields> for LogSource {
+    type Error = &'static str;
+
+    fn try_from(fields: LogSourceFields) -> Result<Self, Self::Error> {
+        let kind = match (fields.containers, fields.files) {
+            (Some(containers), None) => LogSourceKind::Containers(containers),
+            (None, Some(files)) => LogSourceKind::Files(files),
+            (None, None) => {
+                return Err(
+                    "does not say what is read\nadd `containers: {}` or `files: {include: [/var/log/*.log]}`",
+                );
+            }
+            (Some(_), Some(_)) => {
+                return Err(
+                    "has `containers` and `files` at once\nkeep one of them, and make the other a source of its own",
+                );
+            }
+        };
+        Ok(Self {
+            kind,
+            multiline: fields.multiline,
+        })
+    }
 }
 
 /// Container logs below `/var/log/pods` and `/var/log/containers`.

@@ -196,6 +196,76 @@ fn each_refusal_names_file_place_field_and_remedy() {
         ),
         ("[/var/log/*.log]", "[\"/var/log/[a\"]", "is no glob"),
         (
+            "containers: {}",
+            "containers: {}\n      multiline: {start: '(\\d'}",
+            "p.yaml:21:30: logs.sources[0].multiline.start: `(\\d` is no regular expression: unclosed group: put a backslash before",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {continuation: '\\w{1000}{100}'}",
+            "logs.sources[0].multiline.continuation: `\\w{1000}{100}` needs more than 1048576 bytes when compiled: use smaller repetitions",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {start: ''}",
+            "logs.sources[0].multiline.start: is empty and fits every line: write what",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {timeout: 1s}",
+            "logs.sources[0].multiline: does not say which lines belong together: add exactly one of",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {start: a, preset: go}",
+            "logs.sources[0].multiline: says in several ways",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: ruby}",
+            "logs.sources[0].multiline.preset: there is no \"ruby\": known values: java, python, go",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: [go, jav]}",
+            "logs.sources[0].multiline.preset[1]: there is no \"jav\": did you mean `java`?",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: [go, go]}",
+            "logs.sources[0].multiline.preset: names a preset twice",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: []}",
+            "logs.sources[0].multiline.preset: is empty: write java",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: go, timeout: 0s}",
+            "logs.sources[0].multiline.timeout: is zero",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      multiline: {preset: go, maxLines: 1}",
+            "logs.sources[0].multiline.maxLines: 1 is not between 2 and 100000",
+        ),
+        (
+            "containers: {}",
+            "multiline: {preset: go}",
+            "logs.sources[0]: does not say what is read: add `containers: {}`",
+        ),
+        (
+            "containers: {}",
+            "containers: {}\n      files: {include: [/a]}",
+            "logs.sources[0]: has `containers` and `files` at once",
+        ),
+        (
+            "containers: {}",
+            "continers: {}",
+            "logs.sources[0].continers: unknown field: did you mean `containers`? known fields: containers, files, multiline",
+        ),
+        (
             "https://logs.example.org/ingest",
             "logs.example.org/ingest",
             "logs.destinations[1].http.url: is no URL",
@@ -286,6 +356,42 @@ fn each_refusal_names_file_place_field_and_remedy() {
         assert!(errors.contains(wanted), "wanted {wanted}\ngot    {errors}");
         assert!(errors.starts_with(FILE), "{errors}");
     }
+}
+
+#[test]
+fn how_lines_are_joined_is_read_and_written_the_same() {
+    let of = |multiline: &str| {
+        let to = format!("containers: {{}}\n      multiline: {multiline}");
+        let logs = good(&config_map(&GOOD.replace("containers: {}", &to)))
+            .spec
+            .logs;
+        let source = logs.unwrap().sources[0].clone();
+        let json = serde_json::to_value(&source).unwrap();
+        assert_eq!(
+            serde_json::from_value::<LogSource>(json).unwrap(),
+            source,
+            "{multiline}"
+        );
+        source.multiline.unwrap()
+    };
+    let java = of("{preset: java}");
+    assert_eq!(java.rule, JoinRule::Presets(vec![Preset::Java]));
+    assert_eq!((java.timeout, java.max_lines), (Period::seconds(2), 2000));
+    let several = of("{preset: [go, python], timeout: 500ms, maxLines: 10}");
+    let rule = JoinRule::Presets(vec![Preset::Go, Preset::Python]);
+    assert_eq!(several.rule, rule);
+    assert_eq!(several.timeout, Period::millis(500));
+    assert_eq!(several.max_lines, 10);
+    let JoinRule::Start(start) = of("{start: '^\\d{4}-'}").rule else {
+        panic!("not a start");
+    };
+    assert_eq!(start.to_string(), r"^\d{4}-");
+    assert!(matches!(
+        of(r"{continuation: '^\s'}").rule,
+        JoinRule::Continuation(_)
+    ));
+    let plain = good(&config_map(GOOD)).spec.logs.unwrap();
+    assert!(plain.sources[0].multiline.is_none());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod endpoint;
 mod syslog;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::{Component, Path};
 
 use globset::{Glob, GlobBuilder};
@@ -12,14 +13,16 @@ use super::error::{Problem, Problems, quoted};
 use super::identity::is_dns_label;
 use super::quantity::{ByteSize, Period};
 use super::spec::{
-    Destination, DestinationKind, FileDestination, FileGrant, FileSource, LogSource, Logs, Module,
-    Plugin,
+    Destination, DestinationKind, FileDestination, FileGrant, FileSource, LogSource, LogSourceKind,
+    Logs, Module, Plugin,
 };
 
 /// The most destinations that a plugin may have.
 const MAX_DESTINATIONS: usize = 64;
 /// The longest line that may be asked for.
 const MAX_LINE: ByteSize = ByteSize::mebibytes(16);
+/// How many lines may be joined at most; one is no joining.
+const JOINED_LINES: RangeInclusive<u32> = 2..=100_000;
 
 struct Check<'a> {
     problems: &'a Problems,
@@ -233,8 +236,23 @@ impl Check<'_> {
     }
 
     fn source(&self, field: &str, source: &LogSource) {
-        match source {
-            LogSource::Containers(containers) => {
+        if let Some(multiline) = &source.multiline {
+            self.not_zero(format!("{field}.multiline.timeout"), multiline.timeout);
+            if !JOINED_LINES.contains(&multiline.max_lines) {
+                self.refuse(
+                    format!("{field}.multiline.maxLines"),
+                    format!(
+                        "{} is not between {} and {}",
+                        multiline.max_lines,
+                        JOINED_LINES.start(),
+                        JOINED_LINES.end()
+                    ),
+                    "write how many lines a record may have, for example 2000",
+                );
+            }
+        }
+        match &source.kind {
+            LogSourceKind::Containers(containers) => {
                 for (list, names) in [
                     ("namespaces", &containers.namespaces),
                     ("excludeNamespaces", &containers.exclude_namespaces),
@@ -253,7 +271,7 @@ impl Check<'_> {
                     self.node_path(&format!("{field}.containers.root"), root);
                 }
             }
-            LogSource::Files(files) => {
+            LogSourceKind::Files(files) => {
                 if files.include.is_empty() {
                     self.refuse(
                         format!("{field}.files.include"),
@@ -344,9 +362,9 @@ fn glob(pattern: &str) -> Result<Glob, globset::Error> {
 }
 
 fn reads(source: &LogSource, path: &Path) -> bool {
-    let LogSource::Files(FileSource {
+    let LogSourceKind::Files(FileSource {
         include, exclude, ..
-    }) = source
+    }) = &source.kind
     else {
         return false;
     };

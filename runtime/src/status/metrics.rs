@@ -98,6 +98,12 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
         |plugin| Some(plugin.logs.as_ref()?.bytes.read as f64),
     ),
     (
+        "bulkhead_logs_joined_lines_total",
+        "counter",
+        "Lines that were joined onto others, which alone are counted as lines.",
+        |plugin| Some(plugin.logs.as_ref()?.joined_lines as f64),
+    ),
+    (
         "bulkhead_logs_in_flight_lines",
         "gauge",
         "Lines under way.",

@@ -60,6 +60,15 @@ pub const LINE_UNFINISHED: u32 = 1 << 2;
 /// It is the contract's own type, so that a batch goes into the sandbox as it lies here.
 pub use crate::sandbox::bindings::logs::exports::bulkhead::plugin::logs::Line;
 
+/// What was joined onto a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Joined {
+    /// How many lines. None if it only came in several parts.
+    pub lines: u32,
+    /// The offset of the last of them, or of the last part, in the file.
+    pub last: u64,
+}
+
 /// Lines of the files of one lane, in order within each file.
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
@@ -73,6 +82,8 @@ pub struct Batch {
     pub lines: Vec<Line>,
     /// For each line, the offset of its first byte in its file (for the stable record id).
     pub positions: Vec<u64>,
+    /// For each line, what was joined onto it; shorter if nothing was from some line on.
+    pub joined: Vec<Joined>,
 }
 
 impl Batch {
@@ -83,6 +94,21 @@ impl Batch {
     pub fn body(&self, index: usize) -> &[u8] {
         let line = &self.lines[index];
         &self.bytes[line.offset as usize..][..line.length as usize]
+    }
+
+    /// What was joined onto line `index`, if anything was.
+    pub fn joined(&self, index: usize) -> Option<Joined> {
+        let joined = self.joined.get(index).copied();
+        joined.filter(|joined| *joined != Joined::default())
+    }
+
+    /// The offset in its file of the last line, or part of a line, that line `index` is made of.
+    ///
+    /// # Panics
+    /// If `index` is out of range.
+    pub fn last_position(&self, index: usize) -> u64 {
+        self.joined(index)
+            .map_or(self.positions[index], |joined| joined.last)
     }
 
     /// The source of line `index`.

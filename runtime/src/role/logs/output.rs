@@ -185,7 +185,8 @@ impl Parcel {
             return false;
         }
         let span = self.batch.lines[line as usize].source as usize;
-        let position = self.batch.positions[line as usize];
+        // A record may be longer now than the one that was delivered: then it goes once more.
+        let position = self.batch.last_position(line as usize);
         self.delivered[span]
             .iter()
             .any(|&(to, until)| to == destination && position < until)

@@ -219,20 +219,24 @@ fn nothing() -> Output {
 
 /// The batch in parts of one line, each with the stretch of its file up to the next one.
 fn singles(batch: &Batch) -> Vec<Batch> {
+    // A line that was joined over several others begins before them and comes after them: no part
+    // may reach beyond any line that follows.
+    let mut ends: Vec<u64> = batch.spans.iter().map(|span| span.end).collect();
+    let lines = batch.lines.iter().zip(&batch.positions).rev();
+    let reach = lines.map(|(line, &position)| {
+        let end = &mut ends[line.source as usize];
+        let reach = *end;
+        *end = reach.min(position);
+        reach
+    });
+    let mut reach: Vec<u64> = reach.collect();
+    reach.reverse();
     let mut reached: Vec<u64> = batch.spans.iter().map(|span| span.start).collect();
     let mut parts = Vec::with_capacity(batch.lines.len());
     for (index, line) in batch.lines.iter().enumerate() {
         let source = line.source as usize;
         let span = &batch.spans[source];
-        let next = batch
-            .lines
-            .iter()
-            .zip(&batch.positions)
-            .skip(index + 1)
-            .find(|(other, _)| other.source == line.source)
-            .map(|(_, &position)| position);
-        // With a partial line pending, a span ends before lines that it holds.
-        let end = next.unwrap_or(span.end).min(span.end).max(reached[source]);
+        let end = reach[index].max(reached[source]);
         let mut line = *line;
         line.offset = 0;
         line.source = 0;
@@ -246,6 +250,7 @@ fn singles(batch: &Batch) -> Vec<Batch> {
             bytes: batch.body(index).to_vec(),
             lines: vec![line],
             positions: vec![batch.positions[index]],
+            joined: batch.joined(index).into_iter().collect(),
         });
         reached[source] = end;
     }
@@ -414,7 +419,7 @@ mod tests {
             spans: vec![span(1, 10, 40), span(2, 0, 5)],
             ..Batch::default()
         };
-        for (source, position) in [(0, 10), (1, 0), (0, 20), (0, 45)] {
+        for (source, position) in [(0, 10), (1, 0), (0, 30), (0, 20), (0, 45)] {
             batch.lines.push(Line {
                 time: 0,
                 offset: batch.bytes.len() as u32,
@@ -433,6 +438,13 @@ mod tests {
                 (span.file.inode, span.start, span.end)
             })
             .collect();
-        assert_eq!(spans, [(1, 10, 20), (2, 0, 5), (1, 20, 40), (1, 40, 40)]);
+        let expected = [
+            (1, 10, 20),
+            (2, 0, 5),
+            (1, 20, 20),
+            (1, 20, 40),
+            (1, 40, 40),
+        ];
+        assert_eq!(spans, expected);
     }
 }

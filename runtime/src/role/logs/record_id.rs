@@ -1,8 +1,8 @@
 //! The stable id of a record: the same whenever the same line is delivered again, and another one
 //! for every other line on every node. Receivers that take an id drop repeats by it.
 //!
-//! It is a hash of machine, device, inode, file generation, offset of the line's first byte and
-//! ordinal of the output. The generation is new after a truncation and for another file on the same
+//! It is a hash of machine, device, inode, file generation, offset of the line's first byte, for
+//! joined lines that of the last one, and ordinal of the output. The generation is new after a truncation and for another file on the same
 //! inode, so a file that is copied and truncated in place does not give its ids a second time.
 
 use std::fs;
@@ -59,7 +59,7 @@ impl RecordId {
     pub fn of(machine: &Machine, batch: &Batch, record: &Record<'_>) -> Self {
         let line = record.line as usize;
         let span = &batch.spans[batch.lines[line].source as usize];
-        let mut bytes = [0; 68];
+        let mut bytes = [0; 76];
         bytes[..32].copy_from_slice(&machine.0);
         let numbers = [
             span.file.device,
@@ -70,8 +70,16 @@ impl RecordId {
         for (place, number) in bytes[32..64].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        bytes[64..].copy_from_slice(&record.ordinal.to_le_bytes());
-        Self(xxh3_128(&bytes))
+        bytes[64..68].copy_from_slice(&record.ordinal.to_le_bytes());
+        // Of joined lines also where they end: with further lines it is another record.
+        let length = match batch.joined(line) {
+            None => 68,
+            Some(joined) => {
+                bytes[68..].copy_from_slice(&joined.last.to_le_bytes());
+                76
+            }
+        };
+        Self(xxh3_128(&bytes[..length]))
     }
 
     /// Appends its text: 22 letters, digits, dashes and underscores.
@@ -90,6 +98,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::role::logs::batch::Joined;
     use crate::role::logs::testing::{batch, numbered};
 
     fn ids(machine: &Machine, batch: &Batch) -> Vec<RecordId> {
@@ -132,6 +141,13 @@ mod tests {
         let mut again = first.record(0);
         again.ordinal = 1;
         assert!(all.insert(RecordId::of(&a, &first, &again)));
+        // The same first line with others joined onto it, fewer or more.
+        let mut joined = first.clone();
+        for last in [7, 9] {
+            joined.joined = vec![Joined { lines: 1, last }];
+            assert!(all.insert(RecordId::of(&a, &joined, &joined.record(0))));
+            assert!(!all.insert(RecordId::of(&a, &joined, &joined.record(1))));
+        }
     }
 
     #[test]

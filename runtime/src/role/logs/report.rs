@@ -24,6 +24,9 @@ pub struct LogsReport {
     pub files: Files,
     /// `inotify`, or `polling` where folders cannot be watched.
     pub watch: &'static str,
+    /// Lines that were joined onto others (`multiline`): lines written = `lines.read` +
+    /// `lines.givenUp` + these.
+    pub joined_lines: u64,
     /// Lines longer than `logs.maxLine`.
     pub cut_lines: u64,
     /// Lines of container logs that are not in CRI format; passed on as they are.
@@ -91,6 +94,7 @@ pub(super) struct Totals {
     bytes_read: u64,
     truncated: (u64, u64),
     deleted: (u64, u64),
+    joined: u64,
     cut: u64,
     malformed: u64,
 }
@@ -102,6 +106,7 @@ impl Totals {
         self.truncated.1 += get(&stats.truncated.bytes);
         self.deleted.0 += get(&stats.deleted.lines);
         self.deleted.1 += get(&stats.deleted.bytes);
+        self.joined += get(&stats.joined_given_up);
         self.cut += get(&stats.lines_cut);
         self.malformed += get(&stats.malformed);
     }
@@ -162,6 +167,7 @@ impl LogsReport {
                 open: get(&tail.files_open),
             },
             watch: tail.watch_mode(),
+            joined_lines: tally.joined + ended.joined + totals.joined,
             cut_lines: ended.cut + totals.cut,
             malformed_lines: ended.malformed + totals.malformed,
             destinations,

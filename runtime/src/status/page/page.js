@@ -443,6 +443,7 @@ class Detail {
     this.lines.set("Given up", lost.map(([why, number]) => `${count(number)} ${why}`).join(", ") || "0");
     this.lines.set("Lag", `${bytes(logs.lag.bytes)}, ${logs.lag.seconds.toFixed(1)} s`);
     this.lines.set("Files", `${count(files.watched)} followed, ${count(files.open)} open (${logs.watch})`);
+    this.lines.set("Joined onto others", logs.joinedLines > 0 ? count(logs.joinedLines) : null);
     this.lines.set("Cut", logs.cutLines > 0 ? count(logs.cutLines) : null);
     this.lines.set("Malformed", logs.malformedLines > 0 ? count(logs.malformedLines) : null);
     list(this.destinations, logs.destinations,

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::manifest::{Period, Retry};
+use crate::role::logs::batch::Joined;
 use crate::role::logs::destination::{Lane, Opened, Request, SendError};
 use crate::role::logs::output::{DestinationSet, Record};
 use crate::role::logs::testing::{FIRST, context, numbered, parcel, payload, until};
@@ -349,4 +350,22 @@ async fn lines_delivered_before_a_restart_are_not_sent_again() {
     outlet.send(parcel).await.unwrap();
     ledger.wait_for(1).await;
     assert_eq!(destination.acknowledged(), ["0:2", "0:3"]);
+}
+
+/// Handed on at the time-out and acknowledged; read again it has the lines that were written since.
+#[tokio::test]
+async fn a_record_that_has_grown_since_it_was_delivered_is_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, ledger) = context(folder.path(), 1);
+    let destination = Scripted::new(9, vec![]);
+    let outlet = start(&destination, fast(None), &context);
+    let mut parcel = parcel(0, &numbered(0, 0, 4), FIRST);
+    let inner = Arc::get_mut(&mut parcel).unwrap();
+    let acknowledged = inner.batch.positions[2];
+    let joined = |last| Joined { lines: 1, last };
+    inner.batch.joined = vec![joined(acknowledged - 1), joined(acknowledged)];
+    inner.delivered = vec![vec![(0, acknowledged)]];
+    outlet.send(parcel).await.unwrap();
+    ledger.wait_for(1).await;
+    assert_eq!(destination.acknowledged(), ["0:1", "0:2", "0:3"]);
 }

@@ -182,6 +182,7 @@ impl Ledger {
                 delivered[index] = ahead;
             }
         }
+        books.tally.joined += pending.joined();
         books.tally.in_flight += pending.lines;
         books.tally.in_flight_bytes += pending.bytes;
         books.pending.insert(sequence, pending);
@@ -250,7 +251,9 @@ impl Ledger {
 
     /// Counts lines as given up that were never read.
     pub(super) fn give_up_deleted(&self, amount: Amount) {
-        self.books().tally.deleted += amount;
+        let mut books = self.books();
+        books.tally.deleted += amount;
+        books.tally.joined += amount.joined;
     }
 
     /// The deleted files of which something is not settled, to be read again.
@@ -373,6 +376,7 @@ impl Ledger {
             if file.is_lost() {
                 books.tally.deleted += now;
             } else {
+                books.tally.joined = books.tally.joined.saturating_sub(now.joined);
                 file.marks.clone_from(&file.committed);
                 file.dirty = true;
             }
@@ -435,6 +439,7 @@ impl Books {
                 match self.files.get(&part.file) {
                     Some(file) if file.since <= sequence && !file.is_lost() => {
                         if part.generation == file.generation {
+                            self.tally.joined -= part.amount.joined;
                             *taken_back.entry(part.file).or_default() += part.amount;
                         } else {
                             self.tally.truncated += part.amount;

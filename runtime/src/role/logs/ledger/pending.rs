@@ -37,12 +37,15 @@ impl Pending {
             generation: span.generation,
             end: span.end,
             amount: Amount {
-                lines: 0,
                 bytes: span.end - span.start,
+                ..Amount::default()
             },
         };
         let mut parts: Vec<Part> = batch.spans.iter().map(part).collect();
         let mut oldest: Option<i64> = None;
+        for (line, joined) in batch.lines.iter().zip(&batch.joined) {
+            parts[line.source as usize].amount.joined += u64::from(joined.lines);
+        }
         for line in &batch.lines {
             parts[line.source as usize].amount.lines += 1;
             oldest = Some(oldest.map_or(line.time, |oldest| oldest.min(line.time)));
@@ -59,6 +62,11 @@ impl Pending {
             oldest,
             dead,
         }
+    }
+
+    /// Lines that were joined onto its own.
+    pub(super) fn joined(&self) -> u64 {
+        self.parts.iter().map(|part| part.amount.joined).sum()
     }
 
     /// What became of its lines, once no destination is waited for.

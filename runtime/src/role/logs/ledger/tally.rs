@@ -6,6 +6,8 @@ use std::ops::{AddAssign, SubAssign};
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::role::logs) struct Amount {
     pub(in crate::role::logs) lines: u64,
+    /// Lines that were joined onto those.
+    pub(in crate::role::logs) joined: u64,
     /// With line feeds and everything that a runtime writes around a line.
     pub(in crate::role::logs) bytes: u64,
 }
@@ -13,6 +15,7 @@ pub(in crate::role::logs) struct Amount {
 impl AddAssign for Amount {
     fn add_assign(&mut self, more: Self) {
         self.lines += more.lines;
+        self.joined += more.joined;
         self.bytes += more.bytes;
     }
 }
@@ -20,6 +23,7 @@ impl AddAssign for Amount {
 impl SubAssign for Amount {
     fn sub_assign(&mut self, less: Self) {
         self.lines = self.lines.saturating_sub(less.lines);
+        self.joined = self.joined.saturating_sub(less.joined);
         self.bytes = self.bytes.saturating_sub(less.bytes);
     }
 }
@@ -29,6 +33,8 @@ impl SubAssign for Amount {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::role::logs) struct Tally {
     pub(in crate::role::logs) settled: Settled,
+    /// Lines that were joined onto those that were read or given up, beside them.
+    pub(in crate::role::logs) joined: u64,
     /// Under way.
     pub(in crate::role::logs) in_flight: u64,
     /// Bytes of lines under way, without line feeds.

@@ -175,6 +175,7 @@ fn lines_under_way_of_a_file_that_is_gone_are_given_up() {
     );
     let lost = Amount {
         lines: 10,
+        joined: 0,
         bytes: 10,
     };
     assert_eq!(ledger.tally().deleted, lost);

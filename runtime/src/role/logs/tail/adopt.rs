@@ -77,7 +77,7 @@ impl Engine {
             path: base.as_path().into(),
             attributes: matched.attributes,
         });
-        let mut file = File::new(&meta, source, matched.format);
+        let mut file = File::new(&meta, source, matched.format, matched.multiline);
         file.handle = handle;
         let young = found.created || self.is_young(&meta);
         if let Err(error) = self.place(&mut file, young, &meta) {
@@ -122,7 +122,7 @@ impl Engine {
             attributes: matched.attributes,
         });
         let placed = nameless.handle.metadata().and_then(|meta| {
-            let mut file = File::new(&meta, source, matched.format);
+            let mut file = File::new(&meta, source, matched.format, matched.multiline);
             file.handle = Some(nameless.handle);
             self.place(&mut file, false, &meta)?;
             Ok(file)
@@ -155,8 +155,7 @@ impl Engine {
     pub(super) fn give_up_known(&self, reason: GivenUp, known: &Known) {
         let lost = known.taken_back;
         if lost.lines > 0 || lost.bytes > 0 {
-            self.stats
-                .give_up(reason, known.file, lost.lines, lost.bytes);
+            self.stats.give_up(reason, known.file, lost);
         }
     }
 

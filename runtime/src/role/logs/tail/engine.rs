@@ -356,7 +356,7 @@ impl Engine {
                 Ok(Outcome::Idle) => {
                     file.queued = false;
                     file.after.clear();
-                    if file.away.is_some() || file.joins.start().is_some() {
+                    if file.away.is_some() || file.held().is_some() {
                         self.tended.insert(id);
                     }
                 }
@@ -445,7 +445,8 @@ impl Engine {
                     continue;
                 };
                 let again = file.matched() && file.away.is_none() && id != keep;
-                if again && !(resting && file.queued) {
+                let busy = file.queued || file.held().is_some();
+                if again && !(resting && busy) {
                     file.handle = None;
                     self.stats.files_open.fetch_sub(1, Relaxed);
                 } else {

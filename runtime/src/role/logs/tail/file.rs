@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::batch::{FileId, Fingerprint, Source};
 use super::super::ledger::Amount;
 use super::lines::Joins;
+use super::multiline::{Gathering, Rules};
 use super::select::State;
 use super::stats::{Stats, shift};
 use super::{Known, Nameless};
@@ -62,6 +63,8 @@ pub(super) struct File {
     /// End of the last span handed on: start of the next.
     pub(super) marked: u64,
     pub(super) joins: Joins,
+    /// Lines that are being joined, if the source says so.
+    pub(super) gathering: Option<Box<Gathering>>,
     /// Whether it waits in its lane's queue.
     pub(super) queued: bool,
     /// Its position shall be handed on even without a line.
@@ -91,7 +94,12 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(meta: &Metadata, source: Arc<Source>, format: FileFormat) -> Self {
+    pub(super) fn new(
+        meta: &Metadata,
+        source: Arc<Source>,
+        format: FileFormat,
+        multiline: Option<Arc<Rules>>,
+    ) -> Self {
         Self {
             id: file_id(meta),
             generation: first_generation(meta),
@@ -109,6 +117,7 @@ impl File {
             written: meta.modified().ok(),
             marked: 0,
             joins: Joins::default(),
+            gathering: multiline.map(|rules| Box::new(Gathering::new(rules))),
             queued: false,
             position_due: false,
             finishing: false,
@@ -143,17 +152,30 @@ impl File {
             taken_back: Amount::default(),
             path: self.source.path.to_path_buf(),
         };
-        let (handle, format) = (self.handle?, self.format);
         Some(Nameless {
-            handle,
+            handle: self.handle?,
             known,
-            format,
+            format: self.format,
+            multiline: self.gathering.map(|gathering| gathering.rules().clone()),
         })
+    }
+
+    /// The offset of the first byte that was read and not handed on: of a line whose rest has not
+    /// come, or of lines to which further ones may.
+    pub(super) fn held(&self) -> Option<u64> {
+        let gathered = self.gathering.as_ref().and_then(|open| open.start());
+        [self.joins.start(), gathered].into_iter().flatten().min()
+    }
+
+    /// The streams whose joined lines have waited long enough for further ones.
+    pub(super) fn due(&self, now: Instant) -> Option<[bool; 2]> {
+        let gathering = self.gathering.as_ref()?;
+        gathering.due(now, self.joins.pending())
     }
 
     /// Where reading must go on after a restart so that nothing is lost.
     pub(super) fn low_water(&self) -> u64 {
-        self.joins.start().unwrap_or(self.offset)
+        self.held().unwrap_or(self.offset)
     }
 
     /// Bytes seen but not read.

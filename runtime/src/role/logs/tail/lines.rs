@@ -1,20 +1,22 @@
-//! From bytes to lines in a batch: finds line feeds, takes CRI lines apart, joins partial ones, cuts
-//! long ones. Knows nothing of files; bytes come with the offset of the first one.
+//! From bytes to lines: finds line feeds, takes CRI lines apart, joins partial ones. Knows nothing of
+//! files; bytes come with the offset of the first one. Where lines go is a [`Sink`].
 //!
 //! A line is what stands between line feeds; every other byte is kept as it is, a carriage return
 //! included.
 
 use std::time::Instant;
 
-use super::super::batch::{Batch, LINE_CUT, LINE_STDERR, LINE_UNFINISHED, Line};
+use super::super::batch::{LINE_CUT, LINE_STDERR, LINE_UNFINISHED};
 use super::super::cri::{self, Clock};
 use crate::manifest::FileFormat;
 
 /// The first parts of a line whose last part has not come yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pending {
     /// Offset of the first part.
     start: u64,
+    /// Offset of the last part that came.
+    last: u64,
     /// Time of the first part.
     time: i64,
     bytes: Vec<u8>,
@@ -22,7 +24,7 @@ struct Pending {
 }
 
 /// The pending lines of a file's streams: stdout and stderr may interleave.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Joins {
     streams: [Option<Box<Pending>>; 2],
     /// When the last part came.
@@ -41,96 +43,164 @@ impl Joins {
     }
 }
 
-/// What was counted while splitting.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) cut: u64,
-    pub(super) malformed: u64,
-    pub(super) unfinished: u64,
+/// A whole line, or several that were joined.
+pub(super) struct Record<'a> {
+    /// Offset of its first byte.
+    pub(super) at: u64,
+    /// Offset of the last physical line of which it is made.
+    pub(super) last: u64,
+    /// Time of the first of them.
+    pub(super) time: i64,
+    pub(super) body: &'a [u8],
+    /// `LINE_*`.
+    pub(super) flags: u32,
+    /// How many lines were joined onto the first.
+    pub(super) joined: u32,
 }
 
-/// Bounds on a line and on a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) max_line: usize,
-    pub(super) batch_bytes: usize,
-    pub(super) batch_lines: usize,
-}
-
-impl Limits {
-    pub(super) fn is_full(&self, batch: &Batch) -> bool {
-        batch.bytes.len() >= self.batch_bytes || batch.lines.len() >= self.batch_lines
+impl Record<'_> {
+    /// The index of its stream.
+    pub(super) fn stream(&self) -> usize {
+        usize::from(self.flags & LINE_STDERR != 0)
     }
 }
 
-/// Splits bytes of one file into a batch.
-pub(super) struct Splitter<'a> {
-    pub(super) batch: &'a mut Batch,
-    pub(super) limits: Limits,
+/// Where lines go.
+pub(super) trait Sink {
+    /// Whether no further line shall be taken off the bytes.
+    fn is_full(&self) -> bool;
+
+    /// Takes a line.
+    fn take(&mut self, record: Record<'_>);
+
+    /// Takes a line of no stream.
+    #[inline]
+    fn take_alone(&mut self, record: Record<'_>) {
+        self.take(record);
+    }
+
+    /// Hands on what is held back of these streams.
+    fn release(&mut self, _streams: [bool; 2]) {}
+}
+
+/// What is to be taken.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'a> {
+    /// Bytes that start with a line's first; whole lines are taken off them.
+    Chunk(&'a [u8]),
+    /// One line without its line feed, with `LINE_*` that it has already.
+    Line(&'a [u8], u32),
+    /// Parts whose rest does not come.
+    Parts,
+    /// Joined lines of these streams, to which no further ones come.
+    Joined([bool; 2]),
+    /// All that is pending: nothing more comes.
+    End,
+}
+
+/// Splits bytes of one file into lines.
+pub(super) struct Splitter<'a, S> {
     pub(super) format: FileFormat,
-    /// Index of the file's span in the batch.
-    pub(super) span: u32,
+    /// Longer lines may be cut.
+    pub(super) max_line: usize,
     /// The time of lines that do not say theirs.
     pub(super) now: i64,
     pub(super) clock: &'a mut Clock,
     pub(super) joins: &'a mut Joins,
-    pub(super) counts: Counts,
+    /// Counts lines of a CRI file that are none.
+    pub(super) malformed: &'a mut u64,
+    pub(super) out: S,
 }
 
-impl Splitter<'_> {
-    /// Takes whole lines off `chunk`, whose first byte is at offset `at` and starts a line, until
-    /// none is left or the batch is full. Returns how many bytes were taken.
-    pub(super) fn split(&mut self, chunk: &[u8], at: u64) -> usize {
+impl<'a, S: Sink> Splitter<'a, S> {
+    /// The same, with a sink before the sink.
+    pub(super) fn through<T: Sink>(self, wrap: impl FnOnce(S) -> T) -> Splitter<'a, T> {
+        Splitter {
+            format: self.format,
+            max_line: self.max_line,
+            now: self.now,
+            clock: self.clock,
+            joins: self.joins,
+            malformed: self.malformed,
+            out: wrap(self.out),
+        }
+    }
+
+    /// Takes a piece whose first byte is at offset `at`. Returns how many bytes of a chunk were taken.
+    pub(super) fn take(mut self, piece: Piece<'_>, at: u64) -> usize {
+        match piece {
+            Piece::Chunk(chunk) => return self.split(chunk, at),
+            Piece::Line(line, flags) => self.line(line, at, flags),
+            Piece::Parts => self.flush_parts(),
+            Piece::Joined(streams) => self.out.release(streams),
+            Piece::End => {
+                self.flush_parts();
+                self.out.release([true; 2]);
+            }
+        }
+        0
+    }
+
+    /// Takes whole lines off `chunk` until none is left or the sink is full.
+    fn split(&mut self, chunk: &[u8], at: u64) -> usize {
         let mut taken = 0;
         for feed in memchr::memchr_iter(b'\n', chunk) {
-            if self.limits.is_full(self.batch) {
+            if self.out.is_full() {
                 break;
             }
-            self.line(&chunk[taken..feed], at + taken as u64, false);
+            self.line(&chunk[taken..feed], at + taken as u64, 0);
             taken = feed + 1;
         }
         taken
     }
 
-    /// Takes one line without its line feed; `cut` if `line` is only its beginning.
     #[inline]
-    pub(super) fn line(&mut self, line: &[u8], at: u64, cut: bool) {
-        let flag = if cut { LINE_CUT } else { 0 };
+    fn line(&mut self, line: &[u8], at: u64, flags: u32) {
+        let record = |time, body, flags| Record {
+            at,
+            last: at,
+            time,
+            body,
+            flags,
+            joined: 0,
+        };
         if self.format == FileFormat::Plain {
-            return self.push(self.now, line, flag, at);
+            return self.out.take(record(self.now, line, flags));
         }
         let Some(entry) = cri::parse(line, self.clock) else {
-            self.counts.malformed += 1;
-            return self.push(self.now, line, flag, at);
+            *self.malformed += 1;
+            return self.out.take_alone(record(self.now, line, flags));
         };
         let body = &line[entry.body..];
         let stream = usize::from(entry.stderr);
         if !entry.partial && self.joins.streams[stream].is_none() {
             let stderr = if entry.stderr { LINE_STDERR } else { 0 };
-            return self.push(entry.time, body, flag | stderr, at);
+            return self.out.take(record(entry.time, body, flags | stderr));
         }
         let pending = self.joins.streams[stream].get_or_insert_with(|| {
             Box::new(Pending {
                 start: at,
+                last: at,
                 time: entry.time,
                 bytes: Vec::new(),
                 cut: false,
             })
         });
-        let room = self.limits.max_line.saturating_sub(pending.bytes.len());
-        pending.cut |= cut || body.len() > room;
+        let room = self.max_line.saturating_sub(pending.bytes.len());
+        pending.last = at;
+        pending.cut |= flags & LINE_CUT != 0 || body.len() > room;
         pending
             .bytes
             .extend_from_slice(&body[..body.len().min(room)]);
         if entry.partial {
             self.joins.since = Some(Instant::now());
         } else {
-            self.flush(stream, 0);
+            self.flush(stream, flags & LINE_UNFINISHED);
         }
     }
 
-    /// Hands on what is pending as unfinished lines, in order of their start.
-    pub(super) fn flush_all(&mut self) {
+    /// Hands on the parts that are pending as unfinished lines, in order of their start.
+    fn flush_parts(&mut self) {
         let start = |this: &Self, stream: usize| {
             this.joins.streams[stream]
                 .as_ref()
@@ -141,16 +211,6 @@ impl Splitter<'_> {
         self.flush(1 - first, LINE_UNFINISHED);
     }
 
-    /// Takes the end of a file that has no line feed.
-    pub(super) fn unfinished(&mut self, line: &[u8], at: u64, cut: bool) {
-        let before = self.batch.lines.len();
-        self.line(line, at, cut);
-        if let Some(last) = self.batch.lines.get_mut(before) {
-            last.flags |= LINE_UNFINISHED;
-            self.counts.unfinished += 1;
-        }
-    }
-
     fn flush(&mut self, stream: usize, flags: u32) {
         let Some(pending) = self.joins.streams[stream].take() else {
             return;
@@ -158,83 +218,16 @@ impl Splitter<'_> {
         if self.joins.start().is_none() {
             self.joins.since = None;
         }
-        self.counts.unfinished += u64::from(flags & LINE_UNFINISHED != 0);
         let cut = if pending.cut { LINE_CUT } else { 0 };
         let stderr = if stream == 1 { LINE_STDERR } else { 0 };
-        let flags = flags | cut | stderr;
-        self.push(pending.time, &pending.bytes, flags, pending.start);
-    }
-
-    #[inline]
-    fn push(&mut self, time: i64, body: &[u8], mut flags: u32, at: u64) {
-        let mut body = body;
-        if body.len() > self.limits.max_line {
-            body = &body[..self.limits.max_line];
-            flags |= LINE_CUT;
-        }
-        self.counts.cut += u64::from(flags & LINE_CUT != 0);
-        // Within u32: a batch ends at a few MiB, see `Config::limits`.
-        let offset = self.batch.bytes.len() as u32;
-        self.batch.bytes.extend_from_slice(body);
-        self.batch.lines.push(Line {
-            time,
-            offset,
-            length: body.len() as u32,
-            source: self.span,
-            flags,
+        self.out.take(Record {
+            at: pending.start,
+            last: pending.last,
+            time: pending.time,
+            body: &pending.bytes,
+            flags: flags | cut | stderr,
+            joined: 0,
         });
-        self.batch.positions.push(at);
-    }
-}
-
-/// Counts lines as [`Splitter`] would make them, without keeping any.
-pub(super) struct Counter {
-    format: FileFormat,
-    pending: [bool; 2],
-    clock: Clock,
-    pub(super) lines: u64,
-}
-
-impl Counter {
-    pub(super) fn new(format: FileFormat, joins: &Joins) -> Self {
-        Self {
-            format,
-            pending: joins.pending(),
-            clock: Clock::default(),
-            lines: 0,
-        }
-    }
-
-    /// Takes whole lines off `chunk`; returns how many bytes were taken.
-    pub(super) fn split(&mut self, chunk: &[u8]) -> usize {
-        let mut taken = 0;
-        for feed in memchr::memchr_iter(b'\n', chunk) {
-            self.line(&chunk[taken..feed]);
-            taken = feed + 1;
-        }
-        taken
-    }
-
-    /// Takes one line.
-    pub(super) fn line(&mut self, line: &[u8]) {
-        if self.format == FileFormat::Cri
-            && let Some(entry) = cri::parse(line, &mut self.clock)
-        {
-            self.pending[usize::from(entry.stderr)] = entry.partial;
-            self.lines += u64::from(!entry.partial);
-        } else {
-            self.lines += 1;
-        }
-    }
-
-    /// How many lines there were, those that never ended included.
-    pub(super) fn finish(self) -> u64 {
-        self.lines
-            + self
-                .pending
-                .iter()
-                .map(|&part| u64::from(part))
-                .sum::<u64>()
     }
 }
 
@@ -243,47 +236,58 @@ impl Counter {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::super::batch::Batch;
+    use super::super::count::Counter;
+    use super::super::pack::{Counts, Limits, Packer};
     use super::*;
 
     /// (position, time, flags, body)
     type Out = Vec<(u64, i64, u32, Vec<u8>)>;
 
-    /// Splits `data` as if it came in pieces that end at `cuts`.
+    /// Splits `data` as if it came in pieces that end at `cuts`. Returns the lines and the numbers of
+    /// cut, malformed and unfinished ones.
     fn run(
         data: &[u8],
         cuts: &[usize],
         max_line: usize,
         format: FileFormat,
         end: bool,
-    ) -> (Out, Counts) {
+    ) -> (Out, [u64; 3]) {
         let mut batch = Batch::default();
         let (mut clock, mut joins) = (Clock::default(), Joins::default());
-        let mut splitter = Splitter {
-            batch: &mut batch,
-            limits: Limits {
+        let (mut counts, mut malformed) = (Counts::default(), 0);
+        let mut take = |piece: Piece<'_>, at: usize| {
+            let splitter = Splitter {
+                format,
                 max_line,
-                batch_bytes: usize::MAX,
-                batch_lines: usize::MAX,
-            },
-            format,
-            span: 0,
-            now: 7,
-            clock: &mut clock,
-            joins: &mut joins,
-            counts: Counts::default(),
+                now: 7,
+                clock: &mut clock,
+                joins: &mut joins,
+                malformed: &mut malformed,
+                out: Packer {
+                    batch: &mut batch,
+                    limits: Limits {
+                        max_line,
+                        batch_bytes: usize::MAX,
+                        batch_lines: usize::MAX,
+                    },
+                    span: 0,
+                    counts: &mut counts,
+                },
+            };
+            splitter.take(piece, at as u64)
         };
         let mut at = 0;
         for &cut in cuts.iter().chain([&data.len()]) {
             let cut = cut.clamp(at, data.len());
-            at += splitter.split(&data[at..cut], at as u64);
+            at += take(Piece::Chunk(&data[at..cut]), at);
         }
         if end {
             if at < data.len() {
-                splitter.unfinished(&data[at..], at as u64, false);
+                take(Piece::Line(&data[at..], LINE_UNFINISHED), at);
             }
-            splitter.flush_all();
+            take(Piece::End, 0);
         }
-        let counts = splitter.counts;
         let out = (0..batch.lines.len())
             .map(|index| {
                 let line = batch.lines[index];
@@ -291,7 +295,7 @@ mod tests {
                 (batch.positions[index], line.time, line.flags, body)
             })
             .collect();
-        (out, counts)
+        (out, [counts.cut, malformed, counts.unfinished])
     }
 
     #[test]
@@ -303,7 +307,7 @@ mod tests {
             1970-01-01T00:00:00.000000005Z stdout F three\n\
             garbage\n\
             1970-01-01T00:00:00.000000006Z stdout P left";
-        let (out, counts) = run(data, &[], 1000, FileFormat::Cri, true);
+        let (out, [_, malformed, unfinished]) = run(data, &[], 1000, FileFormat::Cri, true);
         let second = data.iter().position(|&b| b == b'\n').unwrap() as u64 + 1;
         assert_eq!(out[0], (second, 2, LINE_STDERR, b"err-or".to_vec()));
         assert_eq!(out[1], (0, 1, 0, b"one two three".to_vec()));
@@ -311,23 +315,23 @@ mod tests {
         assert_eq!(out[2].3, b"garbage");
         assert_eq!((out[3].2, &out[3].3[..]), (LINE_UNFINISHED, &b"left"[..]));
         assert_eq!(out.len(), 4);
-        assert_eq!((counts.malformed, counts.unfinished), (1, 1));
+        assert_eq!((malformed, unfinished), (1, 1));
     }
 
     #[test]
     fn cuts_long_lines_and_joined_ones() {
-        let (out, counts) = run(b"abcdef\n\r\n\nxyz\n", &[], 4, FileFormat::Plain, true);
+        let (out, [cut, ..]) = run(b"abcdef\n\r\n\nxyz\n", &[], 4, FileFormat::Plain, true);
         let lines: Vec<_> = out.iter().map(|line| (line.2, &line.3[..])).collect();
         assert_eq!(
             lines,
             [(LINE_CUT, &b"abcd"[..]), (0, b"\r"), (0, b""), (0, b"xyz")]
         );
-        assert_eq!(counts.cut, 1);
+        assert_eq!(cut, 1);
         let data = b"1970-01-01T00:00:00Z stdout P abc\n1970-01-01T00:00:00Z stdout P def\n\
             1970-01-01T00:00:00Z stdout F ghi\n";
-        let (out, counts) = run(data, &[], 4, FileFormat::Cri, true);
+        let (out, [cut, ..]) = run(data, &[], 4, FileFormat::Cri, true);
         assert_eq!(out, [(0, 0, LINE_CUT, b"abcd".to_vec())]);
-        assert_eq!(counts.cut, 1);
+        assert_eq!(cut, 1);
     }
 
     fn physical_line() -> impl Strategy<Value = Vec<u8>> {
@@ -363,12 +367,12 @@ mod tests {
             let parts = run(&data, &cuts, max_line, FileFormat::Cri, true);
             prop_assert_eq!(&whole, &parts);
 
-            let mut counter = Counter::new(FileFormat::Cri, &Joins::default());
+            let mut counter = Counter::new(FileFormat::Cri, max_line, Joins::default(), None);
             let taken = counter.split(&data);
             if taken < data.len() {
                 counter.line(&data[taken..]);
             }
-            prop_assert_eq!(counter.finish(), whole.0.len() as u64);
+            prop_assert_eq!(counter.finish().lines, whole.0.len() as u64);
         }
 
         #[test]

@@ -21,12 +21,15 @@ use super::ledger::Amount;
 use crate::manifest::{LogSource, StartAt};
 
 mod adopt;
+mod count;
 mod discover;
 mod engine;
 mod file;
 mod lines;
+mod multiline;
 mod nameless;
 mod outlet;
+mod pack;
 mod read;
 mod select;
 mod start;
@@ -104,10 +107,10 @@ impl Config {
         }
     }
 
-    fn limits(&self) -> lines::Limits {
+    fn limits(&self) -> pack::Limits {
         // Offsets in a batch are 32 bits wide; these bounds keep far below.
         const MOST: usize = 64 << 20;
-        lines::Limits {
+        pack::Limits {
             max_line: self.max_line.clamp(1, MOST),
             batch_bytes: self.batch_bytes.clamp(1, MOST),
             batch_lines: self.batch_lines.clamp(1, 1 << 20),

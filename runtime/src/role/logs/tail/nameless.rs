@@ -2,12 +2,15 @@
 //! lost with one that is closed.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::{fs, io};
 
 use super::super::batch::FileId;
 use super::super::ledger::Amount;
 use super::Known;
-use super::lines::{Counter, Joins};
+use super::count::{self, Counter};
+use super::lines::Joins;
+use super::multiline::{Gathering, Rules};
 use crate::manifest::FileFormat;
 
 /// How much is read at once while lines are counted; a line without a line feed in that much is one
@@ -22,6 +25,7 @@ pub struct Nameless {
     /// Where reading began: for a file of which nothing was settled.
     pub(super) known: Known,
     pub(super) format: FileFormat,
+    pub(super) multiline: Option<Arc<Rules>>,
 }
 
 impl Nameless {
@@ -44,50 +48,22 @@ impl Nameless {
     /// async code. What cannot be read is not in it.
     pub(in crate::role::logs) fn rest(&self, from: Option<u64>) -> Amount {
         let from = from.unwrap_or(self.known.offset);
-        let counter = Counter::new(self.format, &Joins::default());
+        let counter = Counter::new(
+            self.format,
+            PIECE,
+            Joins::default(),
+            self.multiline
+                .as_ref()
+                .map(|rules| Box::new(Gathering::new(rules.clone()))),
+        );
         let mut piece = vec![0; PIECE];
-        let (lines, end) = count(&self.handle, counter, from, &mut piece, || true);
+        let (tally, end) = count::rest(&self.handle, counter, from, &mut piece, || true);
         Amount {
-            lines,
+            lines: tally.lines,
+            joined: tally.joined,
             bytes: end.saturating_sub(from),
         }
     }
-}
-
-/// Counts the lines of `file` from `at`, where a line starts, to the end, which is returned, too; or
-/// for as long as `go_on`. `piece` is [`PIECE`] long.
-pub(super) fn count(
-    file: &fs::File,
-    mut counter: Counter,
-    mut at: u64,
-    piece: &mut [u8],
-    go_on: impl Fn() -> bool,
-) -> (u64, u64) {
-    let mut in_long_line = false;
-    let mut end = at;
-    while let Ok(read) = read_at(file, piece, at)
-        && go_on()
-    {
-        let chunk = &piece[..read];
-        end = at + read as u64;
-        let mut taken = counter.split(chunk);
-        if taken > 0 {
-            in_long_line = false;
-        }
-        if taken == 0 && read == piece.len() {
-            // Its start was as good as it gets; skip to its line feed, which counts it.
-            in_long_line = true;
-            taken = read;
-        }
-        if read < piece.len() {
-            if taken < read || in_long_line {
-                counter.line(&chunk[taken..]);
-            }
-            break;
-        }
-        at += taken as u64;
-    }
-    (counter.finish(), end)
 }
 
 /// Reads at an offset, through interruptions.

@@ -6,11 +6,15 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
-use super::super::batch::{Batch, Span};
+use super::super::batch::{Batch, LINE_CUT, LINE_UNFINISHED, Span};
 use super::super::cri::Clock;
+use super::super::ledger::Amount;
+use super::count::{self, Counter, Tally};
 use super::file::File;
-use super::lines::{Counter, Counts, Limits, Splitter};
-use super::nameless::{PIECE, count, read_at};
+use super::lines::{Piece, Splitter};
+use super::multiline::Gather;
+use super::nameless::{PIECE, read_at};
+use super::pack::{Counts, Limits, Packer};
 use super::start::nanos;
 use super::stats::{GivenUp, Stats};
 use crate::failpoint;
@@ -20,7 +24,7 @@ const TURN: usize = PIECE;
 /// The least that one turn asks for: smaller reads cost more calls than they save.
 const LEAST: usize = 16 << 10;
 /// Room for a CRI line's time, stream and tag beside its body.
-const CRI_HEAD: usize = 128;
+pub(super) const CRI_HEAD: usize = 128;
 
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(super) struct Building {
 pub(super) struct Reader {
     buffer: Box<[u8]>,
     head: Vec<u8>,
+    /// A buffer for lines that are joined.
+    spare: Vec<u8>,
     clock: Clock,
     limits: Limits,
     batches: u64,
@@ -55,6 +61,7 @@ impl Reader {
         Self {
             buffer: vec![0; TURN].into_boxed_slice(),
             head: Vec::new(),
+            spare: Vec::new(),
             clock: Clock::default(),
             limits,
             batches: 0,
@@ -165,9 +172,7 @@ impl Reader {
             }
         } else {
             let chunk = std::mem::take(&mut self.buffer);
-            let taken = self.with(file, building, stats, |splitter, at| {
-                splitter.split(&chunk[..read], at)
-            });
+            let taken = self.put(file, building, stats, Piece::Chunk(&chunk[..read]));
             self.buffer = chunk;
             file.offset += taken as u64;
             file.scan = file.offset;
@@ -177,35 +182,64 @@ impl Reader {
                 outcome = Outcome::Full;
             }
         }
-        if outcome == Outcome::Idle && (file.flushing || file.finishing) {
-            if file.finishing && file.offset < file.size {
-                self.long_line_end(file, building, stats)?;
-            }
-            self.with(file, building, stats, |splitter, _| splitter.flush_all());
-            file.flushing = false;
+        if outcome == Outcome::Idle {
+            self.rest(file, building, stats)?;
         }
         stats.bytes_read.fetch_add(file.offset - before, Relaxed);
         Ok(outcome)
     }
 
-    /// Counts the lines from the read position to the end, for a file that is given up.
-    pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> (u64, u64) {
+    /// Hands on what is not to be waited for any longer, in a file that was read to its end.
+    fn rest(&mut self, file: &mut File, building: &mut Building, stats: &Stats) -> io::Result<()> {
+        if file.finishing {
+            if file.offset < file.size {
+                self.long_line_end(file, building, stats)?;
+            }
+            self.put(file, building, stats, Piece::End);
+        } else if file.flushing {
+            self.put(file, building, stats, Piece::Parts);
+        }
+        file.flushing = false;
+        if file.gathering.is_some()
+            && let Some(streams) = file.due(Instant::now())
+        {
+            self.put(file, building, stats, Piece::Joined(streams));
+        }
+        Ok(())
+    }
+
+    /// Counts the lines from the read position to the end, those that are held back included, for a
+    /// file that is given up.
+    pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> Amount {
+        let counter = Counter::of(file, self.limits.max_line);
         let seen = file.size.saturating_sub(file.low_water());
         let Some(handle) = &file.handle else {
-            return (0, seen);
+            let Tally { lines, joined } = counter.finish();
+            return Amount {
+                lines,
+                joined,
+                bytes: seen,
+            };
         };
-        let counter = Counter::new(file.format, &file.joins);
-        let (lines, end) = count(handle, counter, file.offset, &mut self.buffer, go_on);
-        (lines, seen.max(end.saturating_sub(file.low_water())))
+        let (tally, end) = count::rest(handle, counter, file.offset, &mut self.buffer, go_on);
+        Amount {
+            lines: tally.lines,
+            joined: tally.joined,
+            bytes: seen.max(end.saturating_sub(file.low_water())),
+        }
     }
 
     fn truncated(&mut self, file: &mut File, was: u64, building: &mut Building, stats: &Stats) {
-        // Parts that we hold are the last lines of the old contents.
-        self.with(file, building, stats, |splitter, _| splitter.flush_all());
+        // What we hold are the last lines of the old contents.
+        self.put(file, building, stats, Piece::End);
         self.cover(file, building);
         let bytes = was.saturating_sub(file.offset);
         if bytes > 0 {
-            stats.give_up(GivenUp::Truncated, file.id, 0, bytes);
+            let unseen = Amount {
+                bytes,
+                ..Amount::default()
+            };
+            stats.give_up(GivenUp::Truncated, file.id, unseen);
         }
         stats.truncations.fetch_add(1, Relaxed);
         failpoint::hit("tail.truncated");
@@ -223,9 +257,8 @@ impl Reader {
         self.read_head(file, feed)?;
         let head = std::mem::take(&mut self.head);
         let cut = (head.len() as u64) < feed - file.offset;
-        self.with(file, building, stats, |splitter, at| {
-            splitter.line(&head, at, cut);
-        });
+        let flags = if cut { LINE_CUT } else { 0 };
+        self.put(file, building, stats, Piece::Line(&head, flags));
         self.head = head;
         Ok(())
     }
@@ -240,9 +273,9 @@ impl Reader {
         self.read_head(file, file.size)?;
         let head = std::mem::take(&mut self.head);
         let cut = (head.len() as u64) < file.size - file.offset;
-        self.with(file, building, stats, |splitter, at| {
-            splitter.unfinished(&head, at, cut);
-        });
+        let cut = if cut { LINE_CUT } else { 0 };
+        let piece = Piece::Line(&head, LINE_UNFINISHED | cut);
+        self.put(file, building, stats, piece);
         self.head = head;
         file.offset = file.size;
         file.scan = file.size;
@@ -260,14 +293,15 @@ impl Reader {
         }
     }
 
-    /// Lets `body` put lines of `file` into the batch; the file's read offset is its argument.
-    fn with<T>(
+    /// Puts lines of `file` into the batch; `piece` begins at the file's read offset. Returns how many
+    /// bytes of it were taken.
+    fn put(
         &mut self,
         file: &mut File,
         building: &mut Building,
         stats: &Stats,
-        body: impl FnOnce(&mut Splitter<'_>, u64) -> T,
-    ) -> T {
+        piece: Piece<'_>,
+    ) -> usize {
         let span = match file.in_batch {
             Some((number, span, _)) if number == building.number => span,
             _ => building.batch.spans.len() as u32,
@@ -280,29 +314,40 @@ impl Reader {
                 .bytes
                 .reserve(self.limits.batch_bytes.min(self.lines * 256));
         }
-        let mut splitter = Splitter {
-            batch,
-            limits: self.limits,
+        let before = batch.lines.len();
+        let (mut counts, mut malformed) = (Counts::default(), 0);
+        let splitter = Splitter {
             format: file.format,
-            span,
+            max_line: self.limits.max_line,
             now: nanos(SystemTime::now()),
             clock: &mut self.clock,
             joins: &mut file.joins,
-            counts: Counts::default(),
+            malformed: &mut malformed,
+            out: Packer {
+                batch,
+                limits: self.limits,
+                span,
+                counts: &mut counts,
+            },
         };
-        let before = splitter.batch.lines.len();
-        let value = body(&mut splitter, file.offset);
-        let Counts {
-            cut,
-            malformed,
-            unfinished,
-        } = splitter.counts;
-        let lines = batch.lines.len() - before;
+        let taken = match &mut file.gathering {
+            None => splitter.take(piece, file.offset),
+            Some(gathering) => splitter
+                .through(|out| Gather {
+                    gathering,
+                    spare: &mut self.spare,
+                    now: Instant::now(),
+                    max_line: self.limits.max_line,
+                    out,
+                })
+                .take(piece, file.offset),
+        };
+        let lines = building.batch.lines.len() - before;
         stats.lines_read.fetch_add(lines as u64, Relaxed);
         for (counter, count) in [
-            (&stats.lines_cut, cut),
+            (&stats.lines_cut, counts.cut),
             (&stats.malformed, malformed),
-            (&stats.lines_unfinished, unfinished),
+            (&stats.lines_unfinished, counts.unfinished),
         ] {
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
@@ -311,7 +356,7 @@ impl Reader {
         if lines > 0 {
             file.position_due = true;
         }
-        value
+        taken
     }
 
     /// Puts the file's span into the batch, or moves its end, if there is something to record.

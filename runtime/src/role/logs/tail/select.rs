@@ -8,10 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
-use crate::manifest::{ContainerSource, FileFormat, LogSource};
+use super::multiline::Rules;
+use crate::manifest::{ContainerSource, FileFormat, LogSource, LogSourceKind};
 
 /// Endings of compressed files, which are never read: their bytes are no lines.
 const COMPRESSED: [&[u8]; 5] = [b".gz", b".zst", b".xz", b".bz2", b".lz4"];
@@ -65,13 +67,16 @@ enum Kind {
 struct Source {
     kind: Kind,
     format: FileFormat,
+    multiline: Option<Arc<Rules>>,
 }
 
 /// What a matching path means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Matched {
     /// How lines look.
     pub(super) format: FileFormat,
+    /// How they are joined.
+    pub(super) multiline: Option<Arc<Rules>>,
     /// OpenTelemetry attributes known from the path.
     pub(super) attributes: Vec<(String, String)>,
 }
@@ -94,9 +99,11 @@ impl Selector {
             sources: Vec::new(),
         };
         for source in sources {
-            match source {
-                LogSource::Containers(source) => this.add_containers(source),
-                LogSource::Files(files) => {
+            let multiline = source.multiline.as_ref().map(Rules::new).transpose()?;
+            let multiline = multiline.map(Arc::new);
+            match &source.kind {
+                LogSourceKind::Containers(source) => this.add_containers(source, multiline),
+                LogSourceKind::Files(files) => {
                     let mut exclude = GlobSetBuilder::new();
                     for glob in &files.exclude {
                         exclude.add(compile(glob)?);
@@ -108,6 +115,7 @@ impl Selector {
                     this.sources.push(Source {
                         kind: Kind::Files { exclude },
                         format: files.format,
+                        multiline,
                     });
                     for glob in &files.include {
                         let parts = parts(glob)?;
@@ -122,7 +130,7 @@ impl Selector {
         Ok(this)
     }
 
-    fn add_containers(&mut self, source: &ContainerSource) {
+    fn add_containers(&mut self, source: &ContainerSource, multiline: Option<Arc<Rules>>) {
         let root = source.root.clone().unwrap_or_else(|| "/var/log".into());
         let index = self.sources.len();
         self.sources.push(Source {
@@ -133,6 +141,7 @@ impl Selector {
                 root: root.clone(),
             },
             format: FileFormat::Cri,
+            multiline,
         });
         let any = || Part::Glob(star());
         let log = || Part::Glob(star_log());
@@ -245,7 +254,11 @@ impl Selector {
         path: &Path,
         target: Option<&Path>,
     ) -> Option<Matched> {
-        let Source { kind, format } = &self.sources[source];
+        let Source {
+            kind,
+            format,
+            multiline,
+        } = &self.sources[source];
         if path.file_name().is_none_or(compressed) {
             return None;
         }
@@ -278,6 +291,7 @@ impl Selector {
         };
         Some(Matched {
             format: *format,
+            multiline: multiline.clone(),
             attributes,
         })
     }
@@ -445,11 +459,12 @@ mod tests {
 
     fn files(include: &[&str], exclude: &[&str]) -> Selector {
         let list = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect();
-        Selector::new(&[LogSource::Files(FileSource {
+        Selector::new(&[LogSourceKind::Files(FileSource {
             include: list(include),
             exclude: list(exclude),
             format: FileFormat::Plain,
-        })])
+        })
+        .into()])
         .unwrap()
     }
 
@@ -519,10 +534,11 @@ mod tests {
 
     #[test]
     fn container_paths_give_attributes() {
-        let selector = Selector::new(&[LogSource::Containers(ContainerSource {
+        let selector = Selector::new(&[LogSourceKind::Containers(ContainerSource {
             exclude_namespaces: vec!["kube-system".to_owned()],
             ..ContainerSource::default()
-        })])
+        })
+        .into()])
         .unwrap();
         let of = |path: &str| {
             selector

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::batch::FileId;
+use super::super::ledger::Amount;
 
 /// Why lines were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Stats {
     pub truncated: GivenUpCount,
     /// Given up because of deletion.
     pub deleted: GivenUpCount,
+    /// Lines that were joined onto others and given up with them.
+    pub joined_given_up: AtomicU64,
     /// Lines cut at the limit.
     pub lines_cut: AtomicU64,
     /// Lines handed on unfinished.
@@ -93,8 +96,14 @@ impl Stats {
         }
     }
 
-    pub(super) fn give_up(&self, reason: GivenUp, file: FileId, lines: u64, bytes: u64) {
+    pub(super) fn give_up(&self, reason: GivenUp, file: FileId, lost: Amount) {
         let count = self.given_up(reason);
+        let Amount {
+            lines,
+            joined,
+            bytes,
+        } = lost;
+        self.joined_given_up.fetch_add(joined, Ordering::Relaxed);
         count.lines.fetch_add(lines, Ordering::Relaxed);
         count.bytes.fetch_add(bytes, Ordering::Relaxed);
         tracing::warn!(?reason, ?file, lines, bytes, "lines were given up");

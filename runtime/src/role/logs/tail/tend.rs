@@ -1,4 +1,5 @@
-//! Looking after files that are on their way out: rotated, deleted, or with a line that does not end.
+//! Looking after files that are on their way out: rotated, deleted, or with a line that does not end
+//! or waits for others.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -41,8 +42,13 @@ impl Engine {
             self.enqueue(id);
             return true;
         }
+        let readable = file.handle.is_some() || !file.names.is_empty();
+        if readable && !file.queued && file.due(now).is_some() {
+            self.enqueue(id);
+            return true;
+        }
         if file.away.is_none() {
-            return file.joins.start().is_some() || file.retry.is_some();
+            return file.held().is_some() || file.retry.is_some();
         }
         let nameless = file.names.is_empty();
         let Some(handle) = &file.handle else {
@@ -78,7 +84,7 @@ impl Engine {
         if !quiet {
             return true;
         }
-        let unfinished = file.offset < file.size || file.joins.start().is_some();
+        let unfinished = file.offset < file.size || file.held().is_some();
         if unfinished && !file.finishing && !file.copy {
             file.finishing = true;
             self.enqueue(id);
@@ -99,15 +105,10 @@ impl Engine {
         if let Some(file) = self.files.get(&id)
             && !file.copy
         {
-            let (lines, bytes) = if file.handle.is_some() {
-                let bell = self.bell.clone();
-                self.reader.count(file, move || !bell.stopped())
-            } else {
-                let pending = file.joins.pending().iter().filter(|&&part| part).count();
-                (pending as u64, file.size.saturating_sub(file.low_water()))
-            };
-            if bytes > 0 || lines > 0 {
-                self.stats.give_up(GivenUp::DeletedWait, id, lines, bytes);
+            let bell = self.bell.clone();
+            let lost = self.reader.count(file, move || !bell.stopped());
+            if lost.bytes > 0 || lost.lines > 0 {
+                self.stats.give_up(GivenUp::DeletedWait, id, lost);
             }
         }
         self.forget(id, false);

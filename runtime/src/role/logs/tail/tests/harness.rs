@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{self, Receiver, error::TryRecvError};
 
 use super::super::super::batch::{Batch, FileId};
 use super::super::{Config, Item, Known, Nameless, Stats, Tail};
-use crate::manifest::{ContainerSource, FileFormat, FileSource, LogSource};
+use crate::manifest::{ContainerSource, FileFormat, FileSource, LogSource, LogSourceKind};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ pub(super) struct Got {
     pub(super) attributes: Vec<(String, String)>,
     pub(super) generation: u64,
     pub(super) position: u64,
+    /// How many lines were joined onto it.
+    pub(super) joined: u32,
 }
 
 pub(super) struct Rig {
@@ -52,7 +54,7 @@ impl Rig {
     pub(super) fn with_format(format: FileFormat) -> Self {
         let dir = TempDir::new().unwrap();
         let glob = format!("{}/*.log", dir.path().display());
-        let source = LogSource::Files(FileSource {
+        let source = LogSourceKind::Files(FileSource {
             include: vec![glob],
             exclude: Vec::new(),
             format,
@@ -62,15 +64,15 @@ impl Rig {
 
     pub(super) fn containers() -> Self {
         let dir = TempDir::new().unwrap();
-        let source = LogSource::Containers(ContainerSource {
+        let source = LogSourceKind::Containers(ContainerSource {
             root: Some(dir.path().to_owned()),
             ..ContainerSource::default()
         });
         Self::with_source(dir, source)
     }
 
-    pub(super) fn with_source(dir: TempDir, source: LogSource) -> Self {
-        let mut config = Config::new(vec![source], SystemTime::now());
+    pub(super) fn with_source(dir: TempDir, source: impl Into<LogSource>) -> Self {
+        let mut config = Config::new(vec![source.into()], SystemTime::now());
         config.linger = Duration::from_millis(1);
         config.grace = Duration::from_millis(300);
         config.partial_wait = Duration::from_secs(60);
@@ -186,6 +188,7 @@ impl Rig {
                 attributes: span.source.attributes.clone(),
                 generation: span.generation,
                 position: batch.positions[index],
+                joined: batch.joined(index).map_or(0, |joined| joined.lines),
             });
         }
     }

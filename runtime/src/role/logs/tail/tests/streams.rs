@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::super::batch::{LINE_CUT, LINE_STDERR, LINE_UNFINISHED};
 use super::harness::Rig;
-use crate::manifest::{FileFormat, FileSource, LogSource};
+use crate::manifest::{FileFormat, FileSource, LogSourceKind};
 
 const T: &str = "2024-01-02T03:04:05.000000001Z";
 
@@ -187,7 +187,7 @@ fn two_thousand_files_by_polling() {
 #[test]
 fn folders_along_a_glob_may_come_go_and_come_back() {
     let dir = tempfile::TempDir::new().unwrap();
-    let source = LogSource::Files(FileSource {
+    let source = LogSourceKind::Files(FileSource {
         include: vec![
             format!("{}/not/yet/*/app.log", dir.path().display()),
             format!("{}/deep/**/*.txt", dir.path().display()),
