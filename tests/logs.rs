@@ -292,6 +292,39 @@ fn a_file_deleted_while_the_plugin_is_suspended_is_given_up_and_counted() {
 }
 
 #[test]
+fn lines_read_ahead_of_a_deleted_file_are_counted_after_a_change_of_the_destination() {
+    const LINES: u64 = 400_000;
+    let mut node = Node::new();
+    let address = own_address();
+    let spec = |timeout| {
+        let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, timeout));
+        spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n")
+    };
+    let (first, second) = (spec("10s"), spec("11s"));
+    node.manifest("app", &first);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", numbered("a", 0..LINES));
+    node.wait_plugin("app", "the queues to be full", |report| {
+        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
+        bytes > LINES * 5 && Accounts::of(report).in_flight > 0
+    });
+    fs::remove_file(node.path("logs/a.log")).unwrap();
+    node.wait_plugin("app", "giving up what is unread", |report| {
+        Accounts::of(report).deleted > 0
+    });
+    // Batches wait for the plugin, which waits for the destination: nobody has them after this.
+    node.manifest("app", &second);
+    node.wait_plugin("app", "giving up what was read", |report| {
+        Accounts::of(report).deleted == LINES
+    });
+    let _sink = Sink::start_at(address, |_| ok());
+    node.append("b.log", numbered("b", 0..10));
+    let accounts = node.assert_accounted("app", LINES + 10);
+    assert_eq!((accounts.deleted, accounts.acknowledged), (LINES, 10));
+}
+
+#[test]
 fn lines_under_way_of_a_deleted_file_are_counted_if_they_cannot_be_read_again() {
     let mut node = Node::new();
     let address = own_address();

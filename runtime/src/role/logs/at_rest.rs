@@ -5,7 +5,7 @@
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::driver::Shared;
+use super::driver::{Shared, close};
 use super::tail::Nameless;
 
 /// How often they are looked at, at most.
@@ -48,7 +48,7 @@ pub(super) async fn keep(shared: Weak<Shared>, wait: Duration) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        shared.ledger.close_nameless(wait);
+        close(shared.ledger.close_nameless(wait)).await;
         let expired: Vec<_> = {
             // Held, so that no tail begins in between.
             let mut live = shared.live();

@@ -19,7 +19,7 @@ use super::output::{DestinationIndex, Parcel};
 use super::pipeline;
 use super::process;
 use super::report::{LogsReport, Totals};
-use super::tail::{self, Item, Tail};
+use super::tail::{self, Item, Nameless, Tail};
 use crate::manifest::{DestinationKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 use crate::state::{self, Commit, Store, Values};
@@ -201,7 +201,7 @@ impl Driver for LogsDriver {
                     .is_err()
                 {
                     shared.commit().await;
-                    shared.ledger.close_nameless(wait);
+                    close(shared.ledger.close_nameless(wait)).await;
                 }
             }
         });
@@ -239,6 +239,14 @@ impl Driver for LogsDriver {
             let keeper = shared.context.runtime.spawn(keeper);
             shared.live().keeper = Some(AbortOnDropHandle::new(keeper));
         })
+    }
+}
+
+/// Closes files: a large one that is deleted takes a while.
+pub(super) async fn close(files: Vec<Nameless>) {
+    if !files.is_empty() {
+        // Fails only if closing panics, and then they are closed.
+        let _ = tokio::task::spawn_blocking(move || drop(files)).await;
     }
 }
 
@@ -323,7 +331,7 @@ impl Shared {
         self.context.values.committed(result.is_ok());
         let problem = match result {
             Ok(()) => {
-                self.ledger.committed(collected);
+                close(self.ledger.committed(collected)).await;
                 None
             }
             Err(error) => {
@@ -343,21 +351,31 @@ impl Shared {
         durable
     }
 
-    /// Stops the tail, after the pipeline. What the next one cannot open is kept for it.
+    /// Stops the tail, after the pipeline. What was read and not handed on is entered, to be taken
+    /// back; what the next tail cannot open is kept for it.
     async fn stop_tail(&self) {
         let Some(Follower { tail, items }) = self.live().follower.take() else {
             return;
         };
-        match tokio::task::spawn_blocking(move || tail.stop()).await {
-            Ok(nameless) => self.live().kept.extend(nameless),
-            Err(error) => tracing::error!("stopping the tail failed: {error}"),
-        }
+        let left = match tokio::task::spawn_blocking(move || tail.stop()).await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::error!("stopping the tail failed: {error}");
+                return;
+            }
+        };
         let mut items = items.lock().await;
-        while let Ok(item) = items.try_recv() {
-            if let Item::Gone(_, nameless) = item {
-                self.live().kept.extend(nameless);
+        let in_channel = std::iter::from_fn(|| items.try_recv().ok());
+        for item in in_channel.chain(left.items) {
+            match item {
+                Item::Batch(batch) => self.ledger.enter_unsent(&batch),
+                Item::Gone(file, nameless) => self.ledger.gone(file, nameless),
             }
         }
+        for owed in &left.owed {
+            self.ledger.owe(owed);
+        }
+        self.live().kept.extend(left.files);
     }
 
     fn tail_config(&self, logs: &Logs) -> tail::Config {
@@ -397,6 +415,7 @@ impl Shared {
             let config = self.tail_config(logs);
             match Tail::start(config, known.clone(), &mut nameless, sender, stats.clone()) {
                 Ok(tail) => {
+                    self.ledger.begun();
                     let mut live = self.live();
                     live.tail = Some(stats);
                     live.follower = Some(Follower {
@@ -411,11 +430,13 @@ impl Shared {
                     self.live().problem = Some(problem);
                 }
             }
+            // This may be the end: they must not go with it.
+            self.live().kept.extend(nameless);
             let stopped = tokio::time::timeout(COMMIT, stop.cancelled()).await;
             if stopped.is_ok() {
-                self.live().kept.extend(nameless);
                 return None;
             }
+            nameless = self.live().kept.take().collect();
         }
     }
 }

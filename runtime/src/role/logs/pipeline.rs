@@ -1,13 +1,17 @@
 //! The way of a plugin's lines: from the tail through the plugin to the outlets, one batch after the
 //! other. What runs when, and what is written down of it, is the driver's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::batch::Batch;
 use super::dead_letter::Entries;
 use super::delivery::Outlet;
 use super::driver::{COMMIT, Shared};
+use super::ledger::Receipt;
+use super::output::Parcel;
 use super::process::{Processed, Processor};
 use super::tail::Item;
 use super::verdict::Routing;
@@ -30,7 +34,7 @@ pub(super) async fn run(
     };
     let mut items = items.lock().await;
     let mut processor = Processor::new(work, Routing::new(&logs));
-    loop {
+    'items: loop {
         let item = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -39,12 +43,16 @@ pub(super) async fn run(
         match item {
             Some(Item::Gone(file, nameless)) => shared.ledger.gone(file, nameless),
             Some(Item::Batch(batch)) => {
+                let mut unentered = Unentered::new(&shared, &batch);
                 let Ok(parts) = processor.process(batch).await else {
                     break;
                 };
-                for part in parts {
-                    if !shared.hand_on(part, &outlets).await {
-                        break;
+                unentered.decided(parts);
+                while let Some(parcel) = unentered.enter_next().await {
+                    for outlet in outlets.iter() {
+                        if outlet.send(parcel.clone()).await.is_err() {
+                            break 'items;
+                        }
                     }
                 }
             }
@@ -58,23 +66,57 @@ pub(super) async fn run(
     }
 }
 
-impl Shared {
-    /// Enters a part and sends it to every outlet; false if they are closed.
-    async fn hand_on(&self, part: Processed, outlets: &[Outlet]) -> bool {
-        let mut dead = Vec::new();
-        if let Some(reason) = &part.set_aside {
-            self.bury(&part, reason).await;
-            dead.push(0);
+/// A batch that the tail has handed over and the ledger does not know yet. Whatever ends the
+/// pipeline, its lines are entered then, to be taken back.
+struct Unentered<'a> {
+    shared: &'a Shared,
+    /// Until the plugin has decided.
+    receipt: Option<Receipt>,
+    /// Afterwards.
+    parts: VecDeque<Processed>,
+}
+
+impl<'a> Unentered<'a> {
+    fn new(shared: &'a Shared, batch: &Batch) -> Self {
+        Self {
+            shared,
+            receipt: Some(shared.ledger.receipt(batch)),
+            parts: VecDeque::new(),
         }
-        let parcel = Arc::new(self.ledger.enter(part.batch, part.output, dead));
-        for outlet in outlets {
-            if outlet.send(parcel.clone()).await.is_err() {
-                return false;
-            }
-        }
-        true
     }
 
+    fn decided(&mut self, parts: Vec<Processed>) {
+        self.receipt = None;
+        self.parts = parts.into();
+    }
+
+    /// Enters the next part. None if there is none.
+    async fn enter_next(&mut self) -> Option<Arc<Parcel>> {
+        let mut dead = Vec::new();
+        if let Some(part) = self.parts.front()
+            && let Some(reason) = &part.set_aside
+        {
+            self.shared.bury(part, reason).await;
+            dead.push(0);
+        }
+        let part = self.parts.pop_front()?;
+        let parcel = self.shared.ledger.enter(part.batch, part.output, dead);
+        Some(Arc::new(parcel))
+    }
+}
+
+impl Drop for Unentered<'_> {
+    fn drop(&mut self) {
+        if let Some(receipt) = self.receipt.take() {
+            self.shared.ledger.enter_receipt(receipt);
+        }
+        for part in self.parts.drain(..) {
+            self.shared.ledger.enter_unsent(&part.batch);
+        }
+    }
+}
+
+impl Shared {
     /// Writes a line that the plugin cannot process to the dead letters, however long that takes.
     async fn bury(&self, part: &Processed, reason: &str) {
         tracing::warn!(plugin = %self.context.identity, "a line was set aside: {reason}");

@@ -26,6 +26,10 @@ pub(super) struct File {
     pub(super) committed: Vec<Mark>,
     /// Settled since that commit.
     pub(super) uncommitted: Uncommitted,
+    /// Read by a tail that has stopped, beyond `entered` or up to it, and to be read again.
+    pub(super) owed: Owed,
+    /// Settled, and taken back because a disk may have lost it.
+    pub(super) rolled_back: Amount,
     /// End of what was entered last.
     pub(super) entered: Mark,
     /// Parcels under way that cover it.
@@ -48,6 +52,20 @@ pub(super) struct Uncommitted {
     pub(super) before: Amount,
 }
 
+/// What has to be read again, and from where.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Owed {
+    pub(super) amount: Amount,
+    pub(super) from: Option<u64>,
+}
+
+impl Owed {
+    pub(super) fn add(&mut self, amount: Amount, from: u64) {
+        self.amount += amount;
+        self.from = Some(self.from.map_or(from, |before| before.min(from)));
+    }
+}
+
 impl File {
     /// First seen in parcel `sequence`.
     pub(super) fn new(span: &Span, destinations: usize, sequence: u64) -> Self {
@@ -62,6 +80,8 @@ impl File {
             marks: vec![start; destinations],
             committed: vec![start; destinations],
             uncommitted: Uncommitted::default(),
+            owed: Owed::default(),
+            rolled_back: Amount::default(),
             entered: start,
             pending: 0,
             gone: false,
@@ -123,10 +143,12 @@ impl File {
             new.iter().map(mark).collect()
         };
         (self.marks, self.committed) = (over(&self.marks), over(&self.committed));
-        self.entered = Mark {
-            generation: self.generation,
-            offset: self.low_water(),
-        };
+    }
+
+    /// Where reading resumes. What a destination has of it already is not sent to it again.
+    pub(super) fn resume(&self) -> u64 {
+        let low = self.low_water();
+        self.owed.from.map_or(low, |from| from.min(low))
     }
 
     /// Whether what was read of it and not settled can never be read again.

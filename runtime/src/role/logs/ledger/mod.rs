@@ -17,13 +17,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::batch::{Batch, FileId};
+use super::batch::{Batch, FileId, Span};
 use super::output::{DestinationIndex, Output, Parcel};
-use super::tail::{Known, Nameless};
+use super::tail::{self, Known, Nameless};
 use crate::state::{Checkpoint, Commit};
-use file::{File, Mark, Uncommitted};
+use file::{File, Mark, Owed, Uncommitted};
 use pending::Pending;
 pub(super) use tally::{Amount, Settled, Tally};
+
+/// The destinations that have a part of a span already, and up to which offset.
+type Delivered = Vec<(DestinationIndex, u64)>;
+
+/// A batch without its lines.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    spans: Vec<Span>,
+    pending: Pending,
+}
 
 #[derive(Debug, Default)]
 struct Books {
@@ -36,6 +46,8 @@ struct Books {
     tally: Tally,
     /// What was settled at the last commit.
     committed: Settled,
+    /// Settled since then of files whose inode another file has by now.
+    orphaned: Amount,
 }
 
 /// See the module. Shared by the pipeline, its destinations and the checkpointer.
@@ -50,6 +62,7 @@ pub(super) struct Collected {
     files: Vec<(FileId, Position)>,
     forgotten: usize,
     settled: Settled,
+    orphaned: Amount,
 }
 
 /// A file at the time of a commit.
@@ -97,6 +110,8 @@ impl Ledger {
                 fingerprint: checkpoint.fingerprint,
                 committed: marks.clone(),
                 uncommitted: Uncommitted::default(),
+                owed: Owed::default(),
+                rolled_back: Amount::default(),
                 entered: Mark {
                     generation,
                     offset: low.unwrap_or(0),
@@ -117,7 +132,7 @@ impl Ledger {
     /// settled is taken back or given up. A destination that was there before goes on where it was, a
     /// new one begins where the slowest of the others is.
     ///
-    /// Returns where reading resumes.
+    /// Returns where reading resumes; [`Self::begun`] says that a tail has taken it.
     pub(super) fn begin(&self, destinations: &[String]) -> Vec<Known> {
         let mut books = self.books();
         let books = &mut *books;
@@ -125,7 +140,7 @@ impl Ledger {
         for file in books.files.values_mut() {
             file.reassign(&old, destinations);
         }
-        let mut taken_back = books.end_pending();
+        books.end_pending();
         let lost: Vec<FileId> = (books.files.iter())
             .filter(|(_, file)| file.is_lost())
             .map(|(&id, _)| id)
@@ -138,54 +153,76 @@ impl Ledger {
         }
         let resume = |(&id, file): (&FileId, &mut File)| {
             file.gone = false;
+            file.entered = Mark {
+                generation: file.generation,
+                offset: file.resume(),
+            };
+            let mut taken_back = file.owed.amount;
+            taken_back += file.rolled_back;
             Known {
                 file: id,
                 generation: file.generation,
                 fingerprint: file.fingerprint,
-                offset: file.low_water(),
-                taken_back: taken_back.remove(&id).unwrap_or_default(),
+                offset: file.resume(),
+                taken_back,
                 path: file.path.to_path_buf(),
             }
         };
         books.files.iter_mut().map(resume).collect()
     }
 
+    /// A tail has begun with what [`Self::begin`] returned: what was taken back is its to read again
+    /// or to give up.
+    pub(super) fn begun(&self) {
+        for file in self.books().files.values_mut() {
+            file.owed = Owed::default();
+            file.rolled_back = Amount::default();
+        }
+    }
+
+    /// A tail has stopped before it had read again what was taken back.
+    pub(super) fn owe(&self, owed: &tail::Owed) {
+        let mut books = self.books();
+        let books = &mut *books;
+        match books.files.get_mut(&owed.file) {
+            Some(file) if file.generation == owed.generation => {
+                file.owed.add(owed.amount, owed.from);
+            }
+            // It was known when the tail began, so another file has the inode by now.
+            _ => {
+                books.tally.deleted += owed.amount;
+                books.tally.joined += owed.amount.joined;
+            }
+        }
+    }
+
+    /// Enters a batch that was read and will not be handed on, so that it is taken back.
+    pub(super) fn enter_unsent(&self, batch: &Batch) {
+        let mut books = self.books();
+        let pending = Pending::undecided(batch, books.destinations.len());
+        books.enter(&batch.spans, pending);
+    }
+
+    /// As [`Self::enter_unsent`], of a batch that another has by now.
+    pub(super) fn enter_receipt(&self, receipt: Receipt) {
+        let pending = receipt.pending;
+        self.books().enter(&receipt.spans, pending);
+    }
+
+    /// What is known of a batch while someone else has it.
+    pub(super) fn receipt(&self, batch: &Batch) -> Receipt {
+        Receipt {
+            spans: batch.spans.clone(),
+            pending: Pending::undecided(batch, self.books().destinations.len()),
+        }
+    }
+
     /// Enters a batch and what was decided about it. `dead` are lines that the plugin could not
     /// process and that the dead-letter file has.
     pub(super) fn enter(&self, batch: Batch, output: Output, dead: Vec<u32>) -> Parcel {
         let mut books = self.books();
-        let books = &mut *books;
-        let sequence = books.next;
-        books.next += 1;
-        let destinations = books.destinations.len();
-        let pending = Pending::new(&batch, &output, destinations, dead);
-        let mut delivered = Vec::new();
-        for (index, span) in batch.spans.iter().enumerate() {
-            let fresh = || File::new(span, destinations, sequence);
-            let file = books.files.entry(span.file).or_insert_with(fresh);
-            if file.gone {
-                // A new file got the inode while parcels of the old one are under way.
-                let old = std::mem::replace(file, fresh());
-                file.uncommitted.before = old.uncommitted.before;
-                file.uncommitted.before += old.uncommitted.now;
-            }
-            file.enter(span);
-            let ahead: Vec<_> = file
-                .marks
-                .iter()
-                .enumerate()
-                .filter(|(_, mark)| mark.generation == span.generation && mark.offset > span.start)
-                .map(|(destination, mark)| (destination, mark.offset))
-                .collect();
-            if !ahead.is_empty() {
-                delivered.resize(batch.spans.len(), Vec::new());
-                delivered[index] = ahead;
-            }
-        }
-        books.tally.joined += pending.joined();
-        books.tally.in_flight += pending.lines;
-        books.tally.in_flight_bytes += pending.bytes;
-        books.pending.insert(sequence, pending);
+        let pending = Pending::new(&batch, &output, books.destinations.len(), dead);
+        let (sequence, delivered) = books.enter(&batch.spans, pending);
         Parcel {
             sequence,
             batch,
@@ -242,9 +279,15 @@ impl Ledger {
     /// to give up.
     pub(super) fn closing(&self, id: FileId, generation: u64) -> Option<u64> {
         let mut books = self.books();
+        let books = &mut *books;
         let file = books.files.get_mut(&id)?;
         file.gone = true;
         let entered = file.entered;
+        // What is owed comes after what was entered, what was rolled back before.
+        file.owed = Owed::default();
+        let lost = std::mem::take(&mut file.rolled_back);
+        books.tally.deleted += lost;
+        books.tally.joined += lost.joined;
         books.forget_if_done(id);
         (entered.generation == generation).then_some(entered.offset)
     }
@@ -266,14 +309,18 @@ impl Ledger {
             .collect()
     }
 
-    /// Closes deleted files that are kept for longer than `wait`: they take disk space.
-    pub(super) fn close_nameless(&self, wait: Duration) {
+    /// Gives back deleted files that are kept for longer than `wait`, to be closed: they take disk
+    /// space. That may take a while.
+    #[must_use]
+    pub(super) fn close_nameless(&self, wait: Duration) -> Vec<Nameless> {
         let mut books = self.books();
         let books = &mut *books;
         let forgotten = books.forgotten.iter_mut().map(|(_, file)| file);
-        for file in books.files.values_mut().chain(forgotten) {
-            file.nameless.take_if(|(_, since)| since.elapsed() > wait);
-        }
+        let files = books.files.values_mut().chain(forgotten);
+        files
+            .filter_map(|file| file.nameless.take_if(|(_, since)| since.elapsed() > wait))
+            .map(|(nameless, _)| nameless)
+            .collect()
     }
 
     /// When the oldest line under way was written, in nanoseconds since 1970.
@@ -321,19 +368,33 @@ impl Ledger {
             files,
             forgotten: books.forgotten.len(),
             settled: books.tally.settled,
+            orphaned: books.orphaned,
         }
     }
 
-    /// The commit is in the store.
-    pub(super) fn committed(&self, collected: Collected) {
+    /// The commit is in the store. Returns files that can be closed, which may take a while.
+    #[must_use]
+    pub(super) fn committed(&self, collected: Collected) -> Vec<Nameless> {
         let mut books = self.books();
+        let books = &mut *books;
+        let done = books.forgotten.drain(..collected.forgotten);
+        let handles = done
+            .filter_map(|(_, file)| Some(file.nameless?.0))
+            .collect();
         for (id, position) in collected.files {
-            let file = books.files.get_mut(&id);
-            let Some(file) = file.filter(|file| file.since == position.since) else {
+            // It may have been forgotten meanwhile.
+            let forgotten = books.forgotten.iter_mut();
+            let forgotten = forgotten.filter(|(other, _)| *other == id);
+            let file = books.files.get_mut(&id).into_iter();
+            let mut file = file.chain(forgotten.map(|(_, file)| file));
+            let Uncommitted { now, before } = position.uncommitted;
+            let Some(file) = file.find(|file| file.since == position.since) else {
+                // Its inode went to another file.
+                books.orphaned -= now;
+                books.orphaned -= before;
                 continue;
             };
             file.committed = position.marks;
-            let Uncommitted { now, before } = position.uncommitted;
             file.uncommitted.before -= before;
             if file.generation == position.generation {
                 file.uncommitted.now -= now;
@@ -341,8 +402,9 @@ impl Ledger {
                 file.uncommitted.before -= now;
             }
         }
-        books.forgotten.drain(..collected.forgotten);
+        books.orphaned -= collected.orphaned;
         books.committed = collected.settled;
+        handles
     }
 
     /// The commit failed: all of it is to be tried again.
@@ -377,15 +439,52 @@ impl Ledger {
                 books.tally.deleted += now;
             } else {
                 books.tally.joined = books.tally.joined.saturating_sub(now.joined);
+                file.rolled_back += now;
                 file.marks.clone_from(&file.committed);
                 file.dirty = true;
             }
         }
+        books.tally.deleted += std::mem::take(&mut books.orphaned);
         books.tally.settled = books.committed;
     }
 }
 
 impl Books {
+    /// Returns the sequence number and, for each span if for any, what destinations have of it.
+    fn enter(&mut self, spans: &[Span], pending: Pending) -> (u64, Vec<Delivered>) {
+        let sequence = self.next;
+        self.next += 1;
+        let destinations = self.destinations.len();
+        let mut delivered = Vec::new();
+        for (index, span) in spans.iter().enumerate() {
+            let fresh = || File::new(span, destinations, sequence);
+            let file = self.files.entry(span.file).or_insert_with(fresh);
+            if file.gone {
+                // A new file got the inode while parcels of the old one are under way.
+                let old = std::mem::replace(file, fresh());
+                self.orphaned += old.uncommitted.before;
+                self.orphaned += old.uncommitted.now;
+            }
+            file.enter(span);
+            let ahead: Vec<_> = file
+                .marks
+                .iter()
+                .enumerate()
+                .filter(|(_, mark)| mark.generation == span.generation && mark.offset > span.start)
+                .map(|(destination, mark)| (destination, mark.offset))
+                .collect();
+            if !ahead.is_empty() {
+                delivered.resize(spans.len(), Vec::new());
+                delivered[index] = ahead;
+            }
+        }
+        self.tally.joined += pending.joined();
+        self.tally.in_flight += pending.lines;
+        self.tally.in_flight_bytes += pending.bytes;
+        self.pending.insert(sequence, pending);
+        (sequence, delivered)
+    }
+
     /// Counts what became of a parcel that no destination is waited for any more.
     fn complete(&mut self, sequence: u64, pending: Pending) {
         for part in &pending.parts {
@@ -398,6 +497,8 @@ impl Books {
                 } else {
                     file.uncommitted.before += part.amount;
                 }
+            } else {
+                self.orphaned += part.amount;
             }
         }
         self.tally.in_flight -= pending.lines;
@@ -415,9 +516,8 @@ impl Books {
     }
 
     /// Takes back or gives up what is under way, or counts it as settled if only destinations that
-    /// are no more had not done with it. Returns what was taken back of each file.
-    fn end_pending(&mut self) -> HashMap<FileId, Amount> {
-        let mut taken_back: HashMap<FileId, Amount> = HashMap::new();
+    /// are no more had not done with it.
+    fn end_pending(&mut self) {
         for (sequence, pending) in std::mem::take(&mut self.pending) {
             let passed = |part: &pending::Part| {
                 let file = self.files.get(&part.file);
@@ -436,11 +536,11 @@ impl Books {
             self.tally.in_flight -= pending.lines;
             self.tally.in_flight_bytes -= pending.bytes;
             for part in pending.parts {
-                match self.files.get(&part.file) {
+                match self.files.get_mut(&part.file) {
                     Some(file) if file.since <= sequence && !file.is_lost() => {
                         if part.generation == file.generation {
                             self.tally.joined -= part.amount.joined;
-                            *taken_back.entry(part.file).or_default() += part.amount;
+                            file.owed.add(part.amount, part.start());
                         } else {
                             self.tally.truncated += part.amount;
                         }
@@ -449,7 +549,12 @@ impl Books {
                 }
             }
         }
-        taken_back
+        for file in self.files.values_mut().filter(|file| file.is_lost()) {
+            let mut lost = std::mem::take(&mut file.owed).amount;
+            lost += std::mem::take(&mut file.rolled_back);
+            self.tally.deleted += lost;
+            self.tally.joined += lost.joined;
+        }
     }
 
     fn forget_if_done(&mut self, id: FileId) {

@@ -1,7 +1,7 @@
 //! A parcel under way, as the books know it.
 
 use super::super::batch::{Batch, FileId};
-use super::super::output::{Content, Output};
+use super::super::output::{Content, DestinationSet, Output};
 use super::tally::{Amount, Settled};
 
 #[derive(Debug)]
@@ -29,7 +29,23 @@ pub(super) struct Part {
     pub(super) amount: Amount,
 }
 
+impl Part {
+    /// Where it begins.
+    pub(super) fn start(&self) -> u64 {
+        self.end - self.amount.bytes
+    }
+}
+
 impl Pending {
+    /// Of lines about which nothing was decided.
+    pub(super) fn undecided(batch: &Batch, destinations: usize) -> Self {
+        let nothing = Output {
+            bytes: Vec::new(),
+            content: Content::Keep(Vec::new(), DestinationSet::default()),
+        };
+        Self::new(batch, &nothing, destinations, Vec::new())
+    }
+
     /// `dead` are lines that were dead-lettered before.
     pub(super) fn new(batch: &Batch, output: &Output, destinations: usize, dead: Vec<u32>) -> Self {
         let part = |span: &super::super::batch::Span| Part {

@@ -58,6 +58,7 @@ fn the_slowest_destination_holds_the_checkpoint_and_the_others_get_nothing_twice
     ledger.settle(0, &parcel, &[]);
     assert_eq!(ledger.tally().settled.acknowledged, 0);
     let known = ledger.begin(&names());
+    ledger.begun();
     assert_eq!(known[0].offset, 0);
     assert_eq!(ledger.tally().in_flight, 0);
     let again = ledger.enter(batch(0, 0, 12), all(), vec![]);
@@ -117,7 +118,7 @@ fn a_file_that_is_gone_is_forgotten_after_its_last_parcel() {
     ledger.put_back(collected);
     let collected = ledger.collect(&mut commit);
     assert_eq!(collected.forgotten, 1);
-    ledger.committed(collected);
+    assert!(ledger.committed(collected).is_empty());
     assert_eq!(ledger.collect(&mut commit).forgotten, 0);
 }
 
@@ -141,7 +142,7 @@ fn settle_both(ledger: &Ledger, parcel: &Parcel) {
 
 fn commit(ledger: &Ledger) {
     let collected = ledger.collect(&mut Commit::new("local/x"));
-    ledger.committed(collected);
+    assert!(ledger.committed(collected).is_empty());
 }
 
 /// Everything that was ever entered is somewhere.
@@ -204,6 +205,9 @@ fn what_is_taken_back_is_told_to_the_tail() {
     settle_both(&ledger, &first);
     let known = ledger.begin(&names());
     assert_eq!((known[0].offset, known[0].taken_back.lines), (10, 5));
+    // Until a tail has it, it is told again.
+    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 5);
+    ledger.begun();
     assert_eq!(ledger.begin(&names())[0].taken_back.lines, 0);
 }
 
@@ -268,4 +272,110 @@ fn a_new_file_with_a_forgotten_inode_keeps_its_checkpoint() {
     store.commit(&commit).unwrap();
     let kept = store.load_checkpoints("local/x").unwrap();
     assert_eq!((kept.len(), kept[0].1.generation), (1, 7));
+}
+
+fn amount(lines: u64) -> Amount {
+    Amount {
+        lines,
+        joined: 0,
+        bytes: lines,
+    }
+}
+
+#[test]
+fn what_a_tail_had_not_read_again_is_told_to_the_next() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    ledger.begin(&names());
+    ledger.begun();
+    let owed = |generation| tail::Owed {
+        file: FILE,
+        generation,
+        from: 12,
+        amount: amount(5),
+    };
+    ledger.owe(&owed(0));
+    let known = ledger.begin(&names());
+    assert_eq!((known[0].offset, known[0].taken_back.lines), (10, 5));
+    ledger.begun();
+    ledger.owe(&owed(3));
+    assert_eq!(ledger.tally().deleted.lines, 5, "of another content");
+}
+
+#[test]
+fn lines_that_were_read_and_never_sent_are_taken_back_or_given_up() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    ledger.enter_receipt(ledger.receipt(&batch(0, 0, 10)));
+    ledger.enter_unsent(&batch(0, 10, 5));
+    assert_eq!(ledger.tally().in_flight, 15);
+    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 15);
+    assert_eq!(ledger.tally().read(), 0);
+    ledger.begun();
+    ledger.enter_unsent(&batch(0, 0, 15));
+    ledger.gone(FILE, None);
+    assert!(ledger.begin(&names()).is_empty());
+    assert_eq!(ledger.tally().deleted.lines, 15);
+}
+
+#[test]
+fn what_was_rolled_back_and_cannot_be_read_again_is_given_up() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    commit(&ledger);
+    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
+    ledger.roll_back();
+    // It is deleted while the plugin stands still; what comes after 15 is the caller's to count.
+    assert_eq!(ledger.closing(FILE, 0), Some(15));
+    assert_eq!(ledger.tally().deleted.lines, 5);
+    ledger.begin(&names());
+    assert_eq!(accounted(&ledger), 15);
+}
+
+#[test]
+fn a_file_forgotten_while_it_is_committed_is_not_rolled_back() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    let collected = ledger.collect(&mut Commit::new("local/x"));
+    ledger.gone(FILE, None);
+    assert!(ledger.committed(collected).is_empty());
+    ledger.roll_back();
+    let tally = ledger.tally();
+    assert_eq!((tally.settled.acknowledged, tally.deleted.lines), (10, 0));
+}
+
+#[test]
+fn lines_of_a_file_whose_inode_is_reused_are_given_up_by_a_roll_back() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let second = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    settle_both(&ledger, &first);
+    ledger.gone(FILE, None);
+    ledger.enter(batch(7, 0, 4), all(), vec![]);
+    settle_both(&ledger, &second);
+    ledger.roll_back();
+    assert_eq!(ledger.tally().deleted.lines, 15);
+    assert_eq!(accounted(&ledger), 19);
+    ledger.begin(&names());
+    assert_eq!(accounted(&ledger), 15, "the last four are read again");
+}
+
+#[test]
+fn a_parcel_that_is_taken_back_is_read_again_from_its_start() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(0, &first, &[]);
+    ledger.begin(&names());
+    ledger.begun();
+    // The first destination is at 10 and has not passed this one; then the second is removed.
+    ledger.enter(batch(0, 0, 15), all(), vec![]);
+    let known = ledger.begin(&["a".to_owned()]);
+    assert_eq!((known[0].offset, known[0].taken_back.lines), (0, 15));
+    let again = ledger.enter(batch(0, 0, 15), all(), vec![]);
+    assert_eq!(again.records(0).count(), 5);
 }

@@ -179,6 +179,7 @@ impl Engine {
                 Some(fingerprint) => {
                     file.fingerprint = fingerprint;
                     file.seek(known.offset);
+                    file.taken_back = known.taken_back;
                 }
                 None => {
                     file.fingerprint = known.fingerprint;

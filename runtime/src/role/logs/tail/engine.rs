@@ -13,6 +13,7 @@ use rustix::fs::inotify::ReadFlags;
 use tokio::sync::mpsc;
 
 use super::super::batch::{Batch, FileId};
+use super::super::ledger::Amount;
 use super::file::{self, File, Folder};
 use super::outlet::{Bell, Closed, Outlet};
 use super::read::{Outcome, Reader};
@@ -20,7 +21,7 @@ use super::select::Selector;
 use super::stats::Stats;
 use super::suspects::Suspect;
 use super::watch::{Events, Watch};
-use super::{Config, Item, Known, Nameless};
+use super::{Config, Item, Known, Left, Nameless, Owed};
 
 /// How often rotated files, pending parts and failed opens are looked after, while there are any.
 pub(super) const TEND: Duration = Duration::from_millis(100);
@@ -110,23 +111,40 @@ impl Engine {
         })
     }
 
-    /// Works until stopped or nobody listens. Returns every open file: those that are deleted, and
-    /// those that will be before the next tail looks, can be read through it alone.
-    pub(super) fn run(mut self, nameless: Vec<Nameless>) -> Vec<Nameless> {
+    /// Works until stopped or nobody listens.
+    pub(super) fn run(mut self, nameless: Vec<Nameless>) -> Left {
         self.nameless = nameless;
         if let Err(Closed) = self.work() {
             tracing::debug!("the receiver of lines is gone");
         }
+        let followed = self.files.values().map(|file| Owed {
+            file: file.id,
+            generation: file.generation,
+            from: file.low_water(),
+            amount: file.taken_back,
+        });
+        let unfound = self.known.values().map(|known| Owed {
+            file: known.file,
+            generation: known.generation,
+            from: known.offset,
+            amount: known.taken_back,
+        });
+        let owed = followed.chain(unfound);
+        let owed = owed.filter(|owed| owed.amount != Amount::default());
+        let owed = owed.collect();
         let files = self.files.into_values().filter(|file| !file.copy);
-        let (named, nameless): (Vec<_>, Vec<_>) = files.partition(|file| !file.names.is_empty());
+        let (mut named, nameless): (Vec<_>, Vec<_>) =
+            files.partition(|file| !file.names.is_empty());
         // The next tail opens files of its own before it takes these.
-        let named = named.into_iter().take(self.config.max_open / 4);
+        named.sort_by_key(|file| std::cmp::Reverse(file.unread()));
+        named.truncate(self.config.max_open / 4);
         let files = nameless.into_iter().chain(named);
-        files
-            .filter_map(File::into_nameless)
-            .chain(self.nameless)
-            .chain(self.outlet.into_nameless())
-            .collect()
+        let files = files.filter_map(File::into_nameless).chain(self.nameless);
+        Left {
+            files: files.collect(),
+            items: self.outlet.into_items(),
+            owed,
+        }
     }
 
     fn work(&mut self) -> Result<(), Closed> {

@@ -62,6 +62,8 @@ pub(super) struct File {
     pub(super) written: Option<SystemTime>,
     /// End of the last span handed on: start of the next.
     pub(super) marked: u64,
+    /// What was read from there on by the tail before this one, not settled, and not read again yet.
+    pub(super) taken_back: Amount,
     pub(super) joins: Joins,
     /// Lines that are being joined, if the source says so.
     pub(super) gathering: Option<Box<Gathering>>,
@@ -116,6 +118,7 @@ impl File {
             size: meta.len(),
             written: meta.modified().ok(),
             marked: 0,
+            taken_back: Amount::default(),
             joins: Joins::default(),
             gathering: multiline.map(|rules| Box::new(Gathering::new(rules))),
             queued: false,

@@ -165,7 +165,7 @@ pub struct Known {
     pub fingerprint: Fingerprint,
     /// Where reading goes on.
     pub offset: u64,
-    /// What was read beyond that before and not settled: given up if it is not there any more.
+    /// What was read from there on before and not settled: given up if it is not there any more.
     pub(super) taken_back: Amount,
     /// The span's source path.
     pub path: PathBuf,
@@ -181,10 +181,30 @@ pub enum Item {
     Gone(FileId, Option<Nameless>),
 }
 
+/// What a tail leaves behind when it stops.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What it could not hand on, in order, after what is in the channel.
+    pub items: Vec<Item>,
+    /// Open files, for the next tail: those that are deleted, and those that may be before it looks.
+    pub files: Vec<Nameless>,
+    /// What was taken back and not read again yet, and from which offset on it would have been.
+    pub(super) owed: Vec<Owed>,
+}
+
+/// A part of a file's content that was told as [`Known::taken_back`].
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub(super) file: FileId,
+    pub(super) generation: u64,
+    pub(super) from: u64,
+    pub(super) amount: Amount,
+}
+
 /// A running tail. Dropping it stops it, too.
 pub struct Tail {
     bell: Arc<outlet::Bell>,
-    thread: Option<JoinHandle<Vec<Nameless>>>,
+    thread: Option<JoinHandle<Left>>,
 }
 
 impl Tail {
@@ -216,18 +236,17 @@ impl Tail {
     }
 
     /// Stops following, without waiting for the receiver: what was not handed on is read again from
-    /// the last settled position, by a tail that is given what this returns. Blocks for the end of
-    /// the piece being read.
-    pub fn stop(mut self) -> Vec<Nameless> {
+    /// the last settled position. Blocks for the end of the piece being read.
+    pub fn stop(mut self) -> Left {
         self.end()
     }
 
-    fn end(&mut self) -> Vec<Nameless> {
+    fn end(&mut self) -> Left {
         self.bell.stop();
         let ended = self.thread.take().map(JoinHandle::join);
-        ended.unwrap_or(Ok(Vec::new())).unwrap_or_else(|_| {
+        ended.unwrap_or(Ok(Left::default())).unwrap_or_else(|_| {
             tracing::error!("the tail's thread panicked");
-            Vec::new()
+            Left::default()
         })
     }
 }

@@ -10,12 +10,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{OwnedPermit, Sender};
 
-use super::{Item, Nameless};
+use super::Item;
 
 /// Wakes the tail's thread, as the waker of a future or to stop it.
 pub(super) struct Bell {
@@ -73,7 +74,8 @@ pub(super) struct Closed;
 
 pub(super) struct Outlet {
     sender: Sender<Item>,
-    queue: VecDeque<Item>,
+    /// With the time since when they wait.
+    queue: VecDeque<(Instant, Item)>,
     waiting: Option<Reservation>,
     waker: Waker,
 }
@@ -88,28 +90,36 @@ impl Outlet {
         }
     }
 
-    /// The open files among what was not sent.
-    pub(super) fn into_nameless(self) -> impl Iterator<Item = Nameless> {
-        self.queue.into_iter().filter_map(|item| match item {
-            Item::Gone(_, nameless) => nameless,
-            Item::Batch(_) => None,
-        })
+    /// What was not sent, in order.
+    pub(super) fn into_items(self) -> Vec<Item> {
+        self.queue.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// Closes deleted files that have waited here for longer than `wait`: they take disk space.
+    pub(super) fn close_late(&mut self, wait: Duration) {
+        for (since, item) in &mut self.queue {
+            if let Item::Gone(_, nameless) = item
+                && since.elapsed() > wait
+            {
+                *nameless = None;
+            }
+        }
     }
 
     /// Puts an item behind those that wait. Batches are only pushed while nothing waits.
     pub(super) fn push(&mut self, item: Item) {
-        self.queue.push_back(item);
+        self.queue.push_back((Instant::now(), item));
     }
 
     /// Sends what waits. `Ok(false)` if the channel is full; the bell rings when it is not any more.
     pub(super) fn flush(&mut self) -> Result<bool, Closed> {
-        while let Some(item) = self.queue.pop_front() {
+        while let Some((since, item)) = self.queue.pop_front() {
             let Some(waiting) = &mut self.waiting else {
                 match self.sender.try_send(item) {
                     Ok(()) => {}
                     Err(TrySendError::Closed(_)) => return Err(Closed),
                     Err(TrySendError::Full(item)) => {
-                        self.queue.push_front(item);
+                        self.queue.push_front((since, item));
                         self.waiting = Some(Box::pin(self.sender.clone().reserve_owned()));
                     }
                 }
@@ -122,7 +132,7 @@ impl Outlet {
                 }
                 Poll::Ready(Err(_)) => return Err(Closed),
                 Poll::Pending => {
-                    self.queue.push_front(item);
+                    self.queue.push_front((since, item));
                     return Ok(false);
                 }
             }

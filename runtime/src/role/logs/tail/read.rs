@@ -215,11 +215,16 @@ impl Reader {
         let seen = file.size.saturating_sub(file.low_water());
         let Some(handle) = &file.handle else {
             let Tally { lines, joined } = counter.finish();
-            return Amount {
+            let mut lost = Amount {
                 lines,
                 joined,
                 bytes: seen,
             };
+            lost += Amount {
+                bytes: 0,
+                ..file.taken_back
+            };
+            return lost;
         };
         let (tally, end) = count::rest(handle, counter, file.offset, &mut self.buffer, go_on);
         Amount {
@@ -237,7 +242,7 @@ impl Reader {
         if bytes > 0 {
             let unseen = Amount {
                 bytes,
-                ..Amount::default()
+                ..std::mem::take(&mut file.taken_back)
             };
             stats.give_up(GivenUp::Truncated, file.id, unseen);
         }
@@ -343,6 +348,14 @@ impl Reader {
                 .take(piece, file.offset),
         };
         let lines = building.batch.lines.len() - before;
+        if file.taken_back != Amount::default() {
+            let joined = building.batch.joined.iter().skip(before);
+            file.taken_back -= Amount {
+                lines: lines as u64,
+                joined: joined.map(|joined| u64::from(joined.lines)).sum(),
+                bytes: taken as u64,
+            };
+        }
         stats.lines_read.fetch_add(lines as u64, Relaxed);
         for (counter, count) in [
             (&stats.lines_cut, counts.cut),

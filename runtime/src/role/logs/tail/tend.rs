@@ -15,6 +15,7 @@ impl Engine {
         if !self.suspects.is_empty() {
             self.settle_suspects();
         }
+        self.outlet.close_late(self.config.deleted_file_wait);
         for id in self.tended.iter().copied().collect::<Vec<_>>() {
             if !self.tend_file(id) {
                 self.tended.remove(&id);
@@ -90,7 +91,10 @@ impl Engine {
             self.enqueue(id);
             return true;
         }
-        if nameless {
+        if nameless && file.offset < file.size && !file.copy {
+            // Reading it fails, and there is no other way to it.
+            self.lose(id);
+        } else if nameless {
             self.forget(id, true);
         } else {
             file.done = true;
@@ -107,6 +111,10 @@ impl Engine {
         {
             let bell = self.bell.clone();
             let lost = self.reader.count(file, move || !bell.stopped());
+            if self.bell.stopped() {
+                // Not counted to the end: the file goes to the next tail.
+                return;
+            }
             if lost.bytes > 0 || lost.lines > 0 {
                 self.stats.give_up(GivenUp::DeletedWait, id, lost);
             }

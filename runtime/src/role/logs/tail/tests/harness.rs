@@ -126,7 +126,13 @@ impl Rig {
     /// Takes what has come, then stops; what comes while stopping is not seen, as in a crash.
     pub(super) fn stop(&mut self) {
         self.drain();
-        self.nameless = self.tail.take().unwrap().stop();
+        let left = self.tail.take().unwrap().stop();
+        self.nameless = left.files;
+        for item in left.items {
+            if let Item::Gone(_, nameless) = item {
+                self.nameless.extend(nameless);
+            }
+        }
         self.out = None;
     }
 
