@@ -43,32 +43,34 @@ pub(crate) enum To {
 const HEAD: usize = "2026-11-24T00:00:00.000000000Z stdout F ".len();
 
 fn configuration(corpus: &Corpus, folder: &Path, work: Work, action: &str) -> String {
-    let rules = match work {
-        Work::Nothing => format!("{action} template=\"raw\")\n"),
-        Work::Parse => format!(
-            "set $.body = substring($msg, {HEAD}, 65536);\n\
-             if $.body startswith \"{{\" then {{\n\
-               set $.parsed = parse_json($.body, \"\\$!j\");\n\
-               if $.parsed == 0 then {{\n\
-                 if $!j!level == \"debug\" then stop\n\
-                 if re_match($!j!user, \"[^@]+@example[.]com\") then set $!j!user = \"<address>\";\n\
-                 set $!j!text = $!j!msg;\n\
-                 unset $!j!msg;\n\
-                 {action} template=\"json\")\n\
-                 stop\n\
-               }}\n\
-             }}\n\
-             {action} template=\"body\")\n"
+    // One action for both kinds of lines: two on one file have a buffer each and tear the lines.
+    let (rules, template) = match work {
+        Work::Nothing => (String::new(), "raw"),
+        Work::Parse => (
+            format!(
+                "set $.out = substring($msg, {HEAD}, 65536);\n\
+                 if $.out startswith \"{{\" then {{\n\
+                   set $.parsed = parse_json($.out, \"\\$!j\");\n\
+                   if $.parsed == 0 then {{\n\
+                     if $!j!level == \"debug\" then stop\n\
+                     if re_match($!j!user, \"[^@]+@example[.]com\") then set $!j!user = \"<address>\";\n\
+                     set $!j!text = $!j!msg;\n\
+                     unset $!j!msg;\n\
+                     set $.out = exec_template(\"json\");\n\
+                   }}\n\
+                 }}\n"
+            ),
+            "out",
         ),
     };
     format!(
         "global(workDirectory={folder:?} maxMessageSize=\"64k\")\n\
          module(load=\"imfile\" mode=\"inotify\")\n\
          template(name=\"raw\" type=\"string\" string=\"%msg%\\n\")\n\
-         template(name=\"json\" type=\"string\" string=\"%$!j%\\n\")\n\
-         template(name=\"body\" type=\"string\" string=\"%$.body%\\n\")\n\
+         template(name=\"json\" type=\"string\" string=\"%$!j%\")\n\
+         template(name=\"out\" type=\"string\" string=\"%$.out%\\n\")\n\
          input(type=\"imfile\" file=\"{}/pods/*/cart/*.log\" tag=\"x\")\n\
-         {rules}",
+         {rules}{action} template=\"{template}\")\n",
         corpus.root.display(),
     )
 }
