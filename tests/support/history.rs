@@ -70,8 +70,9 @@ impl History {
 
     /// The lines that came out, in order; the output may have been rotated.
     pub fn shipped(&self, node: &Node) -> Vec<u64> {
-        let mut outputs: Vec<(u64, PathBuf)> = fs::read_dir(node.folder.path())
-            .unwrap()
+        let mut outputs: Vec<(u64, PathBuf)> = fs::read_dir(&node.outputs)
+            .into_iter()
+            .flatten()
             .filter_map(|entry| {
                 let path = entry.unwrap().path();
                 let name = path.file_name()?.to_str()?.strip_prefix("out-app")?;
@@ -159,7 +160,7 @@ fn number(record: &Value) -> u64 {
 /// left it.
 fn checkpoints(node: &Node) -> HashMap<u64, Checkpoint> {
     let copy = tempfile::tempdir().unwrap();
-    let store = node.path("state/bulkhead.redb");
+    let store = node.state.join("bulkhead.redb");
     if fs::copy(store, copy.path().join("bulkhead.redb")).is_err() {
         return HashMap::new();
     }

@@ -6,6 +6,7 @@
     reason = "a module of several test binaries, each of which uses a part of it"
 )]
 
+pub mod disk;
 pub mod history;
 pub mod rsyslog;
 pub mod sink;
@@ -41,6 +42,10 @@ pub struct Node {
     pub folder: TempDir,
     daemon: Option<Child>,
     status: Option<SocketAddr>,
+    /// Where the daemon keeps its state.
+    pub state: PathBuf,
+    /// Where [`Self::spec`] sends lines.
+    pub outputs: PathBuf,
     /// Where the status endpoint shall listen.
     pub listen: String,
     /// A command, and its arguments, that becomes the daemon whose command line comes after it.
@@ -55,6 +60,8 @@ impl Node {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         Self {
+            state: folder.path().join("state"),
+            outputs: folder.path().to_owned(),
             folder,
             daemon: None,
             status: None,
@@ -100,7 +107,7 @@ impl Node {
             .arg("--manifests")
             .arg(self.path("manifests"))
             .arg("--state")
-            .arg(self.path("state"))
+            .arg(&self.state)
             .args(["--status", &self.listen, "--log-format", "json"])
             .args(arguments)
             .envs(environment.iter().copied())
@@ -108,7 +115,7 @@ impl Node {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{command:?}: {error}; is util-linux installed?"));
         self.daemon = Some(daemon);
     }
 
@@ -174,7 +181,7 @@ impl Node {
 
     /// As [`Self::spec`], with any module.
     pub fn spec_of(&self, name: &str, module: &str, config: &str) -> String {
-        let file = format!("file: {{path: {:?}}}", self.path(&format!("out-{name}")));
+        let file = format!("file: {{path: {:?}}}", self.output_path(name));
         self.spec_with(module, config, &file)
     }
 
@@ -287,9 +294,13 @@ impl Node {
         file.write_all(text.as_bytes()).unwrap();
     }
 
+    fn output_path(&self, name: &str) -> PathBuf {
+        self.outputs.join(format!("out-{name}"))
+    }
+
     /// The lines of an output file.
     pub fn output(&self, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.path(&format!("out-{name}"))).unwrap_or_default();
+        let text = fs::read_to_string(self.output_path(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
@@ -343,7 +354,8 @@ impl Accounts {
 }
 
 /// Lines `TEXT NUMBER`.
-pub fn numbered(text: &str, numbers: Range<u64>) -> impl Iterator<Item = String> {
+pub fn numbered(text: &str, numbers: Range<u64>) -> impl Iterator<Item = String> + use<> {
+    let text = text.to_owned();
     numbers.map(move |number| format!("{text} {number}"))
 }
 

@@ -21,6 +21,7 @@ pub struct Received {
     pub connection: usize,
     /// Of the server, from 0, in the order in which they were read to their end.
     pub number: usize,
+    pub path: String,
     pub headers: Headers,
     /// Decompressed.
     pub body: Vec<u8>,
@@ -38,6 +39,7 @@ impl Received {
 
     /// The body as newline-delimited JSON.
     pub fn records(&self) -> Vec<Value> {
+        assert_eq!(self.path, "/ingest");
         let text = self.text();
         assert!(text.ends_with('\n'), "the last record is whole");
         text.lines()
@@ -207,10 +209,10 @@ impl Shared {
     /// Requests of one connection, until either side has enough.
     fn serve(&self, stream: &TcpStream, connection: usize) -> io::Result<()> {
         let mut reader = BufReader::with_capacity(1024, stream);
-        while let Some((headers, body)) = self.read(&mut reader)? {
+        while let Some(request) = self.read(&mut reader, connection)? {
             let at_work = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_work.fetch_max(at_work, Ordering::SeqCst);
-            let answer = self.decide(connection, headers, body);
+            let answer = self.decide(request);
             // Before the client can know, and send the next.
             self.at_work.fetch_sub(1, Ordering::SeqCst);
             if !give(stream, answer)? {
@@ -221,15 +223,19 @@ impl Shared {
     }
 
     /// One request; none at the connection's end, and none if it is to be reset.
-    fn read(&self, reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(Headers, Vec<u8>)>> {
+    fn read(
+        &self,
+        reader: &mut BufReader<&TcpStream>,
+        connection: usize,
+    ) -> io::Result<Option<Received>> {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        assert!(
-            line.starts_with("POST /ingest HTTP/1.1\r\n"),
-            "asked for {line}"
-        );
+        let target = line.strip_prefix("POST ");
+        let target = target.and_then(|rest| rest.strip_suffix(" HTTP/1.1\r\n"));
+        let target = target.unwrap_or_else(|| panic!("asked for {line}"));
+        let path = target.split('?').next().unwrap_or_default().to_owned();
         let mut headers = BTreeMap::new();
         loop {
             line.clear();
@@ -257,22 +263,22 @@ impl Shared {
             flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain)?;
             body = plain;
         }
-        Ok(Some((headers, body)))
+        Ok(Some(Received {
+            connection,
+            number: 0,
+            path,
+            headers,
+            body,
+            at: Instant::now(),
+        }))
     }
 
-    fn decide(&self, connection: usize, headers: Headers, body: Vec<u8>) -> Answer {
-        let request = {
+    fn decide(&self, mut request: Received) -> Answer {
+        {
             let mut received = self.received.lock().unwrap();
-            let request = Received {
-                connection,
-                number: received.len(),
-                headers,
-                body,
-                at: Instant::now(),
-            };
+            request.number = received.len();
             received.push((request.clone(), false));
-            request
-        };
+        }
         let answer = (self.behaviour)(&request);
         let taken = match &answer {
             Answer::Status(code, ..) => (200..300).contains(code),

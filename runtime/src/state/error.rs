@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// The disk is full, gone or failing. Nothing of the call was written, unless `doing` says that a
     /// commit's end is not known; the same call may be made again, also then.
-    #[error("{doing} {path}: {source}", path = path.display())]
+    #[error("{doing} {path}: {source}{remedy}", path = path.display(), remedy = remedy(source))]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -76,6 +76,14 @@ pub enum Error {
         /// What does not fit.
         detail: String,
     },
+}
+
+/// What to do about an I/O error, where that is known.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free space on its disk",
+        _ => "",
+    }
 }
 
 impl Error {

@@ -231,7 +231,7 @@ impl Driver for LogsDriver {
             let _ = running.checkpointer.await;
             if !shared.commit().await {
                 // What the disk may have lost is delivered again, to a file that is opened anew.
-                shared.ledger.roll_back();
+                close(shared.ledger.roll_back()).await;
                 shared.live().outlets = Arc::default();
             }
             shared.live().fold();

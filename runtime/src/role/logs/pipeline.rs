@@ -51,14 +51,17 @@ pub(super) async fn run(
                 while let Some(parcel) = unentered.enter_next().await {
                     for outlet in outlets.iter() {
                         if outlet.send(parcel.clone()).await.is_err() {
+                            if !stop.is_cancelled() {
+                                shared.report_bug("a destination's task ended");
+                                stop.cancelled().await;
+                            }
                             break 'items;
                         }
                     }
                 }
             }
             None => {
-                tracing::error!(plugin = %shared.context.identity, "the tail ended by itself");
-                shared.live().problem = Some("the tail ended; please report this as a bug".into());
+                shared.report_bug("the tail ended");
                 stop.cancelled().await;
                 break;
             }
@@ -117,6 +120,11 @@ impl Drop for Unentered<'_> {
 }
 
 impl Shared {
+    fn report_bug(&self, what: &str) {
+        tracing::error!(plugin = %self.context.identity, "{what} by itself");
+        self.live().problem = Some(format!("{what}; please report this as a bug"));
+    }
+
     /// Writes a line that the plugin cannot process to the dead letters, however long that takes.
     async fn bury(&self, part: &Processed, reason: &str) {
         tracing::warn!(plugin = %self.context.identity, "a line was set aside: {reason}");

@@ -171,7 +171,7 @@ impl LogsReport {
             cut_lines: ended.cut + totals.cut,
             malformed_lines: ended.malformed + totals.malformed,
             destinations,
-            problem,
+            problem: problem.or_else(|| tail.problem()),
         }
     }
 }

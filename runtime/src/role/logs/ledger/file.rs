@@ -28,8 +28,8 @@ pub(super) struct File {
     pub(super) uncommitted: Uncommitted,
     /// Read by a tail that has stopped, beyond `entered` or up to it, and to be read again.
     pub(super) owed: Owed,
-    /// Settled, and taken back because a disk may have lost it.
-    pub(super) rolled_back: Amount,
+    /// Settled before `entered`, and taken back because a disk may have lost it.
+    pub(super) rolled_back: Owed,
     /// End of what was entered last.
     pub(super) entered: Mark,
     /// Parcels under way that cover it.
@@ -81,7 +81,7 @@ impl File {
             committed: vec![start; destinations],
             uncommitted: Uncommitted::default(),
             owed: Owed::default(),
-            rolled_back: Amount::default(),
+            rolled_back: Owed::default(),
             entered: start,
             pending: 0,
             gone: false,
@@ -119,11 +119,7 @@ impl File {
     }
 
     pub(super) fn low_water(&self) -> u64 {
-        self.lowest(&self.marks)
-    }
-
-    fn lowest(&self, marks: &[Mark]) -> u64 {
-        let offsets = marks.iter().map(|&mark| self.offset(mark));
+        let offsets = self.marks.iter().map(|&mark| self.offset(mark));
         offsets.min().unwrap_or(0)
     }
 
@@ -131,10 +127,7 @@ impl File {
     /// were, others begin where the slowest is.
     pub(super) fn reassign(&mut self, old: &[String], new: &[String]) {
         let over = |marks: &[Mark]| {
-            let low = Mark {
-                generation: self.generation,
-                offset: self.lowest(marks),
-            };
+            let low = marks.iter().copied().min().unwrap_or_default();
             let mark = |name: &String| {
                 let index = old.iter().position(|other| other == name);
                 let own = index.and_then(|index| marks.get(index).copied());
@@ -147,8 +140,15 @@ impl File {
 
     /// Where reading resumes. What a destination has of it already is not sent to it again.
     pub(super) fn resume(&self) -> u64 {
-        let low = self.low_water();
-        self.owed.from.map_or(low, |from| from.min(low))
+        let again = [self.owed.from, self.rolled_back.from];
+        let again = again.into_iter().flatten();
+        again.fold(self.low_water(), u64::min)
+    }
+
+    /// Whether a part that ends there is read again, whatever the marks say.
+    pub(super) fn reads_again(&self, end: u64) -> bool {
+        let again = [self.owed.from, self.rolled_back.from];
+        again.into_iter().flatten().any(|from| from < end)
     }
 
     /// Whether what was read of it and not settled can never be read again.

@@ -111,7 +111,7 @@ impl Ledger {
                 committed: marks.clone(),
                 uncommitted: Uncommitted::default(),
                 owed: Owed::default(),
-                rolled_back: Amount::default(),
+                rolled_back: Owed::default(),
                 entered: Mark {
                     generation,
                     offset: low.unwrap_or(0),
@@ -153,18 +153,20 @@ impl Ledger {
         }
         let resume = |(&id, file): (&FileId, &mut File)| {
             file.gone = false;
+            let Owed { amount, from } = std::mem::take(&mut file.rolled_back);
+            if let Some(from) = from {
+                file.owed.add(amount, from);
+            }
             file.entered = Mark {
                 generation: file.generation,
                 offset: file.resume(),
             };
-            let mut taken_back = file.owed.amount;
-            taken_back += file.rolled_back;
             Known {
                 file: id,
                 generation: file.generation,
                 fingerprint: file.fingerprint,
                 offset: file.resume(),
-                taken_back,
+                taken_back: file.owed.amount,
                 path: file.path.to_path_buf(),
             }
         };
@@ -176,7 +178,6 @@ impl Ledger {
     pub(super) fn begun(&self) {
         for file in self.books().files.values_mut() {
             file.owed = Owed::default();
-            file.rolled_back = Amount::default();
         }
     }
 
@@ -198,9 +199,7 @@ impl Ledger {
 
     /// Enters a batch that was read and will not be handed on, so that it is taken back.
     pub(super) fn enter_unsent(&self, batch: &Batch) {
-        let mut books = self.books();
-        let pending = Pending::undecided(batch, books.destinations.len());
-        books.enter(&batch.spans, pending);
+        self.enter_receipt(self.receipt(batch));
     }
 
     /// As [`Self::enter_unsent`], of a batch that another has by now.
@@ -211,18 +210,19 @@ impl Ledger {
 
     /// What is known of a batch while someone else has it.
     pub(super) fn receipt(&self, batch: &Batch) -> Receipt {
+        let destinations = self.books().destinations.len();
         Receipt {
             spans: batch.spans.clone(),
-            pending: Pending::undecided(batch, self.books().destinations.len()),
+            pending: Pending::undecided(batch, destinations),
         }
     }
 
     /// Enters a batch and what was decided about it. `dead` are lines that the plugin could not
     /// process and that the dead-letter file has.
     pub(super) fn enter(&self, batch: Batch, output: Output, dead: Vec<u32>) -> Parcel {
-        let mut books = self.books();
-        let pending = Pending::new(&batch, &output, books.destinations.len(), dead);
-        let (sequence, delivered) = books.enter(&batch.spans, pending);
+        let destinations = self.books().destinations.len();
+        let pending = Pending::new(&batch, &output, destinations, dead);
+        let (sequence, delivered) = self.books().enter(&batch.spans, pending);
         Parcel {
             sequence,
             batch,
@@ -284,8 +284,11 @@ impl Ledger {
         file.gone = true;
         let entered = file.entered;
         // What is owed comes after what was entered, what was rolled back before.
-        file.owed = Owed::default();
-        let lost = std::mem::take(&mut file.rolled_back);
+        let owed = std::mem::take(&mut file.owed).amount;
+        let mut lost = std::mem::take(&mut file.rolled_back).amount;
+        if entered.generation != generation {
+            lost += owed;
+        }
         books.tally.deleted += lost;
         books.tally.joined += lost.joined;
         books.forget_if_done(id);
@@ -418,15 +421,19 @@ impl Ledger {
     }
 
     /// Falls back to the last commit, while nothing is under way: what was settled since may have
-    /// been lost by a disk and is read again, or given up where that cannot be.
-    pub(super) fn roll_back(&self) {
+    /// been lost by a disk and is read again, or given up where that cannot be. Returns files that can
+    /// be closed, which may take a while.
+    #[must_use]
+    pub(super) fn roll_back(&self) -> Vec<Nameless> {
         let mut books = self.books();
         let books = &mut *books;
+        let mut handles = Vec::new();
         for (id, mut file) in std::mem::take(&mut books.forgotten) {
             if file.nameless.is_none() || books.files.contains_key(&id) {
-                books.tally.deleted += file.uncommitted.now;
-                books.tally.truncated += file.uncommitted.before;
-                file.nameless = None;
+                let Uncommitted { now, before } = std::mem::take(&mut file.uncommitted);
+                books.tally.deleted += now;
+                books.tally.truncated += before;
+                handles.extend(file.nameless.take().map(|(nameless, _)| nameless));
                 books.forgotten.push((id, file));
             } else {
                 books.files.insert(id, file);
@@ -437,15 +444,18 @@ impl Ledger {
             books.tally.truncated += before;
             if file.is_lost() {
                 books.tally.deleted += now;
-            } else {
+                continue;
+            }
+            file.marks.clone_from(&file.committed);
+            file.dirty = true;
+            if now != Amount::default() {
                 books.tally.joined = books.tally.joined.saturating_sub(now.joined);
-                file.rolled_back += now;
-                file.marks.clone_from(&file.committed);
-                file.dirty = true;
+                file.rolled_back.add(now, file.low_water());
             }
         }
         books.tally.deleted += std::mem::take(&mut books.orphaned);
         books.tally.settled = books.committed;
+        handles
     }
 }
 
@@ -492,6 +502,7 @@ impl Books {
                 && file.since <= sequence
             {
                 file.pending = file.pending.saturating_sub(1);
+                file.dirty = true;
                 if part.generation == file.generation {
                     file.uncommitted.now += part.amount;
                 } else {
@@ -526,10 +537,12 @@ impl Books {
                         generation: part.generation,
                         offset: part.end,
                     };
-                    file.since <= sequence && file.marks.iter().all(|&mark| mark >= reached)
+                    file.since <= sequence
+                        && file.marks.iter().all(|&mark| mark >= reached)
+                        && !file.reads_again(part.end)
                 })
             };
-            if pending.parts.iter().all(passed) {
+            if pending.decided && pending.parts.iter().all(passed) {
                 self.complete(sequence, pending);
                 continue;
             }
@@ -551,7 +564,7 @@ impl Books {
         }
         for file in self.files.values_mut().filter(|file| file.is_lost()) {
             let mut lost = std::mem::take(&mut file.owed).amount;
-            lost += std::mem::take(&mut file.rolled_back);
+            lost += std::mem::take(&mut file.rolled_back).amount;
             self.tally.deleted += lost;
             self.tally.joined += lost.joined;
         }

@@ -8,6 +8,8 @@ use super::tally::{Amount, Settled};
 pub(super) struct Pending {
     /// Destinations that have not settled yet, as bits.
     pub(super) waiting: u64,
+    /// Whether the plugin was asked: otherwise nobody knows what becomes of its lines.
+    pub(super) decided: bool,
     pub(super) parts: Vec<Part>,
     /// Lines that go somewhere.
     routed: u64,
@@ -43,7 +45,10 @@ impl Pending {
             bytes: Vec::new(),
             content: Content::Keep(Vec::new(), DestinationSet::default()),
         };
-        Self::new(batch, &nothing, destinations, Vec::new())
+        Self {
+            decided: false,
+            ..Self::new(batch, &nothing, destinations, Vec::new())
+        }
     }
 
     /// `dead` are lines that were dead-lettered before.
@@ -71,6 +76,7 @@ impl Pending {
                 64.. => u64::MAX,
                 count => (1 << count) - 1,
             },
+            decided: true,
             parts,
             routed: routed(batch, output),
             lines: batch.lines.len() as u64,

@@ -232,7 +232,7 @@ fn rolling_back_reads_again_what_was_not_committed() {
     settle_both(&ledger, &later);
     let collected = ledger.collect(&mut Commit::new("local/x"));
     ledger.put_back(collected);
-    ledger.roll_back();
+    assert!(ledger.roll_back().is_empty());
     assert_eq!(ledger.tally().settled.acknowledged, 10);
     assert_eq!(ledger.begin(&names())[0].offset, 10);
     let again = ledger.enter(batch(0, 10, 5), all(), vec![]);
@@ -250,7 +250,7 @@ fn rolling_back_gives_up_what_cannot_be_read_again() {
     settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
     settle_both(&ledger, &ledger.enter(batch(1, 0, 3), all(), vec![]));
     ledger.gone(FILE, None);
-    ledger.roll_back();
+    assert!(ledger.roll_back().is_empty());
     let tally = ledger.tally();
     assert_eq!(tally.settled.acknowledged, 10);
     assert_eq!((tally.truncated.lines, tally.deleted.lines), (5, 3));
@@ -326,7 +326,7 @@ fn what_was_rolled_back_and_cannot_be_read_again_is_given_up() {
     settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
     commit(&ledger);
     settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
-    ledger.roll_back();
+    assert!(ledger.roll_back().is_empty());
     // It is deleted while the plugin stands still; what comes after 15 is the caller's to count.
     assert_eq!(ledger.closing(FILE, 0), Some(15));
     assert_eq!(ledger.tally().deleted.lines, 5);
@@ -342,7 +342,7 @@ fn a_file_forgotten_while_it_is_committed_is_not_rolled_back() {
     let collected = ledger.collect(&mut Commit::new("local/x"));
     ledger.gone(FILE, None);
     assert!(ledger.committed(collected).is_empty());
-    ledger.roll_back();
+    assert!(ledger.roll_back().is_empty());
     let tally = ledger.tally();
     assert_eq!((tally.settled.acknowledged, tally.deleted.lines), (10, 0));
 }
@@ -357,7 +357,7 @@ fn lines_of_a_file_whose_inode_is_reused_are_given_up_by_a_roll_back() {
     ledger.gone(FILE, None);
     ledger.enter(batch(7, 0, 4), all(), vec![]);
     settle_both(&ledger, &second);
-    ledger.roll_back();
+    assert!(ledger.roll_back().is_empty());
     assert_eq!(ledger.tally().deleted.lines, 15);
     assert_eq!(accounted(&ledger), 19);
     ledger.begin(&names());
@@ -378,4 +378,95 @@ fn a_parcel_that_is_taken_back_is_read_again_from_its_start() {
     assert_eq!((known[0].offset, known[0].taken_back.lines), (0, 15));
     let again = ledger.enter(batch(0, 0, 15), all(), vec![]);
     assert_eq!(again.records(0).count(), 5);
+}
+
+fn two_files(first: (u64, u64), second: (u64, u64)) -> Batch {
+    let mut both = batch(0, first.0, first.1);
+    let other = batch(0, second.0, second.1);
+    both.spans.extend(other.spans.into_iter().map(|mut span| {
+        span.file.inode = 3;
+        span
+    }));
+    both.lines.extend(other.lines.into_iter().map(|mut line| {
+        line.source = 1;
+        line
+    }));
+    both.positions.extend(other.positions);
+    both
+}
+
+#[test]
+fn what_a_parcel_taken_back_pulls_with_it_is_not_counted_twice() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    ledger.begun();
+    ledger.settle(0, &ledger.enter(batch(0, 0, 20), all(), vec![]), &[]);
+    ledger.begin(&names());
+    ledger.begun();
+    ledger.enter(two_files((0, 10), (0, 10)), all(), vec![]);
+    ledger.enter(batch(0, 10, 10), all(), vec![]);
+    // Of the first file the remaining destination has all, of the second nothing.
+    ledger.begin(&["a".to_owned()]);
+    assert_eq!(accounted(&ledger), 0);
+    ledger.begun();
+    let again = ledger.enter(two_files((0, 20), (0, 10)), all(), vec![]);
+    ledger.settle(0, &again, &[]);
+    assert_eq!(ledger.tally().settled.acknowledged, 30);
+}
+
+#[test]
+fn what_was_rolled_back_is_read_again_though_its_destination_is_removed() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    let first = ledger.enter(batch(0, 0, 20), all(), vec![]);
+    ledger.settle(0, &first, &[]);
+    commit(&ledger);
+    ledger.settle(1, &first, &[]);
+    assert!(ledger.roll_back().is_empty());
+    let known = ledger.begin(&["a".to_owned()]);
+    assert_eq!((known[0].offset, known[0].taken_back.lines), (0, 20));
+    ledger.begun();
+    ledger.settle(0, &ledger.enter(batch(0, 0, 20), all(), vec![]), &[]);
+    assert_eq!(accounted(&ledger), 20);
+}
+
+#[test]
+fn a_second_roll_back_gives_up_nothing_more() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    ledger.gone(FILE, None);
+    for _ in 0..2 {
+        assert!(ledger.roll_back().is_empty());
+        assert_eq!(ledger.tally().deleted.lines, 10);
+    }
+}
+
+#[test]
+fn a_new_destination_in_a_new_content_has_nothing_of_the_old() {
+    let ledger = Ledger::default();
+    ledger.begin(&["a".to_owned()]);
+    ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.enter(batch(1, 0, 3), all(), vec![]);
+    ledger.begin(&["c".to_owned()]);
+    let tally = ledger.tally();
+    assert_eq!((tally.truncated.lines, tally.read()), (10, 0));
+}
+
+#[test]
+fn what_was_committed_is_not_rolled_back_whichever_destination_was_last() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    ledger.settle(0, &ledger.enter(batch(0, 0, 10), all(), vec![]), &[]);
+    ledger.begin(&names());
+    ledger.begun();
+    let again = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.settle(1, &again, &[]);
+    commit(&ledger);
+    // Its mark does not move: it was there before.
+    ledger.settle(0, &again, &[]);
+    commit(&ledger);
+    assert!(ledger.roll_back().is_empty());
+    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 0);
+    assert_eq!(accounted(&ledger), 10);
 }

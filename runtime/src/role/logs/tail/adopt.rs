@@ -54,8 +54,7 @@ impl Engine {
             Ok((handle, meta)) => (Some(handle), meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                let path = found.path.display();
-                self.stats.error(format!("could not open {path}: {error}"));
+                self.stats.failed("open", &found.path, &error);
                 let old = !found.created && !self.is_young(&found.meta);
                 if old && !self.known.contains_key(&id) {
                     // Where to start cannot be told without reading.
@@ -81,8 +80,7 @@ impl Engine {
         file.handle = handle;
         let young = found.created || self.is_young(&meta);
         if let Err(error) = self.place(&mut file, young, &meta) {
-            let path = found.path.display();
-            self.stats.error(format!("could not read {path}: {error}"));
+            self.stats.failed("read", &found.path, &error);
             return None;
         }
         failpoint::hit("tail.opened");

@@ -231,8 +231,7 @@ impl Engine {
                 return self.drop_folder(at);
             }
             Err(error) => {
-                let path = folder.path.display();
-                return self.stats.error(format!("could not list {path}: {error}"));
+                return self.stats.failed("list", &folder.path, &error);
             }
         };
         let mut missing: std::collections::HashSet<OsString> =

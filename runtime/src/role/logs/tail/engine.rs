@@ -388,8 +388,7 @@ impl Engine {
                     file.retry = Some(Instant::now() + 2 * TEND);
                     self.tended.insert(id);
                     if error.kind() != io::ErrorKind::NotFound {
-                        let path = file.source.path.display();
-                        self.stats.error(format!("could not read {path}: {error}"));
+                        self.stats.failed("read", &file.source.path, &error);
                     }
                 }
             }

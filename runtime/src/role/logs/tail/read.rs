@@ -212,25 +212,25 @@ impl Reader {
     /// file that is given up.
     pub(super) fn count(&mut self, file: &File, go_on: impl Fn() -> bool) -> Amount {
         let counter = Counter::of(file, self.limits.max_line);
-        let seen = file.size.saturating_sub(file.low_water());
-        let Some(handle) = &file.handle else {
-            let Tally { lines, joined } = counter.finish();
-            let mut lost = Amount {
-                lines,
-                joined,
-                bytes: seen,
-            };
-            lost += Amount {
-                bytes: 0,
-                ..file.taken_back
-            };
-            return lost;
+        let (tally, end) = match &file.handle {
+            Some(handle) => count::rest(handle, counter, file.offset, &mut self.buffer, go_on),
+            None => (counter.finish(), file.offset),
         };
-        let (tally, end) = count::rest(handle, counter, file.offset, &mut self.buffer, go_on);
-        Amount {
-            lines: tally.lines,
-            joined: tally.joined,
+        let Tally { lines, joined } = tally;
+        let seen = file.size.saturating_sub(file.low_water());
+        let lost = Amount {
+            lines,
+            joined,
             bytes: seen.max(end.saturating_sub(file.low_water())),
+        };
+        if end >= file.size {
+            return lost;
+        }
+        // It could not be read to its end, but a part of that has been read before.
+        Amount {
+            lines: lines.max(file.taken_back.lines),
+            joined: joined.max(file.taken_back.joined),
+            ..lost
         }
     }
 
@@ -239,11 +239,11 @@ impl Reader {
         self.put(file, building, stats, Piece::End);
         self.cover(file, building);
         let bytes = was.saturating_sub(file.offset);
+        let unseen = Amount {
+            bytes,
+            ..std::mem::take(&mut file.taken_back)
+        };
         if bytes > 0 {
-            let unseen = Amount {
-                bytes,
-                ..std::mem::take(&mut file.taken_back)
-            };
             stats.give_up(GivenUp::Truncated, file.id, unseen);
         }
         stats.truncations.fetch_add(1, Relaxed);
@@ -353,7 +353,7 @@ impl Reader {
             file.taken_back -= Amount {
                 lines: lines as u64,
                 joined: joined.map(|joined| u64::from(joined.lines)).sum(),
-                bytes: taken as u64,
+                bytes: 0,
             };
         }
         stats.lines_read.fetch_add(lines as u64, Relaxed);
@@ -378,6 +378,13 @@ impl Reader {
             return;
         }
         let end = file.low_water();
+        if file.taken_back != Amount::default() {
+            file.taken_back.bytes = file.taken_back.bytes.saturating_sub(end - file.marked);
+            if file.taken_back.bytes == 0 {
+                // All of it was read again, even if other lines came of it now.
+                file.taken_back = Amount::default();
+            }
+        }
         match file.in_batch {
             Some((number, index, _)) if number == building.number => {
                 let span = &mut building.batch.spans[index as usize];

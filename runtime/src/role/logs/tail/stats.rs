@@ -1,7 +1,12 @@
 //! What the tail tells of itself while it runs: counters and gauges, read from any thread.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::super::batch::FileId;
 use super::super::ledger::Amount;
@@ -64,10 +69,14 @@ pub struct Stats {
     /// Gauge: whether every source has been looked at once.
     pub scanned: AtomicBool,
     errors: Mutex<Vec<String>>,
+    /// What to do, since a file could last not be opened for want of a descriptor.
+    exhausted: Mutex<Option<(Instant, String)>>,
 }
 
 /// How many of the last errors are kept.
 const ERRORS: usize = 8;
+/// How long files that could not be opened are talked about: until everything was looked at again.
+const LATELY: Duration = Duration::from_secs(60);
 
 impl Stats {
     /// What was given up for `reason`.
@@ -107,6 +116,34 @@ impl Stats {
         count.lines.fetch_add(lines, Ordering::Relaxed);
         count.bytes.fetch_add(bytes, Ordering::Relaxed);
         tracing::warn!(?reason, ?file, lines, bytes, "lines were given up");
+    }
+
+    /// What keeps files from being read, and what to do.
+    pub fn problem(&self) -> Option<String> {
+        let exhausted = self
+            .exhausted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lately = exhausted.as_ref().filter(|(at, _)| at.elapsed() < LATELY);
+        lately.map(|(_, message)| message.clone())
+    }
+
+    /// Notes that what was to be done with `path` failed.
+    pub(super) fn failed(&self, doing: &str, path: &Path, error: &io::Error) {
+        let errno = Errno::from_io_error(error);
+        if !matches!(errno, Some(Errno::MFILE | Errno::NFILE)) {
+            return self.error(format!("could not {doing} {}: {error}", path.display()));
+        }
+        // One message for all, or each of thousands of files would be named again and again.
+        let message = format!(
+            "files wait to be opened ({error}): raise the daemon's limit of open files, which is \
+             LimitNOFILE= of its unit, or ulimit -n"
+        );
+        *self
+            .exhausted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), message.clone()));
+        self.error(message);
     }
 
     pub(super) fn error(&self, message: String) {

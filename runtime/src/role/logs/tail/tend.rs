@@ -111,7 +111,7 @@ impl Engine {
         {
             let bell = self.bell.clone();
             let lost = self.reader.count(file, move || !bell.stopped());
-            if self.bell.stopped() {
+            if self.bell.stopped() && file.handle.is_some() {
                 // Not counted to the end: the file goes to the next tail.
                 return;
             }
