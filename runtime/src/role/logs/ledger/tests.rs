@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::role::logs::batch::{Fingerprint, Line, Source, Span};
 use crate::role::logs::output::{Content, DestinationSet};
-use crate::state::Store;
+use crate::state::{Commit, Store};
 
 const FILE: FileId = FileId {
     device: 1,
