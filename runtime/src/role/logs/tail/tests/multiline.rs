@@ -119,17 +119,20 @@ fn a_deleted_file_that_is_given_up_is_counted_record_by_record() {
         rig.config.deleted_file_wait = Duration::from_millis(200);
         let short: String = (0..RECORDS).map(|n| format!("> {n}\n1\n2\n")).collect();
         let text = format!("{short}> {long}\n{long}\n3\n> {long}\n4\n{long}{open_end}");
-        rig.append("a.log", &text);
         rig.start();
-        rig.until_lines(1);
-        fs::remove_file(rig.path("a.log")).unwrap();
+        // Nobody takes from the channel from here on.
+        rig.append("a.log", &text);
         let stats = rig.stats.clone();
-        // Nobody takes from the channel meanwhile.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while stats.deleted.lines.load(Relaxed) == 0 {
-            assert!(Instant::now() < deadline, "{stats:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let wait = |done: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !done() {
+                assert!(Instant::now() < deadline, "{stats:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait(&|| stats.blocked.load(Relaxed));
+        fs::remove_file(rig.path("a.log")).unwrap();
+        wait(&|| stats.deleted.lines.load(Relaxed) > 0);
         rig.until("gone", |rig| rig.gone.len() == 1);
         let records = rig.lines.len() as u64 + stats.deleted.lines.load(Relaxed);
         assert_eq!(records, RECORDS as u64 + 2);

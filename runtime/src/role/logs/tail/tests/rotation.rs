@@ -189,13 +189,16 @@ fn a_deleted_file_is_given_up_if_the_receiver_stays_behind() {
     rig.config.batch_lines = 1;
     rig.config.deleted_file_wait = Duration::from_millis(200);
     let text: String = (0..LINES).map(|line| format!("{line:03}\n")).collect();
-    rig.append("a.log", text + "tail");
     rig.start();
-    rig.until_lines(1);
-    fs::remove_file(rig.path("a.log")).unwrap();
+    // Nobody takes from the channel from here on.
+    rig.append("a.log", text + "tail");
     let stats = rig.stats.clone();
-    // Nobody takes from the channel meanwhile.
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !stats.blocked.load(Relaxed) {
+        assert!(std::time::Instant::now() < deadline, "{stats:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::remove_file(rig.path("a.log")).unwrap();
     while stats.deleted.lines.load(Relaxed) == 0 {
         assert!(std::time::Instant::now() < deadline, "{stats:?}");
         std::thread::sleep(Duration::from_millis(5));
