@@ -82,55 +82,6 @@ fn expected(parts: &[(&str, u64)]) -> Vec<String> {
 }
 
 #[test]
-fn a_clock_that_jumps_under_load_and_at_rest_costs_no_line() {
-    let mut node = Node::new();
-    let clock = Clock::new(&node);
-    node.manifest("app", &node.spec("app", "fixture-logs", "{}"));
-    let mut written = 0;
-    let mut since_start = 0;
-    clock.start(&mut node);
-    for (round, shift) in [10 * YEAR, -DAY, -10 * YEAR, YEAR, 0, -60 * YEAR, 60]
-        .into_iter()
-        .enumerate()
-    {
-        node.append("a.log", numbered("a", written..written + 500));
-        clock.set(shift);
-        node.append("a.log", numbered("a", written + 500..written + 1000));
-        let log = node.path("logs/a.log");
-        fs::rename(&log, log.with_extension(format!("log.{round}"))).unwrap();
-        node.append("a.log", numbered("a", written + 1000..written + 1500));
-        node.append(
-            &format!("b{round}.log"),
-            numbered(&format!("b{round}"), 0..500),
-        );
-        written += 1500;
-        since_start += 2000;
-        node.assert_accounted("app", since_start);
-        assert_eq!(
-            lag(&node.plugin("app").unwrap()),
-            0.0,
-            "nothing is under way"
-        );
-        if shift == 10 * YEAR {
-            let record = node.output("app").pop().unwrap();
-            let time: jiff::Timestamp = record["time"].as_str().unwrap().parse().unwrap();
-            let ahead = time.as_second() - jiff::Timestamp::now().as_second();
-            assert!(ahead > 9 * YEAR, "the clock does not move: {record}");
-        }
-        if round % 2 == 1 {
-            // The next start believes the new clock, and goes on where it was.
-            assert!(node.stop().success());
-            clock.start(&mut node);
-            since_start = 0;
-        }
-    }
-    let names: Vec<String> = (0..7).map(|round| format!("b{round}")).collect();
-    let mut parts: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 500)).collect();
-    parts.push(("a", written));
-    assert!(messages(&node.output("app")) == expected(&parts));
-}
-
-#[test]
 fn lag_is_a_number_while_lines_wait_and_the_clock_jumps() {
     let mut node = Node::new();
     let clock = Clock::new(&node);
