@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -221,23 +222,35 @@ fn copy_and_truncate_of_a_log_that_was_read_loses_and_doubles_nothing() {
     assert!(numbers.iter().copied().eq(0..=ROUNDS * 100));
 }
 
+/// A spec for `address`, where nobody listens until a sink is started there; deleted files are waited
+/// for 100 ms.
+fn impatient(node: &Node, address: SocketAddr, timeout: &str) -> String {
+    let http = format!(
+        "http: {{url: \"http://{address}/ingest\", timeout: {timeout}, retry: {{initial: 5ms, max: 50ms}}}}"
+    );
+    let spec = node.spec_to("fixture-logs", "{}", &http);
+    spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n")
+}
+
+/// Starts the daemon, and writes more lines to `a.log` than the queues of a dead destination hold.
+fn start_behind(node: &mut Node, spec: &str, lines: u64) {
+    node.manifest("app", spec);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", numbered("a", 0..lines));
+    node.wait_plugin("app", "the queues to be full", |report| {
+        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
+        bytes > lines * 5 && Accounts::of(report).in_flight > 0
+    });
+}
+
 #[test]
 fn a_file_deleted_while_its_destination_is_dead_is_given_up_and_counted() {
     const LINES: u64 = 400_000;
     let mut node = Node::new();
     let address = own_address();
-    let http =
-        format!("http: {{url: \"http://{address}/ingest\", retry: {{initial: 5ms, max: 50ms}}}}");
-    let spec = node.spec_to("fixture-logs", "{}", &http);
-    let spec = spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n");
-    node.manifest("app", &spec);
-    node.start();
-    node.wait_running("app");
-    node.append("a.log", numbered("a", 0..LINES));
-    node.wait_plugin("app", "the queues to be full", |report| {
-        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
-        bytes > LINES * 5 && Accounts::of(report).in_flight > 0
-    });
+    let spec = impatient(&node, address, "10s");
+    start_behind(&mut node, &spec, LINES);
     fs::remove_file(node.path("logs/a.log")).unwrap();
     node.wait_plugin("app", "giving up", |report| {
         Accounts::of(report).deleted > 0
@@ -255,28 +268,13 @@ fn a_file_deleted_while_its_destination_is_dead_is_given_up_and_counted() {
     assert!(sequences["b"].iter().copied().eq(0..10));
 }
 
-/// A destination where nobody listens, until a sink is started at `address`.
-fn dead_http(address: std::net::SocketAddr, timeout: &str) -> String {
-    format!(
-        "http: {{url: \"http://{address}/ingest\", timeout: {timeout}, retry: {{initial: 5ms, max: 50ms}}}}"
-    )
-}
-
 #[test]
 fn a_file_deleted_while_the_plugin_is_suspended_is_given_up_and_counted() {
     const LINES: u64 = 400_000;
     let mut node = Node::new();
     let address = own_address();
-    let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, "10s"));
-    let spec = spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n");
-    node.manifest("app", &spec);
-    node.start();
-    node.wait_running("app");
-    node.append("a.log", numbered("a", 0..LINES));
-    node.wait_plugin("app", "the queues to be full", |report| {
-        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
-        bytes > LINES * 5 && Accounts::of(report).in_flight > 0
-    });
+    let spec = impatient(&node, address, "10s");
+    start_behind(&mut node, &spec, LINES);
     node.manifest("app", &format!("suspend: true\n{spec}"));
     node.wait_plugin("app", "Suspended", |report| report["phase"] == "Suspended");
     fs::remove_file(node.path("logs/a.log")).unwrap();
@@ -296,19 +294,8 @@ fn lines_read_ahead_of_a_deleted_file_are_counted_after_a_change_of_the_destinat
     const LINES: u64 = 400_000;
     let mut node = Node::new();
     let address = own_address();
-    let spec = |timeout| {
-        let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, timeout));
-        spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n")
-    };
-    let (first, second) = (spec("10s"), spec("11s"));
-    node.manifest("app", &first);
-    node.start();
-    node.wait_running("app");
-    node.append("a.log", numbered("a", 0..LINES));
-    node.wait_plugin("app", "the queues to be full", |report| {
-        let bytes = report["logs"]["lag"]["bytes"].as_u64().unwrap();
-        bytes > LINES * 5 && Accounts::of(report).in_flight > 0
-    });
+    let [first, second] = ["10s", "11s"].map(|timeout| impatient(&node, address, timeout));
+    start_behind(&mut node, &first, LINES);
     fs::remove_file(node.path("logs/a.log")).unwrap();
     node.wait_plugin("app", "giving up what is unread", |report| {
         Accounts::of(report).deleted > 0
@@ -328,11 +315,7 @@ fn lines_read_ahead_of_a_deleted_file_are_counted_after_a_change_of_the_destinat
 fn lines_under_way_of_a_deleted_file_are_counted_if_they_cannot_be_read_again() {
     let mut node = Node::new();
     let address = own_address();
-    let spec = |timeout| {
-        let spec = node.spec_to("fixture-logs", "{}", &dead_http(address, timeout));
-        spec.replace("logs:\n", "logs:\n  deletedFileWait: 100ms\n")
-    };
-    let (first, second) = (spec("10s"), spec("11s"));
+    let [first, second] = ["10s", "11s"].map(|timeout| impatient(&node, address, timeout));
     node.manifest("app", &first);
     node.start();
     node.wait_running("app");

@@ -18,6 +18,7 @@ pub mod stdout;
 pub mod syslog;
 #[cfg(test)]
 mod testing;
+mod tls_files;
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Connections: TLS and the proxy, made anew when one of their files changes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use reqwest::{Certificate, Client, Identity, Proxy, Url};
 
 use super::super::lookup::{Lookup, Named};
 use super::super::secrets::{Resolved, Secrets, Template};
+use super::super::tls_files::{self, TlsFile};
 use super::client::chain;
 use crate::manifest::Endpoint;
 
@@ -19,9 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a looked up secret is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    Authorities,
-    Certificate,
-    Key,
+    Tls(TlsFile),
     Proxy,
 }
 
@@ -46,22 +44,9 @@ pub(super) fn lookup(
     url: &Url,
     secrets: &Arc<dyn Secrets>,
 ) -> Result<Lookup<Client>, (String, String)> {
-    let mut uses = Vec::new();
-    let mut named = Vec::new();
-    let tls = endpoint.tls;
-    for (purpose, name, path) in [
-        (Use::Authorities, "tls.caFile", &tls.ca_file),
-        (Use::Certificate, "tls.certFile", &tls.cert_file),
-        (Use::Key, "tls.keyFile", &tls.key_file),
-    ] {
-        if let Some(path) = path {
-            uses.push(purpose);
-            named.push(Named {
-                name: name.to_owned(),
-                template: Template::file(Path::new(path), secrets),
-            });
-        }
-    }
+    let files = tls_files::named(endpoint.tls, secrets);
+    let files = files.map(|(file, named)| (Use::Tls(file), named));
+    let (mut uses, mut named): (Vec<_>, Vec<_>) = files.unzip();
     if let Some(proxy) = endpoint.proxy {
         let template = Template::parse(proxy, secrets)
             .map_err(|problem| (format!("{}.proxy", endpoint.kind), problem))?;
@@ -124,7 +109,7 @@ fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
         .pool_max_idle_per_host(settings.concurrency)
         .pool_idle_timeout(Duration::from_secs(30));
     let proxy = given(Use::Proxy);
-    if let Some(authorities) = given(Use::Authorities) {
+    if let Some(authorities) = given(Use::Tls(TlsFile::Authorities)) {
         let authorities = Certificate::from_pem_bundle(authorities.text.as_bytes())
             .map_err(|error| format!("tls.caFile: {}", chain(&error)))?;
         if authorities.is_empty() {
@@ -135,7 +120,10 @@ fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
         // Reading the system's certificates costs megabytes that plain HTTP has no use for.
         builder = builder.tls_certs_only([]);
     }
-    if let (Some(certificate), Some(key)) = (given(Use::Certificate), given(Use::Key)) {
+    if let (Some(certificate), Some(key)) = (
+        given(Use::Tls(TlsFile::Certificate)),
+        given(Use::Tls(TlsFile::Key)),
+    ) {
         let pem = format!("{}\n{}\n", certificate.text, key.text);
         let identity = Identity::from_pem(pem.as_bytes())
             .map_err(|error| format!("tls.certFile, tls.keyFile: {}", chain(&error)))?;

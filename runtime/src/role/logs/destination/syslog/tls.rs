@@ -1,7 +1,6 @@
 //! TLS: who is trusted, who the daemon is, and what went wrong in words.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -11,43 +10,22 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_rustls::TlsConnector;
 
 use super::super::http::client::chain;
-use super::super::lookup::{Lookup, Named};
-use super::super::secrets::{Resolved, Secrets, Template};
+use super::super::lookup::Lookup;
+use super::super::secrets::{Resolved, Secrets};
+use super::super::tls_files::{self, TlsFile};
 use crate::manifest::SyslogTls;
-
-/// What a file is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Authorities,
-    Certificate,
-    Key,
-}
 
 /// Prepares connections, anew when a file changes.
 pub(super) fn lookup(
     tls: &SyslogTls,
     secrets: &Arc<dyn Secrets>,
 ) -> Result<Lookup<TlsConnector>, String> {
-    let mut uses = Vec::new();
-    let mut named = Vec::new();
-    for (purpose, name, path) in [
-        (Use::Authorities, "tls.caFile", &tls.ca_file),
-        (Use::Certificate, "tls.certFile", &tls.cert_file),
-        (Use::Key, "tls.keyFile", &tls.key_file),
-    ] {
-        if let Some(path) = path {
-            uses.push(purpose);
-            named.push(Named {
-                name: name.to_owned(),
-                template: Template::file(Path::new(path), secrets),
-            });
-        }
-    }
+    let (uses, named): (Vec<_>, Vec<_>) = tls_files::named(&tls.files(), secrets).unzip();
     Lookup::new(named, move |found, _| connector(&uses, found))
 }
 
-fn connector(uses: &[Use], found: &[Resolved]) -> Result<TlsConnector, String> {
-    let given = |wanted: Use| {
+fn connector(uses: &[TlsFile], found: &[Resolved]) -> Result<TlsConnector, String> {
+    let given = |wanted: TlsFile| {
         let index = uses.iter().position(|&purpose| purpose == wanted)?;
         found.get(index).map(|file| file.text.as_bytes())
     };
@@ -55,7 +33,7 @@ fn connector(uses: &[Use], found: &[Resolved]) -> Result<TlsConnector, String> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| chain(&error))?;
-    let builder = match given(Use::Authorities) {
+    let builder = match given(TlsFile::Authorities) {
         Some(text) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates("tls.caFile", text)? {
@@ -68,7 +46,7 @@ fn connector(uses: &[Use], found: &[Resolved]) -> Result<TlsConnector, String> {
             .with_platform_verifier()
             .map_err(|error| format!("the system's authorities: {}", chain(&error)))?,
     };
-    let config = match (given(Use::Certificate), given(Use::Key)) {
+    let config = match (given(TlsFile::Certificate), given(TlsFile::Key)) {
         (Some(certificate), Some(key)) => {
             let chain_of = certificates("tls.certFile", certificate)?;
             // What is wrong with a key is not shown.
