@@ -225,11 +225,13 @@ impl Node {
         self.status.unwrap().to_string()
     }
 
-    /// What the plugin said lately, and how much of it was dropped.
+    /// What the plugin said lately, and how much of it was dropped, once the daemon knows it.
     pub fn journal(&self, name: &str) -> Value {
         let path = format!("/v1/plugins/local/{name}/logs");
-        let (code, body) = self.get(&path).unwrap();
-        assert_eq!(code, 200, "{body}");
+        let body = wait_for(&format!("the journal of {name}"), || {
+            let (code, body) = self.get(&path)?;
+            (code == 200).then_some(body)
+        });
         serde_json::from_str(&body).unwrap()
     }
 
