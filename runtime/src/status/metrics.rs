@@ -137,7 +137,7 @@ const DESTINATION: &[(&str, &str, &str, DestinationValue)] = &[
         "bulkhead_logs_destination_healthy",
         "gauge",
         "Whether the destination takes what it is sent.",
-        |destination| f64::from(u8::from(destination.state == State::Healthy)),
+        |destination| f64::from(u8::from(destination.state != State::Retrying)),
     ),
     (
         "bulkhead_logs_destination_lines_total",
@@ -174,6 +174,12 @@ const DESTINATION: &[(&str, &str, &str, DestinationValue)] = &[
         "gauge",
         "Parcels that wait.",
         |destination| destination.waiting as f64,
+    ),
+    (
+        "bulkhead_logs_destination_behind_bytes",
+        "gauge",
+        "Bytes of files that a destination which catches up lacks of what the others have.",
+        |destination| destination.behind_bytes.unwrap_or(0) as f64,
     ),
 ];
 

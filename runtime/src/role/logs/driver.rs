@@ -1,6 +1,7 @@
 //! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
 //! Nothing here touches a line.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +13,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::at_rest::{self, Kept};
 use super::dead_letter::DeadLetters;
-use super::delivery::{self, Outlet, Settle};
+use super::delivery::{self, DestinationStatus, Outlet, Settle};
 use super::destination::{self, Surroundings};
 use super::ledger::Ledger;
 use super::output::{DestinationIndex, Parcel};
 use super::pipeline;
 use super::process;
 use super::report::{LogsReport, Totals};
-use super::tail::{self, Item, Nameless, Tail};
+use super::tail::{self, Item, Known, Nameless, Tail};
 use crate::manifest::{DestinationKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 use crate::state::{self, Commit, Store, Values};
@@ -75,7 +76,7 @@ impl LogsStatus {
             &shared.ledger,
             &live.totals,
             live.tail.as_deref(),
-            live.outlets.iter().map(Outlet::status).collect(),
+            shared.destinations(&live.outlets),
             live.problem.clone(),
         ))
     }
@@ -96,6 +97,8 @@ pub(super) struct Live {
     tail: Option<Arc<tail::Stats>>,
     /// The tail itself, outside of the pipeline: it is stopped in order even if that is not.
     follower: Option<Follower>,
+    /// Tails of destinations that catch up.
+    chasers: Vec<(DestinationIndex, Tail)>,
     /// Files that the last tail left open, for the next one.
     pub(super) kept: Kept,
     /// Looks after them while the plugin stands still.
@@ -202,6 +205,7 @@ impl Driver for LogsDriver {
                 {
                     shared.commit().await;
                     close(shared.ledger.close_nameless(wait)).await;
+                    shared.ledger.give_up_unreachable();
                 }
             }
         });
@@ -250,6 +254,14 @@ pub(super) async fn close(files: Vec<Nameless>) {
     }
 }
 
+/// What these have not handed on is read again.
+async fn end_tails(tails: Vec<(DestinationIndex, Tail)>) {
+    if !tails.is_empty() {
+        // Fails only if a tail panics, and then it has ended.
+        let _ = tokio::task::spawn_blocking(move || drop(tails)).await;
+    }
+}
+
 impl Live {
     /// Keeps the counts of a tail that has ended.
     fn fold(&mut self) {
@@ -269,6 +281,17 @@ impl Settle for Books {
 }
 
 impl Shared {
+    fn destinations(&self, outlets: &[Outlet]) -> Vec<DestinationStatus> {
+        let status = |(index, outlet): (DestinationIndex, &Outlet)| {
+            let mut status = outlet.status();
+            if self.ledger.is_detached(index) {
+                status.catches_up(self.ledger.behind(index).unwrap_or(0));
+            }
+            status
+        };
+        outlets.iter().enumerate().map(status).collect()
+    }
+
     pub(super) fn live(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -351,9 +374,37 @@ impl Shared {
         durable
     }
 
+    /// Starts a tail for a destination that catches up. What it was given and could not hand on is
+    /// still in the books.
+    pub(super) async fn start_chaser(
+        &self,
+        destination: DestinationIndex,
+        logs: &Logs,
+        known: Vec<Known>,
+        mut nameless: Vec<Nameless>,
+    ) -> io::Result<mpsc::Receiver<Item>> {
+        self.stop_chaser(destination).await;
+        let (sender, items) = mpsc::channel(BATCHES);
+        let mut config = self.tail_config(logs);
+        // The others need descriptors, too.
+        config.max_open = (config.max_open / 4).max(16);
+        let tail = Tail::start(config, known, &mut nameless, sender, Arc::default())?;
+        self.live().chasers.push((destination, tail));
+        Ok(items)
+    }
+
+    /// Stops the tail of a destination that caught up.
+    pub(super) async fn stop_chaser(&self, destination: DestinationIndex) {
+        let mine = |(other, _): &mut (DestinationIndex, Tail)| *other == destination;
+        let tails = self.live().chasers.extract_if(.., mine).collect();
+        end_tails(tails).await;
+    }
+
     /// Stops the tail, after the pipeline. What was read and not handed on is entered, to be taken
     /// back; what the next tail cannot open is kept for it.
     async fn stop_tail(&self) {
+        let chasers = std::mem::take(&mut self.live().chasers);
+        end_tails(chasers).await;
         let Some(Follower { tail, items }) = self.live().follower.take() else {
             return;
         };

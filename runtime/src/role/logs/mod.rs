@@ -3,12 +3,14 @@
 
 mod at_rest;
 pub mod batch;
+mod catch_up;
 pub mod cri;
 pub mod dead_letter;
 pub mod delivery;
 pub mod destination;
 mod driver;
 pub mod encode;
+mod hand_out;
 mod ledger;
 pub mod output;
 mod pipeline;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::batch::{Batch, Source};
+use super::ledger::Entry;
 
 /// Index of a destination in the manifest's `logs.destinations`.
 pub type DestinationIndex = usize;
@@ -124,8 +125,8 @@ impl Batch {
 /// A batch and what the plugin decided about it, on its way to its destinations.
 #[derive(Debug)]
 pub struct Parcel {
-    /// Given by the ledger, ascending.
-    pub sequence: u64,
+    /// What the ledger has written down of it.
+    pub entry: Entry,
     /// The lines as read.
     pub batch: Batch,
     /// The decision.
@@ -133,6 +134,9 @@ pub struct Parcel {
     /// For a batch that is read again after a restart: for each span, the destinations that have
     /// acknowledged it before, and up to which offset. Empty in normal running.
     pub delivered: Vec<Vec<(DestinationIndex, u64)>>,
+    /// For a batch that reaches beyond what it may be handed on of: for each span, the offset from
+    /// which on lines are left out. Empty in normal running.
+    pub clipped: Vec<u64>,
 }
 
 impl Parcel {
@@ -153,7 +157,7 @@ impl Parcel {
             .map(|line| self.changed(line));
         unchanged
             .chain(changed)
-            .filter(move |record| !self.was_delivered(destination, record.line))
+            .filter(move |record| !self.leaves_out(destination, record.line))
     }
 
     /// The payloads that go to `destination`, in order: the bytes, and the input lines they hold.
@@ -169,7 +173,7 @@ impl Parcel {
                     && !payload
                         .lines
                         .iter()
-                        .all(|&line| self.was_delivered(destination, line))
+                        .all(|&line| self.leaves_out(destination, line))
             })
             .map(|payload| {
                 let (offset, length) = payload.span;
@@ -180,16 +184,21 @@ impl Parcel {
             })
     }
 
-    fn was_delivered(&self, destination: DestinationIndex, line: u32) -> bool {
-        if self.delivered.is_empty() {
+    fn leaves_out(&self, destination: DestinationIndex, line: u32) -> bool {
+        if self.delivered.is_empty() && self.clipped.is_empty() {
             return false;
         }
         let span = self.batch.lines[line as usize].source as usize;
+        let clip = self.clipped.get(span);
+        if clip.is_some_and(|&clip| self.batch.positions[line as usize] >= clip) {
+            return true;
+        }
         // A record may be longer now than the one that was delivered: then it goes once more.
         let position = self.batch.last_position(line as usize);
-        self.delivered[span]
-            .iter()
-            .any(|&(to, until)| to == destination && position < until)
+        let delivered = self.delivered.get(span).into_iter().flatten();
+        delivered
+            .copied()
+            .any(|(to, until)| to == destination && position < until)
     }
 
     fn changed(&self, output: &OutputLine) -> Record<'_> {

@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::dead_letter::Entries;
 use super::delivery::Outlet;
 use super::driver::{COMMIT, Shared};
+use super::hand_out::{HandOut, LOOK};
 use super::ledger::Receipt;
 use super::output::Parcel;
 use super::process::{Processed, Processor};
@@ -33,12 +34,17 @@ pub(super) async fn run(
         return;
     };
     let mut items = items.lock().await;
-    let mut processor = Processor::new(work, Routing::new(&logs));
+    let mut processor = Processor::new(work.clone(), Routing::new(&logs));
+    let mut out = HandOut::new(shared.clone(), Arc::new(logs), work, outlets);
     'items: loop {
         let item = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             item = items.recv() => item,
+            () = tokio::time::sleep(LOOK), if out.any_detached() => {
+                out.look();
+                continue;
+            }
         };
         match item {
             Some(Item::Gone(file, nameless)) => shared.ledger.gone(file, nameless),
@@ -48,15 +54,17 @@ pub(super) async fn run(
                     break;
                 };
                 unentered.decided(parts);
-                while let Some(parcel) = unentered.enter_next().await {
-                    for outlet in outlets.iter() {
-                        if outlet.send(parcel.clone()).await.is_err() {
-                            if !stop.is_cancelled() {
-                                shared.report_bug("a destination's task ended");
-                                stop.cancelled().await;
-                            }
-                            break 'items;
+                loop {
+                    out.before_entering().await;
+                    let Some(parcel) = unentered.enter_next().await else {
+                        break;
+                    };
+                    if out.hand(&parcel).await.is_err() {
+                        if !stop.is_cancelled() {
+                            shared.report_bug("a destination's task ended");
+                            stop.cancelled().await;
                         }
+                        break 'items;
                     }
                 }
             }
@@ -95,13 +103,10 @@ impl<'a> Unentered<'a> {
 
     /// Enters the next part. None if there is none.
     async fn enter_next(&mut self) -> Option<Arc<Parcel>> {
-        let mut dead = Vec::new();
-        if let Some(part) = self.parts.front()
-            && let Some(reason) = &part.set_aside
-        {
-            self.shared.bury(part, reason).await;
-            dead.push(0);
-        }
+        let dead = match self.parts.front() {
+            Some(part) => bury(self.shared, part).await,
+            None => return None,
+        };
         let part = self.parts.pop_front()?;
         let parcel = self.shared.ledger.enter(part.batch, part.output, dead);
         Some(Arc::new(parcel))
@@ -124,16 +129,28 @@ impl Shared {
         tracing::error!(plugin = %self.context.identity, "{what} by itself");
         self.live().problem = Some(format!("{what}; please report this as a bug"));
     }
+}
 
-    /// Writes a line that the plugin cannot process to the dead letters, however long that takes.
-    async fn bury(&self, part: &Processed, reason: &str) {
-        tracing::warn!(plugin = %self.context.identity, "a line was set aside: {reason}");
-        let mut entries = Entries::new("(plugin)");
-        entries.record(&part.batch.record(0), reason);
-        while let Err(problem) = self.context.dead_letters.write(entries.bytes.clone()).await {
-            tracing::error!(plugin = %self.context.identity, "{problem}");
-            self.live().problem = Some(problem);
-            tokio::time::sleep(COMMIT).await;
-        }
+/// Writes a line that the plugin cannot process to the dead letters, however long that takes. Returns
+/// the lines that are there.
+pub(super) async fn bury(shared: &Shared, part: &Processed) -> &'static [u32] {
+    let Some(reason) = &part.set_aside else {
+        return &[];
+    };
+    let plugin = &shared.context.identity;
+    tracing::warn!(%plugin, "a line was set aside: {reason}");
+    let mut entries = Entries::new("(plugin)");
+    entries.record(&part.batch.record(0), reason);
+    while let Err(problem) = shared
+        .context
+        .dead_letters
+        .write(entries.bytes.clone())
+        .await
+    {
+        tracing::error!(%plugin, "{problem}");
+        shared.live().problem = Some(problem);
+        tokio::time::sleep(COMMIT).await;
     }
+    // It is alone in its batch.
+    &[0]
 }

@@ -54,13 +54,14 @@ pub(super) fn batch(lane: usize, lines: &[String]) -> Batch {
 /// A parcel of unchanged lines to `to`.
 pub(super) fn parcel(lane: usize, lines: &[String], to: DestinationSet) -> Arc<Parcel> {
     Arc::new(Parcel {
-        sequence: 0,
+        entry: Default::default(),
         batch: batch(lane, lines),
         output: Output {
             bytes: Vec::new(),
             content: Content::All(to),
         },
         delivered: Vec::new(),
+        clipped: Vec::new(),
     })
 }
 
@@ -68,7 +69,7 @@ pub(super) fn parcel(lane: usize, lines: &[String], to: DestinationSet) -> Arc<P
 pub(super) fn payload(lane: usize, bytes: &[u8], lines: u32) -> Arc<Parcel> {
     let names: Vec<String> = (0..lines).map(|line| line.to_string()).collect();
     Arc::new(Parcel {
-        sequence: 0,
+        entry: Default::default(),
         batch: batch(lane, &names),
         output: Output {
             bytes: bytes.to_vec(),
@@ -79,6 +80,7 @@ pub(super) fn payload(lane: usize, bytes: &[u8], lines: u32) -> Arc<Parcel> {
             }]),
         },
         delivered: Vec::new(),
+        clipped: Vec::new(),
     })
 }
 

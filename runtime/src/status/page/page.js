@@ -54,7 +54,7 @@ function state(node, word, label = word) {
     node.className = "state";
     node.dataset.is = word;
     node.shown = label;
-    const shapes = { Healthy: "Running", True: "Running", Retrying: "Degraded", False: "Refused", Unknown: "Pending" };
+    const shapes = { Healthy: "Running", True: "Running", Retrying: "Degraded", CatchingUp: "Pending", False: "Refused", Unknown: "Pending" };
     node.replaceChildren(shape(shapes[word] ?? word), label);
   }
 }
@@ -453,7 +453,8 @@ class Detail {
         text(cells[0], `${one.name} (${one.kind})`);
         if (!cells[1].firstChild) cells[1].append(make("span"));
         state(cells[1].firstChild, one.state);
-        attribute(cells[1], "title", one.since && `since ${local(one.since)}`);
+        const behind = one.behindBytes != null ? `${bytes(one.behindBytes)} behind the other destinations` : null;
+        attribute(cells[1], "title", behind ?? (one.since && `since ${local(one.since)}`));
         const numbers = [one.attempts, one.lines, null, one.requests, one.retries, one.deadLettered, one.inFlight, one.waiting];
         numbers.forEach((number, index) => number != null && text(cells[index + 2], count(number)));
         text(cells[4], bytes(one.bytes));

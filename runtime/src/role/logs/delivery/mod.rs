@@ -7,13 +7,14 @@
 //! in the order in which they were handed in, and the order within a file holds.
 //!
 //! Memory: a lane holds at most [`QUEUE`] waiting parcels and one at work; [`Outlet::send`] waits
-//! when they are there. A dead destination thus stops its plugin's reading and nothing else.
+//! when they are there. What becomes of the plugin's other destinations then is the caller's.
 
 mod stats;
 mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -68,6 +69,8 @@ pub struct Closed;
 /// One destination of a running plugin. Dropping it cancels its tasks.
 pub struct Outlet {
     queues: Vec<mpsc::Sender<Arc<Parcel>>>,
+    /// Parcels handed in and not settled.
+    unsettled: Arc<AtomicUsize>,
     destination: Arc<dyn Destination>,
     stats: Arc<Stats>,
     tasks: TaskTracker,
@@ -94,6 +97,7 @@ impl Outlet {
         context: &Context,
     ) -> Self {
         let stats = Arc::new(Stats::new(name, opened.kind));
+        let unsettled = Arc::new(AtomicUsize::new(0));
         let tasks = TaskTracker::new();
         let closing = CancellationToken::new();
         let stop = CancellationToken::new();
@@ -109,6 +113,7 @@ impl Outlet {
                     settle: Arc::clone(&context.settle),
                     dead_letters: Arc::clone(&context.dead_letters),
                     stats: Arc::clone(&stats),
+                    unsettled: Arc::clone(&unsettled),
                     stop: stop.clone(),
                 });
                 tasks.spawn_on(worker.run(receiver, closing.clone()), &context.runtime);
@@ -118,6 +123,7 @@ impl Outlet {
         tasks.close();
         Self {
             queues,
+            unsettled,
             destination: opened.destination,
             stats,
             tasks,
@@ -128,10 +134,18 @@ impl Outlet {
     }
 
     /// Hands a parcel in; waits while its lane is full. Parcels of one lane must be handed in one
-    /// after the other, in order.
+    /// after the other, in order. A parcel was not taken if this is cancelled.
     pub async fn send(&self, parcel: Arc<Parcel>) -> Result<(), Closed> {
         let lane = parcel.batch.lane % self.queues.len();
-        self.queues[lane].send(parcel).await.map_err(|_| Closed)
+        let place = self.queues[lane].reserve().await.map_err(|_| Closed)?;
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
+        place.send(parcel);
+        Ok(())
+    }
+
+    /// Whether everything that was handed in is settled.
+    pub fn is_idle(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire) == 0
     }
 
     /// Makes every acknowledged line durable. Call it before a checkpoint is committed, and do not

@@ -42,6 +42,10 @@ pub struct DestinationStatus {
     pub in_flight: usize,
     /// Parcels that wait, over all lanes.
     pub waiting: usize,
+    /// While it catches up with the plugin's other destinations: bytes of files that it lacks of what
+    /// they have, or will have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_bytes: Option<u64>,
     /// When something was last acknowledged, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<String>,
@@ -54,6 +58,18 @@ pub enum State {
     Healthy,
     /// At least one lane is waiting to try again.
     Retrying,
+    /// It held up the plugin's other destinations, and works: it is sent by itself what it lacks.
+    CatchingUp,
+}
+
+impl DestinationStatus {
+    /// It is detached from the others, and behind by so many bytes.
+    pub(in crate::role::logs) fn catches_up(&mut self, behind: u64) {
+        self.behind_bytes = Some(behind);
+        if self.state == State::Healthy {
+            self.state = State::CatchingUp;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -169,6 +185,7 @@ impl Stats {
             dead_lettered: self.dead_lettered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             waiting,
+            behind_bytes: None,
             last_success: (last_success != 0)
                 .then(|| jiff::Timestamp::from_millisecond(last_success).ok())
                 .flatten()

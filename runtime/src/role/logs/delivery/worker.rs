@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +37,7 @@ pub(super) struct Setup {
     pub(super) settle: Arc<dyn Settle>,
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) stats: Arc<Stats>,
+    pub(super) unsettled: Arc<AtomicUsize>,
     pub(super) stop: CancellationToken,
 }
 
@@ -91,6 +93,7 @@ impl Worker {
             if self.settle_one(&parcel).await.is_err() {
                 return;
             }
+            self.setup.unsettled.fetch_sub(1, Ordering::Release);
         }
     }
 

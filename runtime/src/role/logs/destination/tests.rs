@@ -105,10 +105,11 @@ prop_compose! {
             });
         }
         Parcel {
-            sequence: 0,
+            entry: Default::default(),
             batch,
             output: Output { bytes, content: Content::Lines(outputs) },
             delivered: Vec::new(),
+        clipped: Vec::new(),
         }
     }
 }

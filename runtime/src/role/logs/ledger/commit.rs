@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use super::super::batch::FileId;
 use super::super::tail::Nameless;
-use super::file::{Mark, Uncommitted};
+use super::file::{Committed, Uncommitted};
+use super::under_way::Load;
 use super::{Amount, Ledger, Settled};
 use crate::state::{Checkpoint, Commit};
 
@@ -21,9 +22,9 @@ pub(in crate::role::logs) struct Collected {
 /// A file at the time of a commit.
 #[derive(Debug)]
 struct Position {
-    since: u64,
+    instance: u64,
     generation: u64,
-    marks: Vec<Mark>,
+    committed: Committed,
     uncommitted: Uncommitted,
 }
 
@@ -52,9 +53,12 @@ impl Ledger {
             };
             commit.checkpoint(id, checkpoint);
             let position = Position {
-                since: file.since,
+                instance: file.instance,
                 generation: file.generation,
-                marks: file.marks.clone(),
+                committed: Committed {
+                    marks: file.marks.clone(),
+                    counted: file.counted,
+                },
                 uncommitted: file.uncommitted,
             };
             files.push((id, position));
@@ -83,13 +87,13 @@ impl Ledger {
             let file = books.files.get_mut(&id).into_iter();
             let mut file = file.chain(forgotten.map(|(_, file)| file));
             let Uncommitted { now, before } = position.uncommitted;
-            let Some(file) = file.find(|file| file.since == position.since) else {
+            let Some(file) = file.find(|file| file.instance == position.instance) else {
                 // Its inode went to another file.
                 books.orphaned -= now;
                 books.orphaned -= before;
                 continue;
             };
-            file.committed = position.marks;
+            file.committed = position.committed;
             file.uncommitted.before -= before;
             if file.generation == position.generation {
                 file.uncommitted.now -= now;
@@ -138,12 +142,15 @@ impl Ledger {
                 books.tally.deleted += now;
                 continue;
             }
-            file.marks.clone_from(&file.committed);
+            file.marks.clone_from(&file.committed.marks);
+            file.counted = file.committed.counted;
             file.dirty = true;
-            if now != Amount::default() {
-                books.tally.joined = books.tally.joined.saturating_sub(now.joined);
-                file.rolled_back.add(now, file.low_water());
-            }
+            books.tally.in_flight += now.lines;
+            let load = Load {
+                amount: now,
+                text: 0,
+            };
+            file.under_way.give_back(file.generation, load);
         }
         books.tally.deleted += std::mem::take(&mut books.orphaned);
         books.tally.settled = books.committed;

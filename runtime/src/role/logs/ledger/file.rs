@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::batch::{Fingerprint, Span};
+use super::super::output::DestinationIndex;
 use super::super::tail::Nameless;
-use super::tally::Amount;
+use super::entry::Part;
+use super::tally::{Amount, Tally};
+use super::under_way::{Load, UnderWay};
 
-/// How far a destination has come in a file.
+/// A place in a file: how far a destination has come in it, for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Mark {
     pub(super) generation: u64,
@@ -22,25 +25,37 @@ pub(super) struct File {
     pub(super) fingerprint: Fingerprint,
     /// One for each destination.
     pub(super) marks: Vec<Mark>,
-    /// The marks that the store has.
-    pub(super) committed: Vec<Mark>,
-    /// Settled since that commit.
-    pub(super) uncommitted: Uncommitted,
-    /// Read by a tail that has stopped, beyond `entered` or up to it, and to be read again.
-    pub(super) owed: Owed,
-    /// Settled before `entered`, and taken back because a disk may have lost it.
-    pub(super) rolled_back: Owed,
+    /// Up to here the tally says what became of the lines. Never beyond a mark; before all of them
+    /// only when a destination was removed or what a disk may have lost was taken back.
+    pub(super) counted: Mark,
     /// End of what was entered last.
     pub(super) entered: Mark,
-    /// Parcels under way that cover it.
-    pub(super) pending: usize,
+    /// What lies between these two.
+    pub(super) under_way: UnderWay,
+    /// What the store has.
+    pub(super) committed: Committed,
+    /// Settled since that commit.
+    pub(super) uncommitted: Uncommitted,
+    /// How far each detached destination was handed it; those that it is not in were handed nothing.
+    pub(super) handed: Vec<(DestinationIndex, Mark)>,
+    /// Read before reading began anew, beyond `counted`, and to be read again.
+    pub(super) owed: Amount,
     /// The tail has done with it for good.
     pub(super) gone: bool,
     /// If it was deleted: what it can be read through again, and since when that is kept.
     pub(super) nameless: Option<(Nameless, Instant)>,
     pub(super) dirty: bool,
-    /// The first parcel of this file; earlier ones are of another that had its inode before.
-    pub(super) since: u64,
+    /// Tells apart the files that this inode was given to.
+    pub(super) instance: u64,
+    /// The first of its generations.
+    born: u64,
+}
+
+/// What the last commit says of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Committed {
+    pub(super) marks: Vec<Mark>,
+    pub(super) counted: Mark,
 }
 
 /// Lines that are settled but not committed: a disk that fails may take them back.
@@ -52,48 +67,58 @@ pub(super) struct Uncommitted {
     pub(super) before: Amount,
 }
 
-/// What has to be read again, and from where.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Owed {
-    pub(super) amount: Amount,
-    pub(super) from: Option<u64>,
-}
-
-impl Owed {
-    pub(super) fn add(&mut self, amount: Amount, from: u64) {
-        self.amount += amount;
-        self.from = Some(self.from.map_or(from, |before| before.min(from)));
-    }
-}
-
 impl File {
-    /// First seen in parcel `sequence`.
-    pub(super) fn new(span: &Span, destinations: usize, sequence: u64) -> Self {
+    /// With every destination at its mark, and nothing under way.
+    pub(super) fn at(
+        path: Arc<Path>,
+        fingerprint: Fingerprint,
+        marks: Vec<Mark>,
+        generation: u64,
+        instance: u64,
+    ) -> Self {
+        let low = marks.iter().copied().min();
+        let low = low.unwrap_or(Mark {
+            generation,
+            offset: 0,
+        });
+        Self {
+            path,
+            generation,
+            fingerprint,
+            counted: low,
+            entered: low,
+            under_way: UnderWay::default(),
+            committed: Committed {
+                marks: marks.clone(),
+                counted: low,
+            },
+            marks,
+            uncommitted: Uncommitted::default(),
+            handed: Vec::new(),
+            owed: Amount::default(),
+            gone: false,
+            nameless: None,
+            dirty: false,
+            instance,
+            born: generation,
+        }
+    }
+
+    /// First seen in this span.
+    pub(super) fn new(span: &Span, destinations: usize, instance: u64) -> Self {
         let start = Mark {
             generation: span.generation,
             offset: span.start,
         };
-        Self {
-            path: span.source.path.clone(),
-            generation: span.generation,
-            fingerprint: span.fingerprint,
-            marks: vec![start; destinations],
-            committed: vec![start; destinations],
-            uncommitted: Uncommitted::default(),
-            owed: Owed::default(),
-            rolled_back: Owed::default(),
-            entered: start,
-            pending: 0,
-            gone: false,
-            nameless: None,
-            dirty: true,
-            since: sequence,
-        }
+        let marks = vec![start; destinations];
+        let path = span.source.path.clone();
+        let mut file = Self::at(path, span.fingerprint, marks, span.generation, instance);
+        file.dirty = true;
+        file
     }
 
     /// Takes note of a stretch that follows what is known.
-    pub(super) fn enter(&mut self, span: &Span) {
-        self.pending += 1;
+    pub(super) fn enter(&mut self, span: &Span, part: &Part, oldest: Option<i64>) {
         if span.generation > self.generation {
             let lost = std::mem::take(&mut self.uncommitted.now);
             self.uncommitted.before += lost;
@@ -103,10 +128,12 @@ impl File {
             self.fingerprint = span.fingerprint;
             self.path = span.source.path.clone();
         }
-        self.entered = Mark {
-            generation: span.generation,
-            offset: span.end,
+        self.entered = part.end();
+        let load = Load {
+            amount: part.lines.amount,
+            text: part.lines.text,
         };
+        self.under_way.add(part.end(), load, oldest);
     }
 
     /// A destination's offset in the file's present content.
@@ -118,9 +145,67 @@ impl File {
         }
     }
 
-    pub(super) fn low_water(&self) -> u64 {
-        let offsets = self.marks.iter().map(|&mark| self.offset(mark));
-        offsets.min().unwrap_or(0)
+    /// How far every destination has come.
+    pub(super) fn low(&self) -> Mark {
+        let low = self.marks.iter().copied().min();
+        low.unwrap_or(self.counted)
+    }
+
+    /// Whether every destination has all that was entered.
+    pub(super) fn is_passed(&self) -> bool {
+        self.low() >= self.entered
+    }
+
+    /// Whether all that was entered is counted.
+    pub(super) fn is_done(&self) -> bool {
+        self.counted >= self.entered
+    }
+
+    /// Whether a content of this generation is, or was, this file's.
+    pub(super) fn has(&self, generation: u64) -> bool {
+        (self.born..=self.generation).contains(&generation)
+    }
+
+    /// How far a detached destination was handed it, if it was.
+    pub(super) fn handed(&self, destination: DestinationIndex) -> Option<Mark> {
+        let mut handed = self.handed.iter();
+        handed
+            .find(|(other, _)| *other == destination)
+            .map(|(_, mark)| *mark)
+    }
+
+    pub(super) fn hand(&mut self, destination: DestinationIndex, until: Mark) {
+        self.handed.retain(|(other, _)| *other != destination);
+        self.handed.push((destination, until));
+    }
+
+    /// The destinations that have some of a span already, and up to which offset.
+    pub(super) fn ahead(&self, span: &Span) -> Vec<(DestinationIndex, u64)> {
+        let marks = self.marks.iter().enumerate();
+        let ahead = marks
+            .filter(|(_, mark)| mark.generation == span.generation && mark.offset > span.start);
+        ahead
+            .map(|(destination, mark)| (destination, mark.offset))
+            .collect()
+    }
+
+    /// The tally has everything up to `until`, and with it lines that were settled.
+    pub(super) fn count(&mut self, until: Mark, settled: Amount) {
+        self.counted = until;
+        self.dirty = true;
+        if until.generation == self.generation {
+            self.uncommitted.now += settled;
+        } else {
+            self.uncommitted.before += settled;
+        }
+    }
+
+    /// Counts the rest of what was entered as settled: every destination has passed it.
+    pub(super) fn pass_rest(&mut self, tally: &mut Tally) {
+        tally.give_up_truncated(self.under_way.take_before(self.entered.generation));
+        let (rest, dead) = self.under_way.pass_all();
+        tally.settle(rest, rest.amount.lines, dead);
+        self.count(self.entered, rest.amount);
     }
 
     /// Goes over from the destinations `old` to `new`: those that were there before go on where they
@@ -135,20 +220,13 @@ impl File {
             };
             new.iter().map(mark).collect()
         };
-        (self.marks, self.committed) = (over(&self.marks), over(&self.committed));
+        self.marks = over(&self.marks);
+        self.committed.marks = over(&self.committed.marks);
     }
 
-    /// Where reading resumes. What a destination has of it already is not sent to it again.
+    /// Where reading resumes. What a destination has beyond that is not sent to it again.
     pub(super) fn resume(&self) -> u64 {
-        let again = [self.owed.from, self.rolled_back.from];
-        let again = again.into_iter().flatten();
-        again.fold(self.low_water(), u64::min)
-    }
-
-    /// Whether a part that ends there is read again, whatever the marks say.
-    pub(super) fn reads_again(&self, end: u64) -> bool {
-        let again = [self.owed.from, self.rolled_back.from];
-        again.into_iter().flatten().any(|from| from < end)
+        self.offset(self.counted)
     }
 
     /// Whether what was read of it and not settled can never be read again.

@@ -3,18 +3,23 @@
 //!
 //! A destination acknowledges parcels in order within a lane, and a file stays in its lane, so one
 //! offset for each (file, destination) says it all. Reading resumes at the lowest of a file's
-//! offsets; what lies between that and a destination's own offset is not sent to it again.
+//! offsets; what lies between that and a destination's own offset is not sent to it again. What
+//! became of a line is counted when the last destination passes it, from the parcel that this one
+//! has: so the books need nothing of parcels, and a destination may be as far behind as it likes.
 //!
 //! Lines that were read and not settled when reading begins anew are *taken back*: they count as
 //! never read, because they will be read again. Those that cannot be, because their file was deleted
 //! or truncated since, are given up.
 
+mod behind;
 mod commit;
+mod entry;
 mod file;
-mod pending;
+mod settle;
 mod tally;
+mod under_way;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +27,10 @@ use super::batch::{Batch, FileId, Span};
 use super::output::{DestinationIndex, Output, Parcel};
 use super::tail::{self, Known, Nameless};
 use crate::state::Checkpoint;
-use file::{File, Mark, Owed, Uncommitted};
-use pending::Pending;
+pub(super) use behind::{Alone, CatchUp};
+pub(super) use entry::Entry;
+use entry::Part;
+use file::{File, Mark, Uncommitted};
 pub(super) use tally::{Amount, Settled, Tally};
 
 /// The destinations that have a part of a span already, and up to which offset.
@@ -33,15 +40,24 @@ type Delivered = Vec<(DestinationIndex, u64)>;
 #[derive(Debug)]
 pub(super) struct Receipt {
     spans: Vec<Span>,
-    pending: Pending,
+    parts: Vec<Part>,
+    oldest: Option<i64>,
 }
 
 #[derive(Debug, Default)]
 struct Books {
     destinations: Vec<String>,
+    /// Those that parcels are not handed to, as bits: see [`behind`].
+    detached: u64,
+    /// Nothing more is entered for a moment, so that they can catch up.
+    pausing: bool,
     files: HashMap<FileId, File>,
-    pending: BTreeMap<u64, Pending>,
-    next: u64,
+    /// Files of which something is under way and whose inode another file has by now.
+    former: Vec<(FileId, File)>,
+    /// How many files there were.
+    instances: u64,
+    /// How often reading has begun.
+    epoch: u64,
     /// Files that are gone and settled, until a commit has forgotten them.
     forgotten: Vec<(FileId, File)>,
     tally: Tally,
@@ -51,7 +67,7 @@ struct Books {
     orphaned: Amount,
 }
 
-/// See the module. Shared by the pipeline, its destinations and the checkpointer.
+/// See the module. Shared by the pipelines, their destinations and the checkpointer.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     books: Mutex<Books>,
@@ -86,26 +102,11 @@ impl Ledger {
                 let offset = own.map(|(_, offset)| *offset).or(low).unwrap_or(0);
                 Mark { generation, offset }
             };
-            let marks: Vec<Mark> = names.iter().map(mark).collect();
-            let file = File {
-                path: checkpoint.path.as_path().into(),
-                generation,
-                fingerprint: checkpoint.fingerprint,
-                committed: marks.clone(),
-                uncommitted: Uncommitted::default(),
-                owed: Owed::default(),
-                rolled_back: Owed::default(),
-                entered: Mark {
-                    generation,
-                    offset: low.unwrap_or(0),
-                },
-                marks,
-                pending: 0,
-                gone: false,
-                nameless: None,
-                dirty: false,
-                since: 0,
-            };
+            let marks = names.iter().map(mark).collect();
+            let path = checkpoint.path.as_path().into();
+            let instance = books.instances;
+            books.instances += 1;
+            let file = File::at(path, checkpoint.fingerprint, marks, generation, instance);
             books.files.insert(id, file);
         }
         books.destinations = names;
@@ -113,43 +114,57 @@ impl Ledger {
 
     /// Begins anew with these destinations, after everything under way has ended: what was not
     /// settled is taken back or given up. A destination that was there before goes on where it was, a
-    /// new one begins where the slowest of the others is.
+    /// new one begins where the slowest of the others is. None is detached.
     ///
     /// Returns where reading resumes; [`Self::begun`] says that a tail has taken it.
     pub(super) fn begin(&self, destinations: &[String]) -> Vec<Known> {
         let mut books = self.books();
         let books = &mut *books;
+        books.epoch += 1;
+        (books.detached, books.pausing) = (0, false);
         let old = std::mem::replace(&mut books.destinations, destinations.to_vec());
-        for file in books.files.values_mut() {
-            file.reassign(&old, destinations);
+        for (_, mut file) in std::mem::take(&mut books.former) {
+            books.tally.give_up_deleted(file.under_way.take());
         }
-        books.end_pending();
-        let lost: Vec<FileId> = (books.files.iter())
-            .filter(|(_, file)| file.is_lost())
-            .map(|(&id, _)| id)
-            .collect();
-        for file in books.files.values_mut() {
-            file.pending = 0;
+        let mut lost = Vec::new();
+        for (&id, file) in &mut books.files {
+            file.reassign(&old, destinations);
+            file.handed.clear();
+            if file.is_passed() {
+                // The rest was for destinations that are no more.
+                file.pass_rest(&mut books.tally);
+            }
+            let earlier = file.under_way.take_before(file.generation);
+            books.tally.give_up_truncated(earlier);
+            let rest = file.under_way.take();
+            if file.is_lost() {
+                books.tally.give_up_deleted(rest);
+                books.tally.deleted += file.owed;
+                books.tally.joined += file.owed.joined;
+                file.owed = Amount::default();
+                lost.push(id);
+            } else {
+                books.tally.take_back(rest);
+                file.owed += rest.amount;
+            }
         }
         for id in lost {
-            books.forget_if_done(id);
+            books.forget(id);
         }
         let resume = |(&id, file): (&FileId, &mut File)| {
+            let offset = file.resume();
             file.gone = false;
-            let Owed { amount, from } = std::mem::take(&mut file.rolled_back);
-            if let Some(from) = from {
-                file.owed.add(amount, from);
-            }
             file.entered = Mark {
                 generation: file.generation,
-                offset: file.resume(),
+                offset,
             };
+            file.counted = file.entered;
             Known {
                 file: id,
                 generation: file.generation,
                 fingerprint: file.fingerprint,
-                offset: file.resume(),
-                taken_back: file.owed.amount,
+                offset,
+                taken_back: file.owed,
                 path: file.path.to_path_buf(),
             }
         };
@@ -160,7 +175,7 @@ impl Ledger {
     /// or to give up.
     pub(super) fn begun(&self) {
         for file in self.books().files.values_mut() {
-            file.owed = Owed::default();
+            file.owed = Amount::default();
         }
     }
 
@@ -169,9 +184,7 @@ impl Ledger {
         let mut books = self.books();
         let books = &mut *books;
         match books.files.get_mut(&owed.file) {
-            Some(file) if file.generation == owed.generation => {
-                file.owed.add(owed.amount, owed.from);
-            }
+            Some(file) if file.generation == owed.generation => file.owed += owed.amount,
             // It was known when the tail began, so another file has the inode by now.
             _ => {
                 books.tally.deleted += owed.amount;
@@ -186,65 +199,41 @@ impl Ledger {
     }
 
     /// As [`Self::enter_unsent`], of a batch that another has by now.
-    pub(super) fn enter_receipt(&self, receipt: Receipt) {
-        let pending = receipt.pending;
-        self.books().enter(&receipt.spans, pending);
+    pub(super) fn enter_receipt(&self, mut receipt: Receipt) {
+        let mut books = self.books();
+        books.enter(&receipt.spans, &mut receipt.parts, receipt.oldest);
     }
 
     /// What is known of a batch while someone else has it.
     pub(super) fn receipt(&self, batch: &Batch) -> Receipt {
-        let destinations = self.books().destinations.len();
+        let (parts, oldest) = entry::parts(batch);
         Receipt {
             spans: batch.spans.clone(),
-            pending: Pending::undecided(batch, destinations),
+            parts,
+            oldest,
         }
     }
 
     /// Enters a batch and what was decided about it. `dead` are lines that the plugin could not
     /// process and that the dead-letter file has.
-    pub(super) fn enter(&self, batch: Batch, output: Output, dead: Vec<u32>) -> Parcel {
-        let destinations = self.books().destinations.len();
-        let pending = Pending::new(&batch, &output, destinations, dead);
-        let (sequence, delivered) = self.books().enter(&batch.spans, pending);
-        Parcel {
-            sequence,
+    pub(super) fn enter(&self, batch: Batch, output: Output, dead: &[u32]) -> Parcel {
+        let (mut parts, oldest) = entry::parts(&batch);
+        entry::route(&mut parts, &batch, &output);
+        let mut books = self.books();
+        let delivered = books.enter(&batch.spans, &mut parts, oldest);
+        let entry = Entry {
+            epoch: books.epoch,
+            parts,
+        };
+        let parcel = Parcel {
+            entry,
             batch,
             output,
             delivered,
-        }
-    }
-
-    /// A destination has done with a parcel: every line of it that goes there was acknowledged or,
-    /// if it is in `dead`, dead-lettered.
-    pub(super) fn settle(&self, destination: DestinationIndex, parcel: &Parcel, dead: &[u32]) {
-        let mut books = self.books();
-        let books = &mut *books;
-        let Some(pending) = books.pending.get_mut(&parcel.sequence) else {
-            // From before the latest `begin`; its lines are read again.
-            return;
+            clipped: Vec::new(),
         };
-        pending.dead.extend_from_slice(dead);
-        pending.waiting &= !(1 << destination);
-        for part in &pending.parts {
-            if let Some(file) = books.files.get_mut(&part.file)
-                && file.since <= parcel.sequence
-                && let Some(mark) = file.marks.get_mut(destination)
-            {
-                let reached = Mark {
-                    generation: part.generation,
-                    offset: part.end,
-                };
-                if reached > *mark {
-                    *mark = reached;
-                    file.dirty = true;
-                }
-            }
-        }
-        if pending.waiting == 0
-            && let Some(pending) = books.pending.remove(&parcel.sequence)
-        {
-            books.complete(parcel.sequence, pending);
-        }
+        books.buried(&parcel, dead);
+        parcel
     }
 
     /// The tail has done with a file for good. `nameless` is kept until all of it is settled.
@@ -266,14 +255,12 @@ impl Ledger {
         let file = books.files.get_mut(&id)?;
         file.gone = true;
         let entered = file.entered;
-        // What is owed comes after what was entered, what was rolled back before.
-        let owed = std::mem::take(&mut file.owed).amount;
-        let mut lost = std::mem::take(&mut file.rolled_back).amount;
+        // It comes after what was entered.
+        let owed = std::mem::take(&mut file.owed);
         if entered.generation != generation {
-            lost += owed;
+            books.tally.deleted += owed;
+            books.tally.joined += owed.joined;
         }
-        books.tally.deleted += lost;
-        books.tally.joined += lost.joined;
         books.forget_if_done(id);
         (entered.generation == generation).then_some(entered.offset)
     }
@@ -302,7 +289,8 @@ impl Ledger {
         let mut books = self.books();
         let books = &mut *books;
         let forgotten = books.forgotten.iter_mut().map(|(_, file)| file);
-        let files = books.files.values_mut().chain(forgotten);
+        let former = books.former.iter_mut().map(|(_, file)| file);
+        let files = books.files.values_mut().chain(former).chain(forgotten);
         files
             .filter_map(|file| file.nameless.take_if(|(_, since)| since.elapsed() > wait))
             .map(|(nameless, _)| nameless)
@@ -312,132 +300,60 @@ impl Ledger {
     /// When the oldest line under way was written, in nanoseconds since 1970.
     pub(super) fn oldest_in_flight(&self) -> Option<i64> {
         let books = self.books();
-        books
-            .pending
-            .values()
-            .filter_map(|pending| pending.oldest)
-            .min()
+        let former = books.former.iter().map(|(_, file)| file);
+        let files = books.files.values().chain(former);
+        files.filter_map(|file| file.under_way.oldest()).min()
     }
 }
 
 impl Books {
-    /// Returns the sequence number and, for each span if for any, what destinations have of it.
-    fn enter(&mut self, spans: &[Span], pending: Pending) -> (u64, Vec<Delivered>) {
-        let sequence = self.next;
-        self.next += 1;
+    /// Returns, for each span if for any, what destinations have of it.
+    fn enter(&mut self, spans: &[Span], parts: &mut [Part], oldest: Option<i64>) -> Vec<Delivered> {
         let destinations = self.destinations.len();
         let mut delivered = Vec::new();
-        for (index, span) in spans.iter().enumerate() {
-            let fresh = || File::new(span, destinations, sequence);
-            let file = self.files.entry(span.file).or_insert_with(fresh);
+        for (index, (span, part)) in spans.iter().zip(parts).enumerate() {
+            let instances = &mut self.instances;
+            let mut fresh = || {
+                *instances += 1;
+                File::new(span, destinations, *instances)
+            };
+            let file = self.files.entry(span.file).or_insert_with(&mut fresh);
             if file.gone {
                 // A new file got the inode while parcels of the old one are under way.
-                let old = std::mem::replace(file, fresh());
-                self.orphaned += old.uncommitted.before;
-                self.orphaned += old.uncommitted.now;
+                let mut old = std::mem::replace(file, fresh());
+                let Uncommitted { now, before } = std::mem::take(&mut old.uncommitted);
+                self.orphaned += now;
+                self.orphaned += before;
+                self.former.push((span.file, old));
             }
-            file.enter(span);
-            let ahead: Vec<_> = file
-                .marks
-                .iter()
-                .enumerate()
-                .filter(|(_, mark)| mark.generation == span.generation && mark.offset > span.start)
-                .map(|(destination, mark)| (destination, mark.offset))
-                .collect();
-            if !ahead.is_empty() {
-                delivered.resize(spans.len(), Vec::new());
-                delivered[index] = ahead;
-            }
+            part.instance = file.instance;
+            file.enter(span, part, oldest);
+            self.tally.enter(&part.lines);
+            note_delivered(&mut delivered, spans.len(), index, file.ahead(span));
         }
-        self.tally.joined += pending.joined();
-        self.tally.in_flight += pending.lines;
-        self.tally.in_flight_bytes += pending.bytes;
-        self.pending.insert(sequence, pending);
-        (sequence, delivered)
+        delivered
     }
 
-    /// Counts what became of a parcel that no destination is waited for any more.
-    fn complete(&mut self, sequence: u64, pending: Pending) {
-        for part in &pending.parts {
-            if let Some(file) = self.files.get_mut(&part.file)
-                && file.since <= sequence
-            {
-                file.pending = file.pending.saturating_sub(1);
-                file.dirty = true;
-                if part.generation == file.generation {
-                    file.uncommitted.now += part.amount;
-                } else {
-                    file.uncommitted.before += part.amount;
-                }
-            } else {
-                self.orphaned += part.amount;
-            }
-        }
-        self.tally.in_flight -= pending.lines;
-        self.tally.in_flight_bytes -= pending.bytes;
-        let ids: Vec<FileId> = pending.parts.iter().map(|part| part.file).collect();
-        let outcome = pending.outcome();
-        let settled = &mut self.tally.settled;
-        settled.acknowledged += outcome.acknowledged;
-        settled.filtered += outcome.filtered;
-        settled.dead_lettered += outcome.dead_lettered;
-        settled.bytes += outcome.bytes;
-        for id in ids {
-            self.forget_if_done(id);
-        }
-    }
-
-    /// Takes back or gives up what is under way, or counts it as settled if only destinations that
-    /// are no more had not done with it.
-    fn end_pending(&mut self) {
-        for (sequence, pending) in std::mem::take(&mut self.pending) {
-            let passed = |part: &pending::Part| {
-                let file = self.files.get(&part.file);
-                file.is_some_and(|file| {
-                    let reached = Mark {
-                        generation: part.generation,
-                        offset: part.end,
-                    };
-                    file.since <= sequence
-                        && file.marks.iter().all(|&mark| mark >= reached)
-                        && !file.reads_again(part.end)
-                })
-            };
-            if pending.decided && pending.parts.iter().all(passed) {
-                self.complete(sequence, pending);
-                continue;
-            }
-            self.tally.in_flight -= pending.lines;
-            self.tally.in_flight_bytes -= pending.bytes;
-            for part in pending.parts {
-                match self.files.get_mut(&part.file) {
-                    Some(file) if file.since <= sequence && !file.is_lost() => {
-                        if part.generation == file.generation {
-                            self.tally.joined -= part.amount.joined;
-                            file.owed.add(part.amount, part.start());
-                        } else {
-                            self.tally.truncated += part.amount;
-                        }
-                    }
-                    _ => self.tally.deleted += part.amount,
-                }
-            }
-        }
-        for file in self.files.values_mut().filter(|file| file.is_lost()) {
-            let mut lost = std::mem::take(&mut file.owed).amount;
-            lost += std::mem::take(&mut file.rolled_back).amount;
-            self.tally.deleted += lost;
-            self.tally.joined += lost.joined;
-        }
-    }
-
+    /// Moves a file out that no tail follows and no destination waits for.
     fn forget_if_done(&mut self, id: FileId) {
-        let done = |file: &File| file.gone && file.pending == 0;
-        if self.files.get(&id).is_some_and(done)
-            && let Some(file) = self.files.remove(&id)
-        {
+        let done = |file: &File| file.gone && file.is_done();
+        if self.files.get(&id).is_some_and(done) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: FileId) {
+        if let Some(file) = self.files.remove(&id) {
             self.forgotten.push((id, file));
         }
+    }
+}
+
+/// Notes what destinations have of span `index`, if any has something.
+fn note_delivered(delivered: &mut Vec<Delivered>, spans: usize, index: usize, ahead: Delivered) {
+    if !ahead.is_empty() {
+        delivered.resize(spans, Vec::new());
+        delivered[index] = ahead;
     }
 }
 

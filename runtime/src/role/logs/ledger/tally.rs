@@ -2,6 +2,9 @@
 
 use std::ops::{AddAssign, SubAssign};
 
+use super::entry::Lines;
+use super::under_way::Load;
+
 /// Lines, and what they take in their file.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::role::logs) struct Amount {
@@ -46,6 +49,47 @@ pub(in crate::role::logs) struct Tally {
 }
 
 impl Tally {
+    pub(super) fn enter(&mut self, lines: &Lines) {
+        self.joined += lines.amount.joined;
+        self.in_flight += lines.amount.lines;
+        self.in_flight_bytes += lines.text;
+    }
+
+    fn leave(&mut self, load: Load) {
+        self.in_flight = self.in_flight.saturating_sub(load.amount.lines);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(load.text);
+    }
+
+    /// Every destination has passed these, of which some are in the dead letters and so many others
+    /// went somewhere.
+    pub(super) fn settle(&mut self, load: Load, routed: u64, dead: u64) {
+        self.leave(load);
+        let acknowledged = routed.min(load.amount.lines).saturating_sub(dead);
+        let filtered = load.amount.lines.saturating_sub(acknowledged + dead);
+        self.settled.acknowledged += acknowledged;
+        self.settled.filtered += filtered;
+        self.settled.dead_lettered += dead;
+        self.settled.bytes += load.text;
+    }
+
+    /// These are read again, and count as never read until then.
+    pub(super) fn take_back(&mut self, load: Load) {
+        self.leave(load);
+        self.joined = self.joined.saturating_sub(load.amount.joined);
+    }
+
+    /// These will never be settled, because their content is no more.
+    pub(super) fn give_up_truncated(&mut self, load: Load) {
+        self.leave(load);
+        self.truncated += load.amount;
+    }
+
+    /// These will never be settled, because their file is closed.
+    pub(super) fn give_up_deleted(&mut self, load: Load) {
+        self.leave(load);
+        self.deleted += load.amount;
+    }
+
     /// Lines read and not taken back.
     pub(in crate::role::logs) fn read(&self) -> u64 {
         let settled = &self.settled;

@@ -120,13 +120,11 @@ impl Engine {
         let followed = self.files.values().map(|file| Owed {
             file: file.id,
             generation: file.generation,
-            from: file.low_water(),
             amount: file.taken_back,
         });
         let unfound = self.known.values().map(|known| Owed {
             file: known.file,
             generation: known.generation,
-            from: known.offset,
             amount: known.taken_back,
         });
         let owed = followed.chain(unfound);

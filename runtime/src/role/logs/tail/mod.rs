@@ -188,7 +188,7 @@ pub struct Left {
     pub items: Vec<Item>,
     /// Open files, for the next tail: those that are deleted, and those that may be before it looks.
     pub files: Vec<Nameless>,
-    /// What was taken back and not read again yet, and from which offset on it would have been.
+    /// What was taken back and not read again yet.
     pub(super) owed: Vec<Owed>,
 }
 
@@ -197,7 +197,6 @@ pub struct Left {
 pub(super) struct Owed {
     pub(super) file: FileId,
     pub(super) generation: u64,
-    pub(super) from: u64,
     pub(super) amount: Amount,
 }
 

@@ -34,6 +34,19 @@ impl Nameless {
         self.known.file
     }
 
+    /// The same file, opened once more.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(in crate::role::logs) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            handle: self.handle.try_clone()?,
+            known: self.known.clone(),
+            format: self.format,
+            multiline: self.multiline.clone(),
+        })
+    }
+
     /// Its generation, as in [`Known`].
     pub fn generation(&self) -> u64 {
         self.known.generation

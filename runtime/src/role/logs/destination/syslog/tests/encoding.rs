@@ -75,13 +75,14 @@ fn parcel(lines: &[Line<'_>]) -> Parcel {
         });
     }
     Parcel {
-        sequence: 0,
+        entry: Default::default(),
         batch,
         output: Output {
             bytes,
             content: Content::Lines(outputs),
         },
         delivered: Vec::new(),
+        clipped: Vec::new(),
     }
 }
 

@@ -1,9 +1,11 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+
+mod behind;
 use crate::role::logs::batch::{Fingerprint, Line, Source, Span};
 use crate::role::logs::output::{Content, DestinationSet};
 use crate::state::{Commit, Store};
@@ -54,14 +56,14 @@ fn names() -> Vec<String> {
 fn the_slowest_destination_holds_the_checkpoint_and_the_others_get_nothing_twice() {
     let ledger = Ledger::default();
     assert!(ledger.begin(&names()).is_empty());
-    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let parcel = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(0, &parcel, &[]);
     assert_eq!(ledger.tally().settled.acknowledged, 0);
     let known = ledger.begin(&names());
     ledger.begun();
     assert_eq!(known[0].offset, 0);
     assert_eq!(ledger.tally().in_flight, 0);
-    let again = ledger.enter(batch(0, 0, 12), all(), vec![]);
+    let again = ledger.enter(batch(0, 0, 12), all(), &[]);
     assert_eq!(again.records(0).count(), 2);
     assert_eq!(again.records(1).count(), 12);
     ledger.settle(0, &again, &[]);
@@ -79,7 +81,7 @@ fn filtered_lines_are_counted_and_passed() {
         bytes: vec![],
         content: Content::Keep(vec![1], DestinationSet(1)),
     };
-    let parcel = ledger.enter(batch(0, 0, 5), output, vec![]);
+    let parcel = ledger.enter(batch(0, 0, 5), output, &[]);
     ledger.settle(0, &parcel, &[]);
     ledger.settle(1, &parcel, &[]);
     assert_eq!(ledger.tally().settled.filtered, 4);
@@ -91,14 +93,14 @@ fn filtered_lines_are_counted_and_passed() {
 fn a_new_generation_begins_at_nought() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
-    let second = ledger.enter(batch(1, 0, 3), all(), vec![]);
+    let first = ledger.enter(batch(0, 0, 10), all(), &[]);
+    let second = ledger.enter(batch(1, 0, 3), all(), &[]);
     ledger.settle(0, &first, &[]);
     ledger.settle(1, &first, &[]);
     ledger.settle(0, &second, &[]);
     let known = ledger.begin(&names());
     assert_eq!((known[0].generation, known[0].offset), (1, 0));
-    let again = ledger.enter(batch(1, 0, 3), all(), vec![]);
+    let again = ledger.enter(batch(1, 0, 3), all(), &[]);
     assert_eq!(again.records(0).count(), 0);
     assert_eq!(again.records(1).count(), 3);
 }
@@ -107,7 +109,7 @@ fn a_new_generation_begins_at_nought() {
 fn a_file_that_is_gone_is_forgotten_after_its_last_parcel() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let parcel = ledger.enter(batch(0, 0, 1), all(), vec![]);
+    let parcel = ledger.enter(batch(0, 0, 1), all(), &[]);
     ledger.gone(FILE, None);
     let mut commit = Commit::new("local/x");
     assert_eq!(ledger.collect(&mut commit).forgotten, 0);
@@ -126,12 +128,12 @@ fn a_file_that_is_gone_is_forgotten_after_its_last_parcel() {
 fn a_new_destination_begins_where_the_slowest_is() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let parcel = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(0, &parcel, &[]);
     ledger.settle(1, &parcel, &[]);
     let known = ledger.begin(&["b".to_owned(), "c".to_owned()]);
     assert_eq!(known[0].offset, 10);
-    let next = ledger.enter(batch(0, 10, 1), all(), vec![]);
+    let next = ledger.enter(batch(0, 10, 1), all(), &[]);
     assert!(next.delivered.is_empty());
 }
 
@@ -155,7 +157,7 @@ fn accounted(ledger: &Ledger) -> u64 {
 fn what_only_a_removed_destination_lacked_is_settled() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let parcel = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(0, &parcel, &[]);
     let known = ledger.begin(&["a".to_owned()]);
     assert_eq!(known[0].offset, 10);
@@ -167,7 +169,7 @@ fn what_only_a_removed_destination_lacked_is_settled() {
 fn lines_under_way_of_a_file_that_is_gone_are_given_up() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let parcel = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let parcel = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(0, &parcel, &[]);
     ledger.gone(FILE, None);
     assert!(
@@ -188,8 +190,8 @@ fn lines_under_way_of_a_file_that_is_gone_are_given_up() {
 fn lines_under_way_of_earlier_contents_are_given_up() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    ledger.enter(batch(0, 0, 10), all(), vec![]);
-    ledger.enter(batch(1, 0, 3), all(), vec![]);
+    ledger.enter(batch(0, 0, 10), all(), &[]);
+    ledger.enter(batch(1, 0, 3), all(), &[]);
     let known = ledger.begin(&names());
     assert_eq!((known[0].generation, known[0].offset), (1, 0));
     assert_eq!(known[0].taken_back.lines, 3);
@@ -200,8 +202,8 @@ fn lines_under_way_of_earlier_contents_are_given_up() {
 fn what_is_taken_back_is_told_to_the_tail() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
-    ledger.enter(batch(0, 10, 5), all(), vec![]);
+    let first = ledger.enter(batch(0, 0, 10), all(), &[]);
+    ledger.enter(batch(0, 10, 5), all(), &[]);
     settle_both(&ledger, &first);
     let known = ledger.begin(&names());
     assert_eq!((known[0].offset, known[0].taken_back.lines), (10, 5));
@@ -215,7 +217,7 @@ fn what_is_taken_back_is_told_to_the_tail() {
 fn a_file_closed_at_rest_tells_where_counting_begins() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    ledger.enter(batch(0, 0, 10), all(), vec![]);
+    ledger.enter(batch(0, 0, 10), all(), &[]);
     assert_eq!(ledger.closing(FILE, 1), None, "another generation");
     assert_eq!(ledger.closing(FILE, 0), Some(10));
     ledger.begin(&names());
@@ -226,16 +228,16 @@ fn a_file_closed_at_rest_tells_where_counting_begins() {
 fn rolling_back_reads_again_what_was_not_committed() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     commit(&ledger);
-    let later = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    let later = ledger.enter(batch(0, 10, 5), all(), &[]);
     settle_both(&ledger, &later);
     let collected = ledger.collect(&mut Commit::new("local/x"));
     ledger.put_back(collected);
     assert!(ledger.roll_back().is_empty());
     assert_eq!(ledger.tally().settled.acknowledged, 10);
     assert_eq!(ledger.begin(&names())[0].offset, 10);
-    let again = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    let again = ledger.enter(batch(0, 10, 5), all(), &[]);
     assert_eq!(again.records(0).count(), 5);
     settle_both(&ledger, &again);
     assert_eq!(accounted(&ledger), 15);
@@ -245,10 +247,10 @@ fn rolling_back_reads_again_what_was_not_committed() {
 fn rolling_back_gives_up_what_cannot_be_read_again() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     commit(&ledger);
-    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
-    settle_both(&ledger, &ledger.enter(batch(1, 0, 3), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), &[]));
+    settle_both(&ledger, &ledger.enter(batch(1, 0, 3), all(), &[]));
     ledger.gone(FILE, None);
     assert!(ledger.roll_back().is_empty());
     let tally = ledger.tally();
@@ -262,9 +264,9 @@ fn rolling_back_gives_up_what_cannot_be_read_again() {
 fn a_new_file_with_a_forgotten_inode_keeps_its_checkpoint() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     ledger.gone(FILE, None);
-    settle_both(&ledger, &ledger.enter(batch(7, 0, 4), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(7, 0, 4), all(), &[]));
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap().store;
     let mut commit = Commit::new("local/x");
@@ -286,13 +288,12 @@ fn amount(lines: u64) -> Amount {
 fn what_a_tail_had_not_read_again_is_told_to_the_next() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     ledger.begin(&names());
     ledger.begun();
     let owed = |generation| tail::Owed {
         file: FILE,
         generation,
-        from: 12,
         amount: amount(5),
     };
     ledger.owe(&owed(0));
@@ -323,14 +324,14 @@ fn lines_that_were_read_and_never_sent_are_taken_back_or_given_up() {
 fn what_was_rolled_back_and_cannot_be_read_again_is_given_up() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     commit(&ledger);
-    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 10, 5), all(), &[]));
     assert!(ledger.roll_back().is_empty());
     // It is deleted while the plugin stands still; what comes after 15 is the caller's to count.
     assert_eq!(ledger.closing(FILE, 0), Some(15));
-    assert_eq!(ledger.tally().deleted.lines, 5);
     ledger.begin(&names());
+    assert_eq!(ledger.tally().deleted.lines, 5);
     assert_eq!(accounted(&ledger), 15);
 }
 
@@ -338,7 +339,7 @@ fn what_was_rolled_back_and_cannot_be_read_again_is_given_up() {
 fn a_file_forgotten_while_it_is_committed_is_not_rolled_back() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     let collected = ledger.collect(&mut Commit::new("local/x"));
     ledger.gone(FILE, None);
     assert!(ledger.committed(collected).is_empty());
@@ -351,11 +352,11 @@ fn a_file_forgotten_while_it_is_committed_is_not_rolled_back() {
 fn lines_of_a_file_whose_inode_is_reused_are_given_up_by_a_roll_back() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
-    let second = ledger.enter(batch(0, 10, 5), all(), vec![]);
+    let first = ledger.enter(batch(0, 0, 10), all(), &[]);
+    let second = ledger.enter(batch(0, 10, 5), all(), &[]);
     settle_both(&ledger, &first);
     ledger.gone(FILE, None);
-    ledger.enter(batch(7, 0, 4), all(), vec![]);
+    ledger.enter(batch(7, 0, 4), all(), &[]);
     settle_both(&ledger, &second);
     assert!(ledger.roll_back().is_empty());
     assert_eq!(ledger.tally().deleted.lines, 15);
@@ -368,15 +369,15 @@ fn lines_of_a_file_whose_inode_is_reused_are_given_up_by_a_roll_back() {
 fn a_parcel_that_is_taken_back_is_read_again_from_its_start() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let first = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let first = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(0, &first, &[]);
     ledger.begin(&names());
     ledger.begun();
     // The first destination is at 10 and has not passed this one; then the second is removed.
-    ledger.enter(batch(0, 0, 15), all(), vec![]);
+    ledger.enter(batch(0, 0, 15), all(), &[]);
     let known = ledger.begin(&["a".to_owned()]);
     assert_eq!((known[0].offset, known[0].taken_back.lines), (0, 15));
-    let again = ledger.enter(batch(0, 0, 15), all(), vec![]);
+    let again = ledger.enter(batch(0, 0, 15), all(), &[]);
     assert_eq!(again.records(0).count(), 5);
 }
 
@@ -396,45 +397,50 @@ fn two_files(first: (u64, u64), second: (u64, u64)) -> Batch {
 }
 
 #[test]
-fn what_a_parcel_taken_back_pulls_with_it_is_not_counted_twice() {
+fn of_several_files_each_is_taken_back_by_itself() {
     let ledger = Ledger::default();
     ledger.begin(&names());
     ledger.begun();
-    ledger.settle(0, &ledger.enter(batch(0, 0, 20), all(), vec![]), &[]);
+    ledger.settle(0, &ledger.enter(batch(0, 0, 20), all(), &[]), &[]);
     ledger.begin(&names());
     ledger.begun();
-    ledger.enter(two_files((0, 10), (0, 10)), all(), vec![]);
-    ledger.enter(batch(0, 10, 10), all(), vec![]);
+    ledger.enter(two_files((0, 10), (0, 10)), all(), &[]);
+    ledger.enter(batch(0, 10, 10), all(), &[]);
     // Of the first file the remaining destination has all, of the second nothing.
-    ledger.begin(&["a".to_owned()]);
-    assert_eq!(accounted(&ledger), 0);
+    let mut known = ledger.begin(&["a".to_owned()]);
+    known.sort_by_key(|known| known.file.inode);
+    let resume: Vec<_> = known
+        .iter()
+        .map(|known| (known.offset, known.taken_back.lines))
+        .collect();
+    assert_eq!(resume, [(20, 0), (0, 10)]);
+    assert_eq!(accounted(&ledger), 20);
     ledger.begun();
-    let again = ledger.enter(two_files((0, 20), (0, 10)), all(), vec![]);
+    let again = ledger.enter(two_files((20, 0), (0, 10)), all(), &[]);
     ledger.settle(0, &again, &[]);
     assert_eq!(ledger.tally().settled.acknowledged, 30);
 }
 
 #[test]
-fn what_was_rolled_back_is_read_again_though_its_destination_is_removed() {
+fn what_was_rolled_back_of_a_destination_that_is_removed_is_settled() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    let first = ledger.enter(batch(0, 0, 20), all(), vec![]);
+    let first = ledger.enter(batch(0, 0, 20), all(), &[]);
     ledger.settle(0, &first, &[]);
     commit(&ledger);
     ledger.settle(1, &first, &[]);
     assert!(ledger.roll_back().is_empty());
+    // The remaining one has made them durable.
     let known = ledger.begin(&["a".to_owned()]);
-    assert_eq!((known[0].offset, known[0].taken_back.lines), (0, 20));
-    ledger.begun();
-    ledger.settle(0, &ledger.enter(batch(0, 0, 20), all(), vec![]), &[]);
-    assert_eq!(accounted(&ledger), 20);
+    assert_eq!((known[0].offset, known[0].taken_back.lines), (20, 0));
+    assert_eq!(ledger.tally().settled.acknowledged, 20);
 }
 
 #[test]
 fn a_second_roll_back_gives_up_nothing_more() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), vec![]));
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     ledger.gone(FILE, None);
     for _ in 0..2 {
         assert!(ledger.roll_back().is_empty());
@@ -446,8 +452,8 @@ fn a_second_roll_back_gives_up_nothing_more() {
 fn a_new_destination_in_a_new_content_has_nothing_of_the_old() {
     let ledger = Ledger::default();
     ledger.begin(&["a".to_owned()]);
-    ledger.enter(batch(0, 0, 10), all(), vec![]);
-    ledger.enter(batch(1, 0, 3), all(), vec![]);
+    ledger.enter(batch(0, 0, 10), all(), &[]);
+    ledger.enter(batch(1, 0, 3), all(), &[]);
     ledger.begin(&["c".to_owned()]);
     let tally = ledger.tally();
     assert_eq!((tally.truncated.lines, tally.read()), (10, 0));
@@ -457,10 +463,10 @@ fn a_new_destination_in_a_new_content_has_nothing_of_the_old() {
 fn what_was_committed_is_not_rolled_back_whichever_destination_was_last() {
     let ledger = Ledger::default();
     ledger.begin(&names());
-    ledger.settle(0, &ledger.enter(batch(0, 0, 10), all(), vec![]), &[]);
+    ledger.settle(0, &ledger.enter(batch(0, 0, 10), all(), &[]), &[]);
     ledger.begin(&names());
     ledger.begun();
-    let again = ledger.enter(batch(0, 0, 10), all(), vec![]);
+    let again = ledger.enter(batch(0, 0, 10), all(), &[]);
     ledger.settle(1, &again, &[]);
     commit(&ledger);
     // Its mark does not move: it was there before.
