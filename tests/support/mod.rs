@@ -103,6 +103,8 @@ impl Node {
             command.args(line).arg(binary);
         }
         let daemon = command
+            // The machine of the tests may itself be a pod.
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .arg("run")
             .arg("--manifests")
             .arg(self.path("manifests"))

@@ -1,0 +1,53 @@
+//! The control plane's certificates and keys.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
+
+/// Whom the API server and its clients trust; `ca.pem` in its folder.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: PathBuf,
+}
+
+impl Authority {
+    pub fn new(folder: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = Default::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test-ca");
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
+        Self {
+            issuer,
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// `NAME.pem` and `NAME.key` for a server at `ip`.
+    pub fn certify(&self, name: &str, ip: IpAddr) {
+        let mut params = CertificateParams::new(vec!["kubernetes".to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::IpAddress(ip));
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = self::key(&self.folder.join(format!("{name}.key")));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.folder.join(format!("{name}.pem"));
+        fs::write(path, certificate.pem()).unwrap();
+    }
+}
+
+/// A new private key at `path`.
+pub fn key(path: &Path) -> KeyPair {
+    let key = KeyPair::generate().unwrap();
+    fs::write(path, key.serialize_pem()).unwrap();
+    key
+}
