@@ -98,7 +98,7 @@ fn facts_about_the_node_are_seen_with_the_grant() {
     let mut node = Node::new();
     let facts = "{facts: [node.name, arch, kernel.release, cpus, memory.bytes]}";
     node.manifest("app", &spec(&node, "1Mi", facts));
-    node.start_with(&[], &[("BULKHEAD_NODE_NAME", "node-7")]);
+    node.start_with(&[], &[("NODE_NAME", "node-7")]);
     node.append("a.log", lines(0..1));
     let line = node.wait_output("app", 1).remove(0);
     assert_eq!(line["node.name"], "node-7");

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod daemon;
 pub mod failpoint;
+pub mod kubernetes;
 pub mod manifest;
 pub mod module;
 pub mod plugin;

@@ -27,6 +27,12 @@ pub(super) struct Run {
     /// Where the status endpoint listens; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
     status: SocketAddr,
+    /// What the cluster calls this node; as the system calls itself unless given.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
+    /// How the cluster is reached outside of a pod, where the ServiceAccount's token says it.
+    #[arg(long, value_name = "FILE", env = "BULKHEAD_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
     /// After this many deaths of the daemon within five minutes, plugins that were in a call are
     /// left out; 0 for never.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
@@ -74,6 +80,8 @@ impl Run {
             manifests: self.manifests,
             state: self.state,
             status: self.status,
+            node_name: self.node_name.filter(|name| !name.is_empty()),
+            kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,
         };
         let handle = guests.handle().clone();
@@ -85,7 +93,9 @@ impl Run {
     }
 
     fn start_log(&self) -> Result<(), Failed> {
-        let filter = EnvFilter::try_new(&self.log_level)
+        // What the API server's client says of itself, our messages say with the remedy.
+        let directives = format!("kube_client=off,kube_runtime=off,{}", self.log_level);
+        let filter = EnvFilter::try_new(directives)
             .map_err(|error| Failed::new(format!("--log-level: {error}")))?;
         let terminal = std::io::stderr().is_terminal();
         let pretty = match self.log_format {

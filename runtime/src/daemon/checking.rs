@@ -49,8 +49,8 @@ impl Checker {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = Store::open(&folder).map_err(|error| text(&error))?.store;
         let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
-        let sandbox =
-            Sandbox::new(facts::read(), vec![folder.clone()]).map_err(|error| text(&error))?;
+        let sandbox = Sandbox::new(facts::read(&facts::host_name()), vec![folder.clone()])
+            .map_err(|error| text(&error))?;
         let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
             .map_err(|error| text(&error))?;
         Ok(Self {
@@ -86,8 +86,9 @@ impl Checker {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
                 machine: logs::record_id::Machine::new("check"),
-                node_name: facts::node_name().into(),
+                node_name: facts::host_name().into(),
             },
+            pods: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .map_err(|error| one(error.to_string()))?;

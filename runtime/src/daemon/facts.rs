@@ -6,8 +6,8 @@ use std::fs;
 use crate::module::Digest;
 use crate::sandbox::Facts;
 
-/// Reads them once, at start. What cannot be read is left out.
-pub(super) fn read() -> Facts {
+/// Reads them once, at start, on the node called `node`. What cannot be read is left out.
+pub(super) fn read(node: &str) -> Facts {
     let mut facts = Facts::new();
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -15,7 +15,7 @@ pub(super) fn read() -> Facts {
         }
     };
     let system = rustix::system::uname();
-    add("node.name", Some(node_name()));
+    add("node.name", Some(node.to_owned()));
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     add("os.id", setting(&release, "ID"));
     add("os.version", setting(&release, "VERSION_ID"));
@@ -42,14 +42,10 @@ pub(super) fn read() -> Facts {
     facts
 }
 
-/// What the node is called: as Kubernetes does, if the pod says so, or as it calls itself.
-pub(super) fn node_name() -> String {
-    let host = || {
-        let system = rustix::system::uname();
-        system.nodename().to_string_lossy().into_owned()
-    };
-    let given = std::env::var("BULKHEAD_NODE_NAME").ok();
-    given.filter(|name| !name.is_empty()).unwrap_or_else(host)
+/// What the node calls itself.
+pub(super) fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// A value of os-release(5), without quotes.

@@ -9,9 +9,10 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::own_log;
 use super::reporter::{NodeReporter, View};
 use super::safe_mode::SafeMode;
-use super::{facts, own_log};
+use crate::kubernetes::Pods;
 use crate::manifest::Identity;
 use crate::module::Cache;
 use crate::plugin::{self, Declaration, Goal, Marks};
@@ -38,6 +39,8 @@ pub(super) struct Context {
     pub(super) guests: Handle,
     pub(super) reporter: Arc<NodeReporter>,
     pub(super) safe_mode: SafeMode,
+    pub(super) node_name: Arc<str>,
+    pub(super) pods: Option<Pods>,
     /// Bytes that all guests together may be promised.
     pub(super) memory: u64,
 }
@@ -64,6 +67,8 @@ struct Shared {
     guests: Handle,
     reporter: Arc<NodeReporter>,
     machine: Machine,
+    node_name: Arc<str>,
+    pods: Option<Pods>,
 }
 
 struct Plugin {
@@ -85,6 +90,8 @@ impl Manager {
                 guests: context.guests,
                 reporter: context.reporter,
                 machine: Machine::of_node(Path::new("/")),
+                node_name: context.node_name,
+                pods: context.pods,
             }),
             safe_mode: context.safe_mode,
             memory: context.memory,
@@ -300,8 +307,9 @@ impl Shared {
                 node_root: Path::new("/").into(),
                 secrets: Arc::new(DaemonSecrets),
                 machine: self.machine,
-                node_name: facts::node_name().into(),
+                node_name: self.node_name.clone(),
             },
+            pods: self.pods.clone(),
             runtime: self.control.clone(),
         })
         .map_err(text)?;

@@ -19,7 +19,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::kubernetes::{self, Access, Pods};
 use crate::manifest::Policy;
 use crate::module::{Cache, CacheError, Compiler};
 use crate::plugin::Marks;
@@ -41,6 +43,10 @@ pub struct Options {
     pub state: PathBuf,
     /// Where the status endpoint listens; loopback only.
     pub status: SocketAddr,
+    /// What the node is called; as the system calls it if not given.
+    pub node_name: Option<String>,
+    /// How the cluster is reached, if not as the pod's ServiceAccount.
+    pub kubeconfig: Option<PathBuf>,
     /// From this many deaths within five minutes on, plugins that were in a call are left out; 0
     /// for never.
     pub safe_mode_deaths: usize,
@@ -91,10 +97,23 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let server = Server::bind(options.status).await?;
     let address = server.address();
 
+    let node_name: Arc<str> = match options.node_name.take() {
+        Some(name) => name.into(),
+        None => facts::host_name().into(),
+    };
+    let access = Access::find(options.kubeconfig.as_deref());
+    // Nothing waits for the cluster.
+    let pods = access.map(|access| {
+        let pods = Pods::new(&node_name);
+        let watch = kubernetes::follow(pods.clone(), access);
+        (pods, AbortOnDropHandle::new(tokio::spawn(watch)))
+    });
+    let (pods, _watch) = pods.unzip();
     let started = {
         let options = options.clone();
+        let node_name = node_name.clone();
         // Opens files, maps code, looks at every manifest: nothing for an async thread.
-        tokio::task::spawn_blocking(move || start(&options))
+        tokio::task::spawn_blocking(move || start(&options, &node_name))
             .await
             .map_err(|error| Error::System {
                 what: "starting".into(),
@@ -109,7 +128,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         safe_mode,
         source,
     } = started;
-    let reporter = Arc::new(NodeReporter::new(safe_mode.left_out()));
+    let reporter = Arc::new(NodeReporter::new(safe_mode.left_out(), pods.clone()));
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
     tracing::info!(
@@ -130,6 +149,8 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         guests,
         reporter: reporter.clone(),
         safe_mode,
+        node_name,
+        pods,
         memory: budget::memory(),
     });
     let mut desired = source.desired();
@@ -179,7 +200,7 @@ struct Started {
     source: Directory,
 }
 
-fn start(options: &Options) -> Result<Started, Error> {
+fn start(options: &Options, node_name: &str) -> Result<Started, Error> {
     let state = &options.state;
     let opened = Store::open(state)?;
     if let Some(aside) = &opened.set_aside {
@@ -194,7 +215,8 @@ fn start(options: &Options) -> Result<Started, Error> {
         source,
     })?;
     let safe_mode = SafeMode::begin(store.clone(), in_call, options.safe_mode_deaths)?;
-    let sandbox = Sandbox::new(facts::read(), vec![state.clone()]).map_err(Error::Engine)?;
+    let sandbox =
+        Sandbox::new(facts::read(node_name), vec![state.clone()]).map_err(Error::Engine)?;
     let cache = Cache::open(state.join("cache"), sandbox.engine(), Compiler::Child)?;
     let source = Directory::start(&options.manifests, policy(state))?;
     Ok(Started {

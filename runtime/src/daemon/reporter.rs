@@ -5,11 +5,12 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 
+use crate::kubernetes::Pods;
 use crate::manifest::Identity;
 use crate::plugin::{Phase, Status};
 use crate::role::logs::LogsStatus;
 use crate::sandbox::Entry;
-use crate::status::{LatencyReport, NodeReport, PluginReport, Reporter};
+use crate::status::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
 
 /// One plugin, as its actor and its roles show it.
 pub(super) struct View {
@@ -21,6 +22,7 @@ pub(super) struct View {
 pub(super) struct NodeReporter {
     started: Timestamp,
     safe_mode: Vec<String>,
+    pods: Option<Pods>,
     inner: RwLock<Inner>,
 }
 
@@ -33,10 +35,11 @@ struct Inner {
 }
 
 impl NodeReporter {
-    pub(super) fn new(safe_mode: Vec<String>) -> Self {
+    pub(super) fn new(safe_mode: Vec<String>, pods: Option<Pods>) -> Self {
         Self {
             started: Timestamp::now(),
             safe_mode,
+            pods,
             inner: RwLock::default(),
         }
     }
@@ -117,6 +120,11 @@ impl Reporter for NodeReporter {
             safe_mode: self.safe_mode.clone(),
             problems: inner.problems.clone(),
             plugins: inner.plugins.len(),
+            pods: self.pods.as_ref().map(|pods| PodsReport {
+                node: pods.node().to_owned(),
+                known: pods.count(),
+                problem: pods.problem(),
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod identity;
 mod index_name;
+mod metadata;
 mod multiline;
 mod policy;
 mod quantity;
@@ -26,6 +27,7 @@ pub use endpoint::{
 pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;
+pub use metadata::{NameGlob, PodLabels, PodMetadata};
 pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};

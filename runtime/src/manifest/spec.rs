@@ -8,6 +8,7 @@ use super::endpoint::{
     ElasticsearchDestination, HttpDestination, LokiDestination, OtlpDestination,
     SplunkHecDestination,
 };
+use super::metadata::PodMetadata;
 use super::multiline::Multiline;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::syslog::SyslogDestination;
@@ -247,6 +248,9 @@ pub struct ContainerSource {
     pub namespaces: Vec<String>,
     /// Not the pods of these namespaces.
     pub exclude_namespaces: Vec<String>,
+    /// What of their pods' metadata goes along; none unless given, and none without a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<PodMetadata>,
     /// The folder that holds `pods` and `containers`; `/var/log` unless a test says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,

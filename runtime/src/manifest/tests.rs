@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod endpoints;
+mod metadata;
 mod syslog;
 
 const FILE: &str = "/etc/bulkhead/manifests/p.yaml";

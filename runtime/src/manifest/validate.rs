@@ -21,6 +21,8 @@ use super::spec::{
 const MAX_DESTINATIONS: usize = 64;
 /// The longest line that may be asked for.
 const MAX_LINE: ByteSize = ByteSize::mebibytes(16);
+/// The longest that a log may wait for what is known of its pod.
+const MAX_METADATA_WAIT: Period = Period::seconds(60);
 /// How many lines may be joined at most; one is no joining.
 const JOINED_LINES: RangeInclusive<u32> = 2..=100_000;
 
@@ -266,6 +268,15 @@ impl Check<'_> {
                             );
                         }
                     }
+                }
+                if let Some(metadata) = &containers.metadata
+                    && metadata.wait > MAX_METADATA_WAIT
+                {
+                    self.refuse(
+                        format!("{field}.containers.metadata.wait"),
+                        format!("{} is longer than {MAX_METADATA_WAIT}", metadata.wait),
+                        "write how long a new log may wait for its pod to be known, for example 2s",
+                    );
                 }
                 if let Some(root) = &containers.root {
                     self.node_path(&format!("{field}.containers.root"), root);

@@ -127,6 +127,12 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
         "Files that are followed.",
         |plugin| Some(plugin.logs.as_ref()?.files.watched as f64),
     ),
+    (
+        "bulkhead_logs_files_without_metadata_total",
+        "counter",
+        "Containers' logs that were read although nothing was known of their pods.",
+        |plugin| Some(plugin.logs.as_ref()?.files.without_metadata as f64),
+    ),
 ];
 
 type DestinationValue = fn(&DestinationStatus) -> f64;
@@ -194,6 +200,17 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
         "Whether every declared plugin has been tried.",
     );
     page.sample("bulkhead_ready", &[], f64::from(u8::from(node.ready)));
+    if let Some(pods) = &node.pods {
+        page.family(
+            "bulkhead_pods_watched",
+            "gauge",
+            "Whether what is known of this node's pods is up to date, as far as anybody asks.",
+        );
+        let well = f64::from(u8::from(pods.problem.is_none()));
+        page.sample("bulkhead_pods_watched", &[], well);
+        page.family("bulkhead_pods_known", "gauge", "Pods of this node.");
+        page.sample("bulkhead_pods_known", &[], pods.known as f64);
+    }
     for (name, kind, help, value) in PLUGIN {
         page.family(name, kind, help);
         for plugin in plugins {

@@ -7,5 +7,5 @@ mod page;
 mod report;
 mod server;
 
-pub use report::{LatencyReport, NodeReport, PluginReport, Reporter};
+pub use report::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
 pub use server::{Error, Server};

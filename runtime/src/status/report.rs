@@ -39,6 +39,22 @@ pub struct NodeReport {
     pub problems: Vec<String>,
     /// How many plugins there are.
     pub plugins: usize,
+    /// What is known of the node's pods, if there is a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodsReport>,
+}
+
+/// What is known of the node's pods. They are watched while a manifest asks for their metadata.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodsReport {
+    /// What the cluster calls this node.
+    pub node: String,
+    /// How many there are.
+    pub known: usize,
+    /// Why that may be old, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Every plugin, by namespace and name.

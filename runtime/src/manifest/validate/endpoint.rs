@@ -87,6 +87,18 @@ impl Check<'_> {
                 ),
             );
         }
+        for (i, name) in to.label_attributes.iter().enumerate() {
+            if name.contains('*') {
+                self.refuse(
+                    format!("{field}.labelAttributes[{i}]"),
+                    format!(
+                        "{} would make as many streams as there are values",
+                        quoted(name)
+                    ),
+                    "name single attributes, or put it into `structuredMetadata`",
+                );
+            }
+        }
         for name in to.labels.keys() {
             let mut bytes = name.bytes();
             let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';

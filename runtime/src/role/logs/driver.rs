@@ -21,7 +21,8 @@ use super::pipeline;
 use super::process;
 use super::report::{LogsReport, Totals};
 use super::tail::{self, Item, Known, Nameless, Tail};
-use crate::manifest::{DestinationKind, Logs, Manifest};
+use crate::kubernetes::Pods;
+use crate::manifest::{DestinationKind, LogSourceKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 use crate::state::{self, Commit, Store, Values};
 
@@ -50,6 +51,8 @@ pub struct Context {
     pub own: tail::Own,
     /// What destinations may use of the node.
     pub surroundings: Surroundings,
+    /// The node's pods, if there is a cluster.
+    pub pods: Option<Pods>,
     /// Where tasks run that call no guest.
     pub runtime: Handle,
 }
@@ -436,6 +439,16 @@ impl Shared {
         config.deleted_file_wait = logs.deleted_file_wait.0;
         config.lanes = LANES;
         config.own = self.context.own.clone();
+        let metadata = logs.sources.iter().filter_map(|source| match &source.kind {
+            LogSourceKind::Containers(source) => source.metadata.clone(),
+            LogSourceKind::Files(_) => None,
+        });
+        let metadata: Vec<_> = metadata.collect();
+        if let Some(pods) = &self.context.pods
+            && !metadata.is_empty()
+        {
+            config.pods = Some(Arc::new(pods.ask(metadata)));
+        }
         for destination in &logs.destinations {
             if let DestinationKind::File(file) = &destination.kind {
                 config.own.files.push(file.path.clone());

@@ -86,6 +86,8 @@ pub struct Files {
     pub watched: u64,
     /// Of these, open.
     pub open: u64,
+    /// Containers' logs that were read although nothing was known of their pods (`metadata.wait`).
+    pub without_metadata: u64,
 }
 
 /// Counts of tails that have ended.
@@ -97,6 +99,7 @@ pub(super) struct Totals {
     joined: u64,
     cut: u64,
     malformed: u64,
+    without_metadata: u64,
 }
 
 impl Totals {
@@ -109,6 +112,7 @@ impl Totals {
         self.joined += get(&stats.joined_given_up);
         self.cut += get(&stats.lines_cut);
         self.malformed += get(&stats.malformed);
+        self.without_metadata += get(&stats.without_metadata);
     }
 }
 
@@ -165,6 +169,7 @@ impl LogsReport {
             files: Files {
                 watched: get(&tail.files_watched),
                 open: get(&tail.files_open),
+                without_metadata: ended.without_metadata + totals.without_metadata,
             },
             watch: tail.watch_mode(),
             joined_lines: tally.joined + ended.joined + totals.joined,

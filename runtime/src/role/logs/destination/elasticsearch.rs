@@ -81,7 +81,7 @@ impl Elasticsearch {
 impl Destination for Elasticsearch {
     fn lane(self: Arc<Self>) -> Box<dyn Lane> {
         Box::new(ElasticsearchLane {
-            encoder: RecordEncoder::with_timestamp(),
+            encoder: RecordEncoder::for_elasticsearch(),
             bodies: self.client.bodies(),
             index: None,
             destination: self,

@@ -17,6 +17,9 @@
 //! - `cut` and `unfinished`: `true`, only if they are;
 //! - the fields that the plugin added.
 //!
+//! For Elasticsearch, dots in the names of labels and annotations become underscores: it takes a dot
+//! for an object's member, and `app` cannot be a text and have a member `kubernetes` at once.
+//!
 //! A name appears once, because some receivers refuse an object with a repeated name. What was
 //! decided later wins: a field that the plugin added over a member of the body, a member of the
 //! body over the host's own (`time`, `stream`, ...). So a plugin stays in charge: renaming or
@@ -37,11 +40,11 @@ use memchr::memmem::Finder;
 
 use crate::manifest::Format;
 
-use super::batch::{LINE_CUT, LINE_STDERR, LINE_UNFINISHED};
+use super::batch::{LINE_CUT, LINE_STDERR, LINE_UNFINISHED, Source};
 use super::output::Record;
 use members::{Member, Members};
 pub use source::BySource;
-use source::Fragment;
+use source::{Dots, Fragment};
 pub use text::push_string;
 pub use time::Clock;
 
@@ -56,21 +59,22 @@ const TIMESTAMP: &[u8] = b"\"@timestamp\"";
 pub struct RecordEncoder {
     format: Format,
     time: Time,
+    dots: Dots,
     fragments: BySource<Fragment>,
 }
 
 impl RecordEncoder {
     /// An encoder for `format`.
     pub fn new(format: Format) -> Self {
-        Self::with(format, TIME)
+        Self::with(format, TIME, Dots::Kept)
     }
 
-    /// An encoder for `json` that calls the time `@timestamp`.
-    pub fn with_timestamp() -> Self {
-        Self::with(Format::Json, TIMESTAMP)
+    /// An encoder for `json` as Elasticsearch wants it.
+    pub fn for_elasticsearch() -> Self {
+        Self::with(Format::Json, TIMESTAMP, Dots::Replaced)
     }
 
-    fn with(format: Format, name: &'static [u8]) -> Self {
+    fn with(format: Format, name: &'static [u8], dots: Dots) -> Self {
         Self {
             format,
             time: Time {
@@ -78,6 +82,7 @@ impl RecordEncoder {
                 finder: Finder::new(name),
                 clock: Clock::default(),
             },
+            dots,
             fragments: BySource::default(),
         }
     }
@@ -93,7 +98,8 @@ impl RecordEncoder {
 
     /// Appends `record` as one JSON object, without a line feed.
     pub fn object(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        let fragment = self.fragments.of(record.source, Fragment::new);
+        let make = |source: &Source| Fragment::new(source, self.dots);
+        let fragment = self.fragments.of(record.source, make);
         let members = if record.json {
             members::of_object(record.body)
         } else {

@@ -1,5 +1,6 @@
 //! A source's members, written once and reused for every line that comes from it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -13,6 +14,29 @@ use super::text::push_string;
 /// bounds the memory that deleted pods leave behind.
 const REMEMBERED: usize = 1024;
 
+/// What becomes of dots in the names of a pod's labels and annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dots {
+    /// They stay.
+    Kept,
+    /// They become underscores.
+    Replaced,
+}
+
+impl Dots {
+    fn name<'a>(self, name: &'a str) -> Cow<'a, str> {
+        let prefixes = ["k8s.pod.label.", "k8s.pod.annotation."];
+        let of_pod = prefixes.iter().find(|prefix| name.starts_with(**prefix));
+        match of_pod {
+            Some(prefix) if self == Self::Replaced => {
+                let own = name[prefix.len()..].replace('.', "_");
+                Cow::Owned(format!("{prefix}{own}"))
+            }
+            _ => Cow::Borrowed(name),
+        }
+    }
+}
+
 /// The members that tell where a line came from.
 #[derive(Debug)]
 pub(super) struct Fragment {
@@ -22,12 +46,16 @@ pub(super) struct Fragment {
 }
 
 impl Fragment {
-    pub(super) fn new(source: &Source) -> Self {
+    pub(super) fn new(source: &Source, dots: Dots) -> Self {
         let mut text = Vec::new();
-        let mut names = Vec::new();
+        let mut names: Vec<Vec<u8>> = Vec::new();
         let mut member = |name: &[u8], value: &[u8]| {
             let mut quoted = Vec::with_capacity(name.len() + 2);
             push_string(name, &mut quoted);
+            // Two labels may differ in a dot alone.
+            if names.contains(&quoted) {
+                return;
+            }
             text.push(b',');
             text.extend_from_slice(&quoted);
             text.push(b':');
@@ -38,7 +66,7 @@ impl Fragment {
             member(b"file", source.path.as_os_str().as_bytes());
         }
         for (name, value) in &source.attributes {
-            member(name.as_bytes(), value.as_bytes());
+            member(dots.name(name).as_bytes(), value.as_bytes());
         }
         let mut common: &[u8] = names.first().map(Vec::as_slice).unwrap_or_default();
         for name in &names {

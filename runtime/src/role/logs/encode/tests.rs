@@ -140,6 +140,37 @@ fn raw_is_the_body_and_a_line_feed() {
 }
 
 #[test]
+fn elasticsearch_gets_names_of_labels_without_dots() {
+    let attribute = |name: &str| (name.to_owned(), name.to_owned());
+    let source = Arc::new(Source {
+        path: Arc::from(Path::new("/var/log/pods/x/0.log")),
+        attributes: [
+            "k8s.pod.name",
+            "k8s.pod.label.app",
+            "k8s.pod.label.app.kubernetes.io/name",
+            "k8s.pod.label.app_kubernetes_io/name",
+            "k8s.pod.annotation.a..b",
+        ]
+        .map(attribute)
+        .into(),
+    });
+    let mut out = Vec::new();
+    RecordEncoder::for_elasticsearch().object(&record(&source, b"x"), &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(
+        names(&text)[2..],
+        [
+            r#""k8s.pod.name""#,
+            r#""k8s.pod.label.app""#,
+            r#""k8s.pod.label.app_kubernetes_io/name""#,
+            r#""k8s.pod.annotation.a__b""#,
+        ]
+    );
+    let elsewhere = encode(&record(&source, b"x"));
+    assert!(elsewhere.contains(r#""k8s.pod.label.app.kubernetes.io/name":"#));
+}
+
+#[test]
 fn a_source_is_never_taken_for_another() {
     let mut encoder = RecordEncoder::new(Format::Json);
     for index in 0..3000 {

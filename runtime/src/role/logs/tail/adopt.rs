@@ -3,11 +3,10 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::super::batch::{FileId, Source};
+use super::super::batch::FileId;
 use super::discover::Found;
 use super::engine::Engine;
 use super::file::{self, File, file_id};
@@ -72,11 +71,7 @@ impl Engine {
                 return Some(id);
             }
         }
-        let source = Arc::new(Source {
-            path: base.as_path().into(),
-            attributes: matched.attributes,
-        });
-        let mut file = File::new(&meta, source, matched.format, matched.multiline);
+        let mut file = File::new(&meta, &base, matched);
         file.handle = handle;
         let young = found.created || self.is_young(&meta);
         if let Err(error) = self.place(&mut file, young, &meta) {
@@ -115,12 +110,8 @@ impl Engine {
             return;
         };
         self.known.entry(id).or_insert(nameless.known);
-        let source = Arc::new(Source {
-            path: base.as_path().into(),
-            attributes: matched.attributes,
-        });
         let placed = nameless.handle.metadata().and_then(|meta| {
-            let mut file = File::new(&meta, source, matched.format, matched.multiline);
+            let mut file = File::new(&meta, &base, matched);
             file.handle = Some(nameless.handle);
             self.place(&mut file, false, &meta)?;
             Ok(file)
@@ -235,13 +226,10 @@ impl Engine {
     /// Takes the better of two sources of one file: a path below `pods` tells more.
     pub(super) fn prefer(&mut self, id: FileId, path: &Path, matched: Matched) {
         if let Some(file) = self.files.get_mut(&id)
-            && matched.attributes.len() > file.source.attributes.len()
+            && matched.attributes.len() > file.attributes_of_path()
         {
             let old = file.source.path.to_path_buf();
-            file.source = Arc::new(Source {
-                path: path.into(),
-                attributes: matched.attributes,
-            });
+            file.lies_at(path, matched.attributes, matched.metadata);
             self.unbase(&old, id);
             self.by_base.entry(path.to_owned()).or_default().push(id);
         }

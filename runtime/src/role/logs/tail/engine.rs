@@ -47,6 +47,8 @@ pub(super) struct Engine {
     pub(super) patience: u32,
     pub(super) lanes: Vec<VecDeque<FileId>>,
     next_lane: usize,
+    /// Files that are out of their lanes for a while, because their pods are not known yet.
+    pub(super) parked: Vec<FileId>,
     /// Files that need looking after: rotated, with pending parts, failed to open.
     pub(super) tended: HashSet<FileId>,
     pub(super) suspects: Vec<Suspect>,
@@ -99,6 +101,7 @@ impl Engine {
             by_base: HashMap::new(),
             patience: 2,
             next_lane: 0,
+            parked: Vec::new(),
             tended: HashSet::new(),
             suspects: Vec::new(),
             ignored: HashSet::new(),
@@ -193,7 +196,8 @@ impl Engine {
 
     fn until_due(&self) -> Duration {
         let mut due = self.rescan_at;
-        if !self.tended.is_empty() || !self.suspects.is_empty() || self.blocked_since.is_some() {
+        let tending = !self.tended.is_empty() || !self.suspects.is_empty();
+        if tending || !self.parked.is_empty() || self.blocked_since.is_some() {
             due = due.min(self.tend_at);
         }
         if self.stats.folders_polled.load(Relaxed) > 0 {
@@ -215,6 +219,10 @@ impl Engine {
             self.poll_at = Instant::now() + self.config.poll;
         }
         if now >= self.tend_at {
+            for id in std::mem::take(&mut self.parked) {
+                let lane = id.lane(self.lanes.len());
+                self.lanes[lane].push_back(id);
+            }
             self.tend();
             self.tend_at = Instant::now() + TEND;
         }
@@ -358,7 +366,12 @@ impl Engine {
         let mut building = self.reader.begin(lane);
         let mut waiting = Vec::new();
         while let Some(id) = self.lanes[lane].pop_front() {
-            if self.must_wait(id) {
+            let behind = self.must_wait(id);
+            if self.is_parked(id, behind) {
+                self.parked.push(id);
+                continue;
+            }
+            if behind {
                 waiting.push(id);
                 continue;
             }
@@ -407,6 +420,18 @@ impl Engine {
                 .iter()
                 .any(|older| self.files.get(older).is_some_and(|older| older.queued))
         })
+    }
+
+    /// Whether its pod must be known first or, if it is `behind`, that of an older file of the log.
+    fn is_parked(&mut self, id: FileId, behind: bool) -> bool {
+        let Some(file) = self.files.get_mut(&id) else {
+            return false;
+        };
+        if behind {
+            return file.after.iter().any(|older| self.parked.contains(older));
+        }
+        let pods = self.config.pods.as_ref();
+        pods.is_some_and(|asked| !file.know_pod(asked.pods(), &self.stats))
     }
 
     /// Opens the file by one of its names, if it is not open.

@@ -17,11 +17,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::batch::{FileId, Fingerprint, Source};
 use super::super::ledger::Amount;
 use super::lines::Joins;
-use super::multiline::{Gathering, Rules};
-use super::select::State;
+use super::multiline::Gathering;
+use super::pod::OfPod;
+use super::select::{Matched, State};
 use super::stats::{Stats, shift};
 use super::{Known, Nameless};
-use crate::manifest::FileFormat;
+use crate::kubernetes::Pods;
+use crate::manifest::{FileFormat, PodMetadata};
 
 /// How many of a file's first bytes are hashed.
 pub(super) const HEAD: usize = 1024;
@@ -44,6 +46,8 @@ pub(super) struct File {
     /// Fingerprints of earlier generations.
     previous: Vec<Fingerprint>,
     pub(super) source: Arc<Source>,
+    /// Its pod, if something is to be known of that.
+    pod: Option<Box<OfPod>>,
     pub(super) format: FileFormat,
     /// Birth, if the file system tells.
     pub(super) born: Option<SystemTime>,
@@ -96,19 +100,19 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(
-        meta: &Metadata,
-        source: Arc<Source>,
-        format: FileFormat,
-        multiline: Option<Arc<Rules>>,
-    ) -> Self {
-        Self {
+    /// A file of the log at `base`.
+    pub(super) fn new(meta: &Metadata, base: &Path, matched: Matched) -> Self {
+        let mut file = Self {
             id: file_id(meta),
             generation: first_generation(meta),
             fingerprint: Fingerprint::default(),
             previous: Vec::new(),
-            source,
-            format,
+            source: Arc::new(Source {
+                path: base.into(),
+                attributes: Vec::new(),
+            }),
+            pod: None,
+            format: matched.format,
             born: meta.created().ok(),
             names: Vec::new(),
             handle: None,
@@ -120,7 +124,9 @@ impl File {
             marked: 0,
             taken_back: Amount::default(),
             joins: Joins::default(),
-            gathering: multiline.map(|rules| Box::new(Gathering::new(rules))),
+            gathering: matched
+                .multiline
+                .map(|rules| Box::new(Gathering::new(rules))),
             queued: false,
             position_due: false,
             finishing: false,
@@ -134,6 +140,39 @@ impl File {
             retry: None,
             in_batch: None,
             gauged: 0,
+        };
+        file.lies_at(base, matched.attributes, matched.metadata);
+        file
+    }
+
+    /// Takes its source from the path `base` of its log.
+    pub(super) fn lies_at(
+        &mut self,
+        base: &Path,
+        attributes: Vec<(String, String)>,
+        metadata: Option<Arc<PodMetadata>>,
+    ) {
+        self.source = Arc::new(Source {
+            path: base.into(),
+            attributes,
+        });
+        let of_pod = |metadata| Box::new(OfPod::new(metadata, self.source.clone()));
+        self.pod = metadata.map(of_pod);
+    }
+
+    /// How many attributes of its source the path gives.
+    pub(super) fn attributes_of_path(&self) -> usize {
+        match &self.pod {
+            Some(pod) => pod.of_place(),
+            None => self.source.attributes.len(),
+        }
+    }
+
+    /// Brings what is known of its pod up to date. Whether it can be read now.
+    pub(super) fn know_pod(&mut self, pods: &Pods, stats: &Stats) -> bool {
+        match &mut self.pod {
+            Some(pod) => pod.look_up(pods, &mut self.source, stats),
+            None => true,
         }
     }
 

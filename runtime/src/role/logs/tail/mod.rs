@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::batch::{Batch, FileId, Fingerprint};
 use super::destination::file::is_or_was;
 use super::ledger::Amount;
+use crate::kubernetes::Asked;
 use crate::manifest::{LogSource, StartAt};
 
 mod adopt;
@@ -30,6 +31,7 @@ mod multiline;
 mod nameless;
 mod outlet;
 mod pack;
+mod pod;
 mod read;
 mod select;
 mod start;
@@ -77,6 +79,8 @@ pub struct Config {
     pub poll: Duration,
     /// Never use inotify.
     pub polling_only: bool,
+    /// The node's pods, if a source wants to know them and there is a cluster.
+    pub pods: Option<Arc<Asked>>,
     /// About how many files are held open; idle ones are closed beyond that.
     pub max_open: usize,
 }
@@ -103,6 +107,7 @@ impl Config {
             rescan: Duration::from_secs(30),
             poll: Duration::from_millis(500),
             polling_only: false,
+            pods: None,
             max_open: (limit / 2).clamp(16, 8192),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use super::multiline::Rules;
-use crate::manifest::{ContainerSource, FileFormat, LogSource, LogSourceKind};
+use crate::manifest::{ContainerSource, FileFormat, LogSource, LogSourceKind, PodMetadata};
 
 /// Endings of compressed files, which are never read: their bytes are no lines.
 const COMPRESSED: [&[u8]; 5] = [b".gz", b".zst", b".xz", b".bz2", b".lz4"];
@@ -68,6 +68,7 @@ struct Source {
     kind: Kind,
     format: FileFormat,
     multiline: Option<Arc<Rules>>,
+    metadata: Option<Arc<PodMetadata>>,
 }
 
 /// What a matching path means.
@@ -79,6 +80,8 @@ pub(super) struct Matched {
     pub(super) multiline: Option<Arc<Rules>>,
     /// OpenTelemetry attributes known from the path.
     pub(super) attributes: Vec<(String, String)>,
+    /// What is to be known of its pod.
+    pub(super) metadata: Option<Arc<PodMetadata>>,
 }
 
 /// The sources, ready for matching.
@@ -116,6 +119,7 @@ impl Selector {
                         kind: Kind::Files { exclude },
                         format: files.format,
                         multiline,
+                        metadata: None,
                     });
                     for glob in &files.include {
                         let parts = parts(glob)?;
@@ -142,6 +146,7 @@ impl Selector {
             },
             format: FileFormat::Cri,
             multiline,
+            metadata: source.metadata.clone().map(Arc::new),
         });
         let any = || Part::Glob(star());
         let log = || Part::Glob(star_log());
@@ -258,6 +263,7 @@ impl Selector {
             kind,
             format,
             multiline,
+            metadata,
         } = &self.sources[source];
         if path.file_name().is_none_or(compressed) {
             return None;
@@ -293,6 +299,7 @@ impl Selector {
             format: *format,
             multiline: multiline.clone(),
             attributes,
+            metadata: metadata.clone(),
         })
     }
 

@@ -54,6 +54,8 @@ pub struct Stats {
     pub lines_unfinished: AtomicU64,
     /// Lines in a CRI file that are not in CRI format, handed on as they are.
     pub malformed: AtomicU64,
+    /// Containers' logs that were read although nothing was known of their pods.
+    pub without_metadata: AtomicU64,
     /// Files found rotated (renamed, deleted, or taken out of sight).
     pub rotations: AtomicU64,
     /// Truncations in place found.

@@ -136,6 +136,7 @@ impl Engine {
         if file.queued {
             let lane = id.lane(self.lanes.len());
             self.lanes[lane].retain(|&queued| queued != id);
+            self.parked.retain(|&parked| parked != id);
         }
         for name in &file.names {
             if let Some(folder) = &mut self.folders[name.folder]

@@ -3,6 +3,7 @@
 
 mod harness;
 mod multiline;
+mod pods;
 mod rotation;
 mod starting;
 mod streams;

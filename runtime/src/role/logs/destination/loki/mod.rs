@@ -47,7 +47,8 @@ pub struct Loki {
     labels: Vec<(String, String)>,
     /// Attributes that become labels, and the labels' names.
     label_attributes: Vec<(String, String)>,
-    structured_metadata: Vec<(String, String)>,
+    /// Names, or what they begin with and a star.
+    structured_metadata: Vec<String>,
 }
 
 impl Loki {
@@ -77,7 +78,7 @@ impl Loki {
             format: manifest.format,
             labels: manifest.labels.clone().into_iter().collect(),
             label_attributes: named(&manifest.label_attributes),
-            structured_metadata: named(&manifest.structured_metadata),
+            structured_metadata: manifest.structured_metadata.clone(),
         })
     }
 
@@ -103,7 +104,19 @@ impl Loki {
         // A label has one value; that of the source says more.
         let fixed = fixed.filter(|(name, _)| !of_source.iter().any(|(other, _)| other == name));
         let labels: Vec<(String, String)> = fixed.chain(of_source.iter().cloned()).collect();
-        let metadata = chosen(&self.structured_metadata);
+        let mut metadata: Vec<(String, String)> = Vec::new();
+        for wanted in &self.structured_metadata {
+            let fits = |name: &str| match wanted.strip_suffix('*') {
+                Some(begin) => name.starts_with(begin),
+                None => name == wanted,
+            };
+            for (name, value) in source.attributes.iter().filter(|(name, _)| fits(name)) {
+                let name = label_name(name);
+                if !metadata.iter().any(|(other, _)| *other == name) {
+                    metadata.push((name, value.clone()));
+                }
+            }
+        }
         let metadata = match metadata.is_empty() {
             true => Vec::new(),
             false => object(&metadata),

@@ -34,7 +34,7 @@ async fn records_go_to_the_streams_of_their_labels() {
     let server = Fake::start(|_| status(204)).await;
     let fields = json!({
         "labels": {"job": "node", "k8s_pod_name": "none"}, "tenant": "team-a", "format": "raw",
-        "structuredMetadata": ["k8s.pod.uid", "absent"], "compression": "gzip",
+        "structuredMetadata": ["k8s.pod.uid", "absent", "k8s.pod.label.*"], "compression": "gzip",
     });
     let outlet = outlet("loki", &server.url, fields, &context);
     let mut parcel = parcel(0, &numbered(0, 0, 4), FIRST);
@@ -47,6 +47,8 @@ async fn records_go_to_the_streams_of_their_labels() {
             attribute("k8s.namespace.name", "shop"),
             attribute("k8s.pod.name", "cart-0"),
             attribute("k8s.pod.uid", "u1"),
+            attribute("k8s.pod.label.app.kubernetes.io/name", "cart"),
+            attribute("k8s.pod.label.app_kubernetes.io/name", "same name"),
         ],
     });
     batch.spans.push(pod);
@@ -56,6 +58,7 @@ async fn records_go_to_the_streams_of_their_labels() {
     }
     outlet.send(parcel).await.unwrap();
     ledger.wait_for(1).await;
+    let metadata = json!({"k8s_pod_uid": "u1", "k8s_pod_label_app_kubernetes_io_name": "cart"});
     let seen = &server.seen()[0];
     assert_eq!(seen.path, "/loki/api/v1/push");
     assert_eq!(seen.header("x-scope-orgid"), "team-a");
@@ -66,7 +69,7 @@ async fn records_go_to_the_streams_of_their_labels() {
             {"stream": {"job": "node", "k8s_pod_name": "none", "filename": "/var/log/test.log"},
              "values": [["10", "0:0"], ["12", "0:2"]]},
             {"stream": {"job": "node", "k8s_namespace_name": "shop", "k8s_pod_name": "cart-0"},
-             "values": [["11", "0:1", {"k8s_pod_uid": "u1"}], ["13", "0:3", {"k8s_pod_uid": "u1"}]]},
+             "values": [["11", "0:1", metadata], ["13", "0:3", metadata]]},
         ]})]
     );
 }

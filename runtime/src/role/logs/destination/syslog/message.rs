@@ -21,6 +21,8 @@ const MAX_APP_NAME: usize = 48;
 const MAX_PROC_ID: usize = 128;
 const MAX_MSG_ID: usize = 32;
 const MAX_PARAM_NAME: usize = 32;
+/// What names that are longer go without.
+const POD: &str = "k8s.pod.";
 /// The longest value that tells where a record comes from, in bytes before escaping.
 const MAX_ORIGIN: usize = 256;
 /// The most bytes that those take together, so that the smallest `maxMessage` has room for more.
@@ -145,6 +147,11 @@ impl Rules {
         let mut origin = |name: &str, value: &str| {
             let before = data.len();
             data.push(b' ');
+            // Labels' names are long.
+            let name = match name.strip_prefix(POD) {
+                Some(short) if name.len() > MAX_PARAM_NAME => short,
+                _ => name,
+            };
             let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '=' | ']' | '"');
             push_name(name, MAX_PARAM_NAME, plain, &mut data);
             data.extend_from_slice(b"=\"");

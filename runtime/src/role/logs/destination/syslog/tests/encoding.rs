@@ -136,6 +136,25 @@ fn the_bytes_of_a_message() {
 }
 
 #[test]
+fn long_names_of_labels_keep_what_tells_them_apart() {
+    let attributes = [
+        ("k8s.pod.label.app", "cart"),
+        ("k8s.pod.label.app.kubernetes.io/name", "cart"),
+        ("k8s.pod.label.app.kubernetes.io/version", "2"),
+    ];
+    let pod = source("/var/log/pods/x/0.log", &attributes);
+    let message = one(json!({}), line(b"x", &pod));
+    let names = message.data[0].1.iter().map(|(name, _)| &**name);
+    let wanted = [
+        "k8s.pod.label.app",
+        "label.app.kubernetes.io/name",
+        "label.app.kubernetes.io/version",
+        "id",
+    ];
+    assert!(names.eq(wanted));
+}
+
+#[test]
 fn where_a_record_comes_from_is_told() {
     let pod = pod();
     let flags = LINE_STDERR | LINE_CUT | LINE_UNFINISHED;
