@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::batch::Batch;
 use super::delivery::Outlet;
-use super::driver::{COMMIT, Shared};
-use super::ledger::{Alone, CatchUp};
+use super::driver::{COMMIT, Shared, close};
+use super::ledger::{CatchUp, May};
 use super::output::{DestinationIndex, Parcel};
 use super::pipeline::bury;
 use super::process::{Processed, Processor};
@@ -19,9 +21,11 @@ use super::verdict::Routing;
 use crate::manifest::Logs;
 use crate::sandbox::WorkSender;
 
-/// A round ends when its tail finds nothing more for so long, if something is lacking all the same:
-/// the next one is given the files that were deleted meanwhile.
-const QUIET: Duration = Duration::from_secs(2);
+/// How often a round is asked whether another would get more.
+const STALE: Duration = Duration::from_secs(1);
+/// A round ends when nothing was read for so long though something is lacking: longer than a tail waits
+/// for the rest of a line or record.
+const QUIET: Duration = Duration::from_secs(120);
 /// And when something was read that is not entered for all in so long: it may never be.
 const EARLY: Duration = Duration::from_secs(10);
 /// How often the destination, and what is entered, are looked at.
@@ -90,47 +94,81 @@ impl Straggler {
             }
         };
         let mut processor = Processor::new(self.work.clone(), Routing::new(&self.logs));
+        let end = loop {
+            let parts = match self.next(&mut items, &catch_up).await {
+                Ok(batch) => match processor.process(batch).await {
+                    Ok(parts) => parts,
+                    Err(_) => break End::Done,
+                },
+                Err(end) => break end,
+            };
+            if let Err(end) = self.hand(&mut catch_up, parts).await {
+                break end;
+            }
+        };
+        // A deleted file may go with them.
+        items.close();
+        while let Ok(item) = items.try_recv() {
+            if let Item::Gone(_, Some(file)) = item {
+                close(vec![file]).await;
+            }
+        }
+        end
+    }
+
+    /// What its tail has read next.
+    async fn next(
+        &self,
+        items: &mut mpsc::Receiver<Item>,
+        catch_up: &CatchUp,
+    ) -> Result<Batch, End> {
+        let ledger = &self.shared.ledger;
+        let since = Instant::now();
         loop {
-            let batch = match timeout(QUIET, items.recv()).await {
-                Ok(Some(Item::Batch(batch))) => batch,
-                // The pipeline's own tail says so, too, and keeps it open.
-                Ok(Some(Item::Gone(..))) => continue,
-                Ok(None) => return End::Again,
-                Err(_) if self.outlet().is_idle() && ledger.behind(self.destination).is_some() => {
-                    return End::Again;
+            match timeout(STALE, items.recv()).await {
+                Ok(Some(Item::Batch(batch))) => return Ok(batch),
+                // The pipeline's own tail says so, too.
+                Ok(Some(Item::Gone(_, file))) => close(file.into_iter().collect()).await,
+                Ok(None) => return Err(End::Again),
+                Err(_) if !self.outlet().is_idle() => {}
+                Err(_) if ledger.is_stale(catch_up) => return Err(End::Again),
+                Err(_) if since.elapsed() > QUIET && ledger.behind(self.destination).is_some() => {
+                    return Err(End::Again);
                 }
-                Err(_) => continue,
-            };
-            let Ok(parts) = processor.process(batch).await else {
-                return End::Done;
-            };
-            for part in parts {
-                match self.enter(&mut catch_up, part).await {
-                    Ok(parcel) => {
-                        if self.outlet().send(Arc::new(parcel)).await.is_err() {
-                            return End::Done;
-                        }
-                    }
-                    Err(end) => return end,
-                }
+                Err(_) => {}
             }
         }
     }
 
+    async fn hand(&self, catch_up: &mut CatchUp, parts: Vec<Processed>) -> Result<(), End> {
+        for part in parts {
+            if self.shared.ledger.is_stale(catch_up) {
+                return Err(End::Again);
+            }
+            let parcel = self.enter(catch_up, part).await?;
+            if self.outlet().send(Arc::new(parcel)).await.is_err() {
+                return Err(End::Done);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until what was read is entered for all.
     async fn enter(&self, catch_up: &mut CatchUp, part: Processed) -> Result<Parcel, End> {
-        let dead = bury(&self.shared, &part).await;
-        let (mut batch, mut output) = (part.batch, part.output);
+        let ledger = &self.shared.ledger;
         let since = Instant::now();
-        loop {
-            let ledger = &self.shared.ledger;
-            (batch, output) = match ledger.enter_alone(catch_up, batch, output, dead) {
-                Alone::Entered(parcel) => return Ok(parcel),
-                Alone::Early(batch, output) if since.elapsed() < EARLY => (batch, output),
-                Alone::Early(..) | Alone::Gap => return Err(End::Again),
-                Alone::Attached => return Err(End::Done),
-            };
-            sleep(LOOK / 4).await;
-        }
+        let clip = loop {
+            match ledger.may_enter(catch_up, &part.batch, &part.output) {
+                May::Whole => break Vec::new(),
+                May::Clipped(clip) => break clip,
+                May::Early if since.elapsed() < EARLY => sleep(LOOK / 4).await,
+                May::Early | May::Gap => return Err(End::Again),
+                May::Attached => return Err(End::Done),
+            }
+        };
+        let dead = bury(&self.shared, &part).await;
+        ledger
+            .enter_alone(catch_up, part.batch, part.output, clip, dead)
+            .ok_or(End::Done)
     }
 }

@@ -235,6 +235,9 @@ impl Driver for LogsDriver {
             shared.stop_tail().await;
             let patience = drain.max(LAST_REQUESTS);
             join_all(running.outlets.iter().map(|outlet| outlet.drain(patience))).await;
+            // One may have begun while its task was told to end.
+            let chasers = std::mem::take(&mut shared.live().chasers);
+            end_tails(chasers).await;
             let _ = running.checkpointer.await;
             if !shared.commit().await {
                 // What the disk may have lost is delivered again, to a file that is opened anew.

@@ -129,6 +129,12 @@ impl HandOut {
             );
             self.ending.push((one.destination, one.task));
         }
+        let ended = |one: &mut Detached| one.task.is_finished();
+        let ended: Vec<Detached> = self.detached.extract_if(.., ended).collect();
+        for one in ended {
+            self.shared.report_bug("a destination's catching up ended");
+            self.catch_up(one.destination);
+        }
     }
 
     /// As [`Self::look`], now and then; gives one that has nearly caught up the time for the rest. To
@@ -207,6 +213,11 @@ impl HandOut {
             "holds up the other destinations: it will catch up by itself");
         self.shared.ledger.detach(destination, parcel);
         self.waits[destination].level = Duration::ZERO;
+        self.catch_up(destination);
+    }
+
+    /// Starts the task of a destination that is detached.
+    fn catch_up(&mut self, destination: DestinationIndex) {
         let stop = CancellationToken::new();
         let mine = |(other, _): &mut (DestinationIndex, _)| *other == destination;
         let before = self.ending.extract_if(.., mine).map(|(_, task)| task);

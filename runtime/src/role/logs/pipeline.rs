@@ -125,7 +125,7 @@ impl Drop for Unentered<'_> {
 }
 
 impl Shared {
-    fn report_bug(&self, what: &str) {
+    pub(super) fn report_bug(&self, what: &str) {
         tracing::error!(plugin = %self.context.identity, "{what} by itself");
         self.live().problem = Some(format!("{what}; please report this as a bug"));
     }

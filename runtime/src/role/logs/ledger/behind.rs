@@ -4,7 +4,7 @@
 //! Such a destination is *detached*. What was entered and not passed by it stays under way. It never
 //! reads beyond what was entered for all, so a line is entered once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::batch::{Batch, FileId, Span};
 use super::super::output::{DestinationIndex, Output, Parcel};
@@ -18,15 +18,21 @@ use super::{Books, Entry, Ledger, Part, entry, note_delivered};
 pub(in crate::role::logs) struct CatchUp {
     destination: DestinationIndex,
     at: HashMap<FileId, Mark>,
+    /// The deleted files that its tail was given.
+    given: HashSet<FileId>,
+    /// Whether something was handed on in part.
+    clipped: bool,
 }
 
-/// What [`Ledger::enter_alone`] makes of a batch.
-#[derive(Debug)]
-pub(in crate::role::logs) enum Alone {
-    /// It is to be handed on, to this destination alone.
-    Entered(Parcel),
+/// What [`Ledger::may_enter`] says of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::role::logs) enum May {
+    /// All of it.
+    Whole,
+    /// Of each span what comes before this offset.
+    Clipped(Vec<u64>),
     /// It is not entered for all yet.
-    Early(Batch, Output),
+    Early,
     /// It does not follow what was handed on: reading has to begin anew.
     Gap,
     /// The destination is not detached any more, and has these lines already or will get them.
@@ -45,6 +51,7 @@ impl Ledger {
             let handed = part.map_or(file.entered, Part::start);
             file.handed.push((destination, handed));
         }
+        books.settled(destination, parcel);
     }
 
     /// Whether parcels are not handed to this destination.
@@ -92,6 +99,8 @@ impl Ledger {
         let mut catch_up = CatchUp {
             destination,
             at: HashMap::new(),
+            given: HashSet::new(),
+            clipped: false,
         };
         let mut known = Vec::new();
         let mut nameless = Vec::new();
@@ -103,7 +112,10 @@ impl Ledger {
                 && mark < books.entered
             {
                 // Without another descriptor it is tried again in the next round.
-                nameless.extend(open.try_clone());
+                if let Ok(open) = open.try_clone() {
+                    catch_up.given.insert(file);
+                    nameless.push(open);
+                }
             }
             catch_up.at.insert(file, mark);
             known.push(Known {
@@ -118,52 +130,94 @@ impl Ledger {
         (catch_up, known, nameless)
     }
 
-    /// Enters a batch for one detached destination. `dead` as in [`Self::enter`].
+    /// Whether a batch may be entered for a detached destination by now.
+    pub(in crate::role::logs) fn may_enter(
+        &self,
+        catch_up: &mut CatchUp,
+        batch: &Batch,
+        output: &Output,
+    ) -> May {
+        let (parts, _) = entry::parts(batch);
+        let books = self.books();
+        if !books.is_detached(catch_up.destination) {
+            return May::Attached;
+        }
+        if catch_up.clipped && !books.pausing {
+            return May::Gap;
+        }
+        let mut clip = Vec::with_capacity(parts.len());
+        for (part, span) in parts.iter().zip(&batch.spans) {
+            let Some(file) = books.holder(span) else {
+                clip.push(part.start);
+                continue;
+            };
+            let own = file.marks.get(catch_up.destination);
+            let at = catch_up.at.get(&span.file).or(own);
+            let at = at.copied().unwrap_or_default();
+            let follows = if at.generation == part.generation {
+                part.start <= at.offset
+            } else {
+                // One between that and the latest may be another content than the books' of that number.
+                part.generation > at.generation && part.generation >= file.generation
+            };
+            if !follows {
+                return May::Gap;
+            }
+            clip.push(match file.entered.generation.cmp(&part.generation) {
+                std::cmp::Ordering::Equal if file.entered >= part.reach() => part.end,
+                std::cmp::Ordering::Equal => file.entered.offset.clamp(part.start, part.end),
+                std::cmp::Ordering::Greater => part.end,
+                std::cmp::Ordering::Less => part.start,
+            });
+        }
+        let whole = |(part, clip): (&Part, &u64)| part.end == *clip && books.has_entered(part);
+        if parts.iter().zip(&clip).all(whole) {
+            return May::Whole;
+        }
+        let some = parts
+            .iter()
+            .zip(&clip)
+            .any(|(part, clip)| *clip > part.start);
+        let open = parts.iter().any(|part| part.reach > part.end);
+        drop(books);
+        if some && !open && self.books().pausing && entry::cuts_clean(batch, output, &clip) {
+            return May::Clipped(clip);
+        }
+        May::Early
+    }
+
+    /// Enters a batch for one detached destination, as far as [`Self::may_enter`] has said. `dead` as in
+    /// [`Self::enter`]. None if the destination is not detached any more.
     pub(in crate::role::logs) fn enter_alone(
         &self,
         catch_up: &mut CatchUp,
         batch: Batch,
         output: Output,
+        clip: Vec<u64>,
         dead: &[u32],
-    ) -> Alone {
+    ) -> Option<Parcel> {
         let destination = catch_up.destination;
+        let (mut parts, _) = entry::parts(&batch);
+        entry::route(&mut parts, &batch, &output);
+        for (index, &end) in clip.iter().enumerate() {
+            let part = &mut parts[index];
+            part.end = end;
+            part.lines = entry::lines_between(&batch, &output, index, part.start, end);
+        }
         let mut books = self.books();
         if !books.is_detached(destination) {
-            return Alone::Attached;
+            return None;
         }
-        let (mut parts, _) = entry::parts(&batch);
+        catch_up.clipped |= !clip.is_empty();
         let mut delivered = Vec::new();
-        let clipped = match books.clip(&batch.spans) {
-            Some(ends)
-                if ends
-                    .iter()
-                    .zip(&batch.spans)
-                    .all(|(end, span)| *end == span.end) =>
-            {
-                Vec::new()
-            }
-            Some(ends) if books.pausing => ends,
-            _ => return Alone::Early(batch, output),
-        };
         for (index, span) in batch.spans.iter().enumerate() {
             let Some(file) = books.holder(span) else {
                 continue;
             };
-            let own = file.marks.get(destination).copied().unwrap_or_default();
-            let at = catch_up.at.get(&span.file).copied().unwrap_or(own);
-            if at.generation == span.generation && at.offset < span.start {
-                return Alone::Gap;
-            }
             parts[index].instance = file.instance;
             let ahead = file.ahead(span).into_iter();
             let ahead = ahead.filter(|&(other, _)| other == destination).collect();
             note_delivered(&mut delivered, batch.spans.len(), index, ahead);
-        }
-        entry::route(&mut parts, &batch, &output);
-        for (index, &end) in clipped.iter().enumerate() {
-            let part = &mut parts[index];
-            part.end = end;
-            part.lines = entry::lines_between(&batch, &output, index, part.start, end);
         }
         for part in &parts {
             catch_up.at.insert(part.file, part.end());
@@ -173,6 +227,7 @@ impl Ledger {
         }
         let entry = Entry {
             epoch: books.epoch,
+            waiting: None,
             parts,
         };
         let parcel = Parcel {
@@ -180,10 +235,23 @@ impl Ledger {
             batch,
             output,
             delivered,
-            clipped,
+            clipped: clip,
         };
         books.buried(&parcel, dead);
-        Alone::Entered(parcel)
+        Some(parcel)
+    }
+
+    /// Whether another round would get something that this one does not: a file that was deleted since
+    /// it began, or what comes after a clip.
+    pub(in crate::role::logs) fn is_stale(&self, catch_up: &CatchUp) -> bool {
+        let books = self.books();
+        let deleted = |(id, file): (&FileId, &File)| {
+            let mark = file.marks.get(catch_up.destination);
+            file.nameless.is_some()
+                && mark.is_some_and(|mark| *mark < file.entered)
+                && !catch_up.given.contains(id)
+        };
+        catch_up.clipped && !books.pausing || books.files.iter().any(deleted)
     }
 
     /// Gives up what detached destinations lack of files that are closed, once it alone is under way.
@@ -238,25 +306,15 @@ impl Books {
         files.find(|file| file.has(span.generation))
     }
 
-    /// Where each span ends, of what was entered. None if there is nothing of any.
-    fn clip(&self, spans: &[Span]) -> Option<Vec<u64>> {
-        let end = |span: &Span| {
-            let entered = self.holder(span).map(|file| file.entered);
-            match entered.filter(|entered| entered.generation >= span.generation) {
-                Some(entered) if entered.generation == span.generation => {
-                    entered.offset.clamp(span.start, span.end)
-                }
-                Some(_) => span.end,
-                None => span.start,
-            }
-        };
-        let ends: Vec<u64> = spans.iter().map(end).collect();
-        let mut both = ends.iter().zip(spans);
-        // A span without a byte records a position alone.
-        both.any(|(end, span)| {
-            *end > span.start || self.holder(span).is_some() && span.start == span.end
-        })
-        .then_some(ends)
+    /// Whether all lines of a part were entered for all.
+    fn has_entered(&self, part: &Part) -> bool {
+        let mut files = self.files.get(&part.file).into_iter().chain(
+            (self.former.iter())
+                .filter(|(id, _)| *id == part.file)
+                .map(|(_, file)| file),
+        );
+        let file = files.find(|file| file.has(part.generation));
+        file.is_some_and(|file| file.entered >= part.reach())
     }
 
     /// How many bytes a destination lacks of what was entered, if it lacks something: a content that
@@ -265,7 +323,7 @@ impl Books {
         let former = self.former.iter().map(|(_, file)| file);
         let lacking = self.files.values().chain(former).filter_map(|file| {
             let mark = *file.marks.get(destination)?;
-            if mark >= file.entered {
+            if !file.lacks(mark) {
                 return None;
             }
             let has = if mark.generation == file.entered.generation {
@@ -273,7 +331,7 @@ impl Books {
             } else {
                 0
             };
-            Some(file.entered.offset - has)
+            Some(file.entered.offset.saturating_sub(has))
         });
         lacking.reduce(|all, more| all + more)
     }

@@ -146,9 +146,11 @@ impl Ledger {
             file.counted = file.committed.counted;
             file.dirty = true;
             books.tally.in_flight += now.lines;
+            // What was decided about each is not known any more.
             let load = Load {
                 amount: now,
-                text: 0,
+                routed: now.lines,
+                ..Load::default()
             };
             file.under_way.give_back(file.generation, load);
         }

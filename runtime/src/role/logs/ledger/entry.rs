@@ -1,7 +1,9 @@
 //! A parcel, as the books know it: what it has of each file.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::super::batch::{Batch, FileId, Span};
-use super::super::output::{Content, Output};
+use super::super::output::{Content, DestinationIndex, Output};
 use super::file::Mark;
 use super::tally::Amount;
 
@@ -10,8 +12,23 @@ use super::tally::Amount;
 pub struct Entry {
     /// How often reading had begun by then.
     pub(super) epoch: u64,
+    /// The destinations it is handed to that have not settled it, as bits. None if it is for one that
+    /// catches up.
+    pub(super) waiting: Option<AtomicU64>,
     /// One for each span.
     pub(super) parts: Vec<Part>,
+}
+
+impl Entry {
+    /// Takes a destination off those that are waited for. Returns whether it was the last.
+    pub(super) fn settled_by(&self, destination: DestinationIndex) -> bool {
+        let Some(waiting) = &self.waiting else {
+            return false;
+        };
+        // The books are locked by whoever calls this.
+        let bit = 1 << destination;
+        waiting.fetch_and(!bit, Ordering::Relaxed) == bit
+    }
 }
 
 /// What a parcel has of one file.
@@ -23,6 +40,9 @@ pub(super) struct Part {
     pub(super) generation: u64,
     pub(super) start: u64,
     pub(super) end: u64,
+    /// One past the position of its furthest line: beyond `end` while a record of another stream is
+    /// open that began there.
+    pub(super) reach: u64,
     pub(super) lines: Lines,
 }
 
@@ -44,6 +64,13 @@ impl Part {
         }
     }
 
+    pub(super) fn reach(&self) -> Mark {
+        Mark {
+            generation: self.generation,
+            offset: self.reach,
+        }
+    }
+
     pub(super) fn end(&self) -> Mark {
         Mark {
             generation: self.generation,
@@ -59,6 +86,7 @@ impl Part {
             generation: span.generation,
             start: span.start,
             end: span.end,
+            reach: span.end,
             lines: Lines {
                 amount: Amount {
                     bytes: span.end - span.start,
@@ -74,8 +102,10 @@ impl Part {
 pub(super) fn parts(batch: &Batch) -> (Vec<Part>, Option<i64>) {
     let mut parts: Vec<Part> = batch.spans.iter().map(Part::new).collect();
     let mut oldest: Option<i64> = None;
-    for line in &batch.lines {
-        let lines = &mut parts[line.source as usize].lines;
+    for (index, line) in batch.lines.iter().enumerate() {
+        let part = &mut parts[line.source as usize];
+        part.reach = part.reach.max(batch.last_position(index) + 1);
+        let lines = &mut part.lines;
         lines.amount.lines += 1;
         lines.text += u64::from(line.length);
         oldest = Some(oldest.map_or(line.time, |oldest| oldest.min(line.time)));
@@ -101,6 +131,16 @@ pub(super) fn route(parts: &mut [Part], batch: &Batch, output: &Output) {
             parts[batch.lines[line].source as usize].lines.routed += 1;
         }),
     }
+}
+
+/// Whether every record and payload lies on one side of `clip` in its file (one offset a span).
+pub(super) fn cuts_clean(batch: &Batch, output: &Output, clip: &[u64]) -> bool {
+    let mut lines = 0..batch.lines.len();
+    !matches!(output.content, Content::Payloads(_))
+        && lines.all(|line| {
+            let clip = clip[batch.lines[line].source as usize];
+            batch.positions[line] >= clip || batch.last_position(line) < clip
+        })
 }
 
 /// The lines of span `index` that begin, as far as their last part goes, in `from..until`.

@@ -9,7 +9,7 @@ use super::super::output::DestinationIndex;
 use super::super::tail::Nameless;
 use super::entry::Part;
 use super::tally::{Amount, Tally};
-use super::under_way::{Load, UnderWay};
+use super::under_way::UnderWay;
 
 /// A place in a file: how far a destination has come in it, for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -30,8 +30,14 @@ pub(super) struct File {
     pub(super) counted: Mark,
     /// End of what was entered last.
     pub(super) entered: Mark,
-    /// What lies between these two.
+    /// How far the lines reach that were entered.
+    pub(super) reach: Mark,
+    /// What was entered and not counted.
     pub(super) under_way: UnderWay,
+    /// What was read and is not handed on.
+    pub(super) unsent: UnderWay,
+    /// Parcels under way for all that cover it.
+    pub(super) pending: usize,
     /// What the store has.
     pub(super) committed: Committed,
     /// Settled since that commit.
@@ -87,7 +93,10 @@ impl File {
             fingerprint,
             counted: low,
             entered: low,
+            reach: low,
             under_way: UnderWay::default(),
+            unsent: UnderWay::default(),
+            pending: 0,
             committed: Committed {
                 marks: marks.clone(),
                 counted: low,
@@ -118,7 +127,7 @@ impl File {
     }
 
     /// Takes note of a stretch that follows what is known.
-    pub(super) fn enter(&mut self, span: &Span, part: &Part, oldest: Option<i64>) {
+    pub(super) fn enter(&mut self, span: &Span, part: &Part) {
         if span.generation > self.generation {
             let lost = std::mem::take(&mut self.uncommitted.now);
             self.uncommitted.before += lost;
@@ -128,12 +137,16 @@ impl File {
             self.fingerprint = span.fingerprint;
             self.path = span.source.path.clone();
         }
+        if span.generation == self.entered.generation && span.start > self.entered.offset {
+            // What lies between is not to be read, as in a copy.
+            let (before, start) = (self.entered, part.start());
+            let marks = self.marks.iter_mut().chain([&mut self.counted]);
+            marks
+                .filter(|mark| **mark == before)
+                .for_each(|mark| *mark = start);
+        }
         self.entered = part.end();
-        let load = Load {
-            amount: part.lines.amount,
-            text: part.lines.text,
-        };
-        self.under_way.add(part.end(), load, oldest);
+        self.reach = self.reach.max(part.reach());
     }
 
     /// A destination's offset in the file's present content.
@@ -156,9 +169,15 @@ impl File {
         self.low() >= self.entered
     }
 
-    /// Whether all that was entered is counted.
+    /// Whether a destination with this mark lacks something that was entered. It may while a record is
+    /// open that lines of another stream came after.
+    pub(super) fn lacks(&self, mark: Mark) -> bool {
+        mark < self.entered || mark < self.reach
+    }
+
+    /// Whether nothing is under way.
     pub(super) fn is_done(&self) -> bool {
-        self.counted >= self.entered
+        self.pending == 0 && self.is_passed()
     }
 
     /// Whether a content of this generation is, or was, this file's.
@@ -191,7 +210,7 @@ impl File {
 
     /// The tally has everything up to `until`, and with it lines that were settled.
     pub(super) fn count(&mut self, until: Mark, settled: Amount) {
-        self.counted = until;
+        self.counted = self.counted.max(until);
         self.dirty = true;
         if until.generation == self.generation {
             self.uncommitted.now += settled;
@@ -204,7 +223,7 @@ impl File {
     pub(super) fn pass_rest(&mut self, tally: &mut Tally) {
         tally.give_up_truncated(self.under_way.take_before(self.entered.generation));
         let (rest, dead) = self.under_way.pass_all();
-        tally.settle(rest, rest.amount.lines, dead);
+        tally.settle(rest, dead);
         self.count(self.entered, rest.amount);
     }
 

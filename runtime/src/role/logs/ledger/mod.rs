@@ -27,11 +27,12 @@ use super::batch::{Batch, FileId, Span};
 use super::output::{DestinationIndex, Output, Parcel};
 use super::tail::{self, Known, Nameless};
 use crate::state::Checkpoint;
-pub(super) use behind::{Alone, CatchUp};
+pub(super) use behind::{CatchUp, May};
 pub(super) use entry::Entry;
 use entry::Part;
 use file::{File, Mark, Uncommitted};
 pub(super) use tally::{Amount, Settled, Tally};
+use under_way::Load;
 
 /// The destinations that have a part of a span already, and up to which offset.
 type Delivered = Vec<(DestinationIndex, u64)>;
@@ -41,7 +42,6 @@ type Delivered = Vec<(DestinationIndex, u64)>;
 pub(super) struct Receipt {
     spans: Vec<Span>,
     parts: Vec<Part>,
-    oldest: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +125,7 @@ impl Ledger {
         let old = std::mem::replace(&mut books.destinations, destinations.to_vec());
         for (_, mut file) in std::mem::take(&mut books.former) {
             books.tally.give_up_deleted(file.under_way.take());
+            books.tally.give_up_deleted(file.unsent.take());
         }
         let mut lost = Vec::new();
         for (&id, file) in &mut books.files {
@@ -134,9 +135,13 @@ impl Ledger {
                 // The rest was for destinations that are no more.
                 file.pass_rest(&mut books.tally);
             }
-            let earlier = file.under_way.take_before(file.generation);
-            books.tally.give_up_truncated(earlier);
-            let rest = file.under_way.take();
+            let mut rest = Load::default();
+            for lines in [&mut file.under_way, &mut file.unsent] {
+                let earlier = lines.take_before(file.generation);
+                books.tally.give_up_truncated(earlier);
+                rest.add(lines.take());
+            }
+            file.pending = 0;
             if file.is_lost() {
                 books.tally.give_up_deleted(rest);
                 books.tally.deleted += file.owed;
@@ -158,7 +163,7 @@ impl Ledger {
                 generation: file.generation,
                 offset,
             };
-            file.counted = file.entered;
+            (file.counted, file.reach) = (file.entered, file.entered);
             Known {
                 file: id,
                 generation: file.generation,
@@ -201,16 +206,19 @@ impl Ledger {
     /// As [`Self::enter_unsent`], of a batch that another has by now.
     pub(super) fn enter_receipt(&self, mut receipt: Receipt) {
         let mut books = self.books();
-        books.enter(&receipt.spans, &mut receipt.parts, receipt.oldest);
+        books.enter(&receipt.spans, &mut receipt.parts);
+        for part in &receipt.parts {
+            if let Some((file, _)) = books.file(part) {
+                file.unsent.add(part.end(), Load::from(&part.lines), None);
+            }
+        }
     }
 
     /// What is known of a batch while someone else has it.
     pub(super) fn receipt(&self, batch: &Batch) -> Receipt {
-        let (parts, oldest) = entry::parts(batch);
         Receipt {
             spans: batch.spans.clone(),
-            parts,
-            oldest,
+            parts: entry::parts(batch).0,
         }
     }
 
@@ -220,9 +228,18 @@ impl Ledger {
         let (mut parts, oldest) = entry::parts(&batch);
         entry::route(&mut parts, &batch, &output);
         let mut books = self.books();
-        let delivered = books.enter(&batch.spans, &mut parts, oldest);
+        let delivered = books.enter(&batch.spans, &mut parts);
+        for part in &parts {
+            if let Some((file, _)) = books.file(part) {
+                file.pending += 1;
+                file.under_way
+                    .add(part.end(), Load::from(&part.lines), oldest);
+            }
+        }
+        let all = u64::MAX >> (64 - books.destinations.len().clamp(1, 64));
         let entry = Entry {
             epoch: books.epoch,
+            waiting: Some((all & !books.detached).into()),
             parts,
         };
         let parcel = Parcel {
@@ -308,7 +325,7 @@ impl Ledger {
 
 impl Books {
     /// Returns, for each span if for any, what destinations have of it.
-    fn enter(&mut self, spans: &[Span], parts: &mut [Part], oldest: Option<i64>) -> Vec<Delivered> {
+    fn enter(&mut self, spans: &[Span], parts: &mut [Part]) -> Vec<Delivered> {
         let destinations = self.destinations.len();
         let mut delivered = Vec::new();
         for (index, (span, part)) in spans.iter().zip(parts).enumerate() {
@@ -327,7 +344,7 @@ impl Books {
                 self.former.push((span.file, old));
             }
             part.instance = file.instance;
-            file.enter(span, part, oldest);
+            file.enter(span, part);
             self.tally.enter(&part.lines);
             note_delivered(&mut delivered, spans.len(), index, file.ahead(span));
         }

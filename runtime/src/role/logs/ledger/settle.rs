@@ -1,4 +1,5 @@
-//! Counting what became of lines: each when the last destination passes it.
+//! Counting what became of lines. Those of a parcel that was handed to all count when the last of them
+//! has settled it, unless a detached destination lacks them: then they count as that passes them.
 
 use super::super::output::{DestinationIndex, Parcel};
 use super::entry::{self, Part};
@@ -20,9 +21,15 @@ impl Ledger {
             return;
         }
         books.buried(parcel, dead);
-        for index in 0..parcel.entry.parts.len() {
-            books.pass(destination, parcel, index);
+        for part in &parcel.entry.parts {
+            books.reach(destination, part);
         }
+        if parcel.entry.waiting.is_none() {
+            for index in 0..parcel.entry.parts.len() {
+                books.pass(parcel, index);
+            }
+        }
+        books.settled(destination, parcel);
     }
 }
 
@@ -56,40 +63,89 @@ impl Books {
         Some((file, true))
     }
 
-    /// Moves the destination's mark to the end of a part, and counts what it was the last to pass.
-    fn pass(&mut self, destination: DestinationIndex, parcel: &Parcel, index: usize) {
+    /// A parcel that was handed to all does not wait for this destination any more.
+    pub(super) fn settled(&mut self, destination: DestinationIndex, parcel: &Parcel) {
+        if parcel.entry.epoch == self.epoch && parcel.entry.settled_by(destination) {
+            for part in &parcel.entry.parts {
+                self.complete(part);
+            }
+        }
+    }
+
+    /// Moves the destination's mark to the end of a part.
+    fn reach(&mut self, destination: DestinationIndex, part: &Part) {
+        if let Some((file, _)) = self.file(part)
+            && let Some(mark) = file.marks.get_mut(destination)
+            && part.end() > *mark
+        {
+            *mark = part.end();
+            file.dirty = true;
+        }
+    }
+
+    /// Counts a part that every attached destination has settled.
+    fn complete(&mut self, part: &Part) {
+        let (mut tally, detached) = (self.tally, self.detached);
+        let Some((file, _)) = self.file(part) else {
+            return;
+        };
+        file.pending -= 1;
+        let behind = |(index, mark): (DestinationIndex, &Mark)| {
+            detached & (1 << index) != 0 && (*mark < part.end() || *mark < part.reach())
+        };
+        if !file.marks.iter().enumerate().any(behind) {
+            if file.counted.generation < part.generation {
+                // No destination reads the contents before this one any more.
+                tally.give_up_truncated(file.under_way.take_before(part.generation));
+            }
+            let (passed, dead) = file.under_way.pass(part.end(), part.reach, &part.lines);
+            tally.settle(passed, dead);
+            file.count(part.end(), passed.amount);
+        }
+        self.tally = tally;
+        self.counted(part);
+    }
+
+    /// Counts what a detached destination was the last to pass, with a part of its own.
+    fn pass(&mut self, parcel: &Parcel, index: usize) {
         let part = &parcel.entry.parts[index];
+        let mut tally = self.tally;
+        let Some((file, _)) = self.file(part) else {
+            return;
+        };
+        let until = file.low().min(part.end());
+        if until > file.counted && until.generation == part.generation {
+            let mut from = file.counted.offset;
+            if file.counted.generation < part.generation {
+                tally.give_up_truncated(file.under_way.take_before(part.generation));
+                from = part.start;
+            }
+            if from < part.start {
+                // It was not the last where it began. The rest is counted once it has caught up.
+                self.tally = tally;
+                return;
+            }
+            let lines = if from <= part.start && until == part.end() {
+                part.lines
+            } else {
+                entry::lines_between(&parcel.batch, &parcel.output, index, from, until.offset)
+            };
+            let (passed, dead) = file.under_way.pass(until, until.offset, &lines);
+            tally.settle(passed, dead);
+            file.count(until, passed.amount);
+        }
+        self.tally = tally;
+        self.counted(part);
+    }
+
+    /// Something of the part's file was counted.
+    fn counted(&mut self, part: &Part) {
         let mut tally = self.tally;
         let Some((file, former)) = self.file(part) else {
             return;
         };
-        let Some(mark) = file.marks.get_mut(destination) else {
-            return;
-        };
-        if part.end() > *mark {
-            *mark = part.end();
-            file.dirty = true;
-        }
-        let until = file.low().min(part.end());
-        if until <= file.counted || until.generation != part.generation {
-            return;
-        }
-        let mut from = file.counted.offset;
-        if file.counted.generation < part.generation {
-            // No destination reads the contents before this one any more.
-            tally.give_up_truncated(file.under_way.take_before(part.generation));
-            from = part.start;
-        }
-        let lines = if from <= part.start && until == part.end() {
-            part.lines
-        } else {
-            entry::lines_between(&parcel.batch, &parcel.output, index, from, until.offset)
-        };
-        let (passed, dead) = file.under_way.pass(until, &lines);
-        tally.settle(passed, lines.routed, dead);
-        file.count(until, passed.amount);
-        if file.counted >= file.entered {
-            // Nothing, unless destinations joined lines in different ways.
+        if file.is_done() && file.under_way.lines() > 0 {
+            // Lines that one destination had in another order, or joined in another way.
             file.pass_rest(&mut tally);
         }
         if former {

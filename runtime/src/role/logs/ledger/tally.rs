@@ -60,11 +60,10 @@ impl Tally {
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(load.text);
     }
 
-    /// Every destination has passed these, of which some are in the dead letters and so many others
-    /// went somewhere.
-    pub(super) fn settle(&mut self, load: Load, routed: u64, dead: u64) {
+    /// Every destination has passed these, of which some are in the dead letters.
+    pub(super) fn settle(&mut self, load: Load, dead: u64) {
         self.leave(load);
-        let acknowledged = routed.min(load.amount.lines).saturating_sub(dead);
+        let acknowledged = load.routed.min(load.amount.lines).saturating_sub(dead);
         let filtered = load.amount.lines.saturating_sub(acknowledged + dead);
         self.settled.acknowledged += acknowledged;
         self.settled.filtered += filtered;

@@ -26,17 +26,30 @@ pub(super) struct UnderWay {
     dead: BTreeSet<Mark>,
 }
 
-/// Lines, and the bytes of their text.
+/// Lines, the bytes of their text, and what was decided.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) amount: Amount,
     pub(super) text: u64,
+    /// How many of the lines go somewhere.
+    pub(super) routed: u64,
 }
 
 impl Load {
     pub(super) fn add(&mut self, more: Load) {
         self.amount += more.amount;
         self.text += more.text;
+        self.routed += more.routed;
+    }
+}
+
+impl From<&Lines> for Load {
+    fn from(lines: &Lines) -> Self {
+        Self {
+            amount: lines.amount,
+            text: lines.text,
+            routed: lines.routed,
+        }
     }
 }
 
@@ -82,13 +95,17 @@ impl UnderWay {
         }
     }
 
-    /// Takes out lines that every destination has passed, up to `until`, as far as they are here.
-    /// Returns them, and how many of them are in the dead letters.
-    pub(super) fn pass(&mut self, until: Mark, lines: &Lines) -> (Load, u64) {
+    /// Takes out lines that every destination has passed, of a stretch that ends at `until`, as far as
+    /// they are here. Returns them, and how many of them are in the dead letters.
+    pub(super) fn pass(&mut self, until: Mark, reach: u64, lines: &Lines) -> (Load, u64) {
         while self.ages.front().is_some_and(|(end, _)| *end <= until) {
             self.ages.pop_front();
         }
-        let later = self.dead.split_off(&until);
+        let reach = Mark {
+            generation: until.generation,
+            offset: reach,
+        };
+        let later = self.dead.split_off(&reach);
         let dead = std::mem::replace(&mut self.dead, later).len() as u64;
         let content = self.contents.iter_mut();
         let mut content = content.filter(|(generation, _)| *generation == until.generation);
@@ -98,9 +115,11 @@ impl UnderWay {
         let before = *load;
         load.amount -= lines.amount;
         load.text = load.text.saturating_sub(lines.text);
+        load.routed = load.routed.saturating_sub(lines.routed);
         let mut passed = before;
         passed.amount -= load.amount;
         passed.text -= load.text;
+        passed.routed -= load.routed;
         (passed, dead.min(passed.amount.lines))
     }
 
@@ -112,6 +131,10 @@ impl UnderWay {
 
     /// Takes out all that is of contents before `generation`: it cannot be read any more.
     pub(super) fn take_before(&mut self, generation: u64) -> Load {
+        self.dead = self.dead.split_off(&Mark {
+            generation,
+            offset: 0,
+        });
         let mut lost = Load::default();
         while let Some((_, load)) = self.contents.pop_front_if(|(old, _)| *old < generation) {
             lost.add(load);
@@ -125,6 +148,14 @@ impl UnderWay {
         let mut all = Load::default();
         contents.iter().for_each(|(_, load)| all.add(*load));
         all
+    }
+
+    /// How many lines there are.
+    pub(super) fn lines(&self) -> u64 {
+        self.contents
+            .iter()
+            .map(|(_, load)| load.amount.lines)
+            .sum()
     }
 
     /// When the oldest line was written.

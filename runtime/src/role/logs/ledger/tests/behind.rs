@@ -14,11 +14,28 @@ fn nothing(ledger: &Ledger) -> Parcel {
     ledger.enter(Batch::default(), all(), &[])
 }
 
+fn ask(
+    ledger: &Ledger,
+    catch_up: &mut CatchUp,
+    batch: Batch,
+    output: Output,
+) -> Result<Parcel, May> {
+    let clip = match ledger.may_enter(catch_up, &batch, &output) {
+        May::Whole => vec![],
+        May::Clipped(clip) => clip,
+        other => return Err(other),
+    };
+    ledger
+        .enter_alone(catch_up, batch, output, clip, &[])
+        .ok_or(May::Attached)
+}
+
 fn alone(ledger: &Ledger, catch_up: &mut CatchUp, batch: Batch) -> Parcel {
-    match ledger.enter_alone(catch_up, batch, all(), &[]) {
-        Alone::Entered(parcel) => parcel,
-        other => panic!("{other:?}"),
-    }
+    ask(ledger, catch_up, batch, all()).unwrap()
+}
+
+fn refused(ledger: &Ledger, catch_up: &mut CatchUp, batch: Batch) -> May {
+    ask(ledger, catch_up, batch, all()).unwrap_err()
 }
 
 #[test]
@@ -67,10 +84,7 @@ fn the_last_of_two_that_are_behind_counts_even_if_they_meet_within_a_parcel() {
         let kept: Vec<u32> = (0..lines as u32)
             .filter(|n| (start as u32 + n).is_multiple_of(2))
             .collect();
-        match ledger.enter_alone(catch_up, batch(0, start, lines), everywhere(&kept), &[]) {
-            Alone::Entered(parcel) => parcel,
-            other => panic!("{other:?}"),
-        }
+        ask(&ledger, catch_up, batch(0, start, lines), everywhere(&kept)).unwrap()
     };
     ledger.settle(1, &enter(&mut b, 0, 7), &[]);
     assert_eq!(ledger.tally().in_flight, 20);
@@ -102,12 +116,7 @@ fn the_last_of_two_that_are_behind_counts_even_if_they_meet_within_a_parcel() {
 fn nothing_is_read_alone_before_it_is_entered_for_all() {
     let ledger = detached();
     let (mut catch_up, ..) = ledger.begin_catch_up(1);
-    let early = |catch_up: &mut CatchUp, batch| {
-        matches!(
-            ledger.enter_alone(catch_up, batch, all(), &[]),
-            Alone::Early(..)
-        )
-    };
+    let early = |catch_up: &mut CatchUp, batch| refused(&ledger, catch_up, batch) == May::Early;
     assert!(early(&mut catch_up, batch(0, 0, 10)), "an unknown file");
     ledger.enter(batch(0, 0, 10), all(), &[]);
     assert!(early(&mut catch_up, batch(0, 0, 11)));
@@ -125,16 +134,16 @@ fn in_a_pause_it_is_handed_what_was_entered_of_a_longer_stretch() {
     let unknown = |batch: &mut Batch| batch.spans[0].file.inode = 9;
     let mut other = batch(0, 0, 5);
     unknown(&mut other);
-    let nothing = ledger.enter_alone(&mut catch_up, other, all(), &[]);
-    assert!(matches!(nothing, Alone::Early(..)));
+    assert_eq!(refused(&ledger, &mut catch_up, other), May::Early);
     let clipped = alone(&ledger, &mut catch_up, batch(0, 0, 15));
     assert_eq!(clipped.records(1).count(), 10);
     ledger.settle(1, &clipped, &[]);
     assert_eq!(ledger.tally().settled.acknowledged, 10);
     // The rest was not handed on.
     ledger.enter(batch(0, 10, 10), all(), &[]);
-    let late = ledger.enter_alone(&mut catch_up, batch(0, 15, 5), all(), &[]);
-    assert!(matches!(late, Alone::Gap));
+    assert_eq!(refused(&ledger, &mut catch_up, batch(0, 15, 5)), May::Gap);
+    ledger.pause(false);
+    assert!(ledger.is_stale(&catch_up));
     let (mut catch_up, known, _) = ledger.begin_catch_up(1);
     assert_eq!(known[0].offset, 10);
     ledger.settle(1, &alone(&ledger, &mut catch_up, batch(0, 10, 10)), &[]);
@@ -146,9 +155,7 @@ fn a_stretch_that_is_left_out_is_noticed() {
     let ledger = detached();
     ledger.enter(batch(0, 5, 20), all(), &[]);
     let (mut catch_up, ..) = ledger.begin_catch_up(1);
-    let gap = |catch_up: &mut CatchUp, batch| {
-        matches!(ledger.enter_alone(catch_up, batch, all(), &[]), Alone::Gap)
-    };
+    let gap = |catch_up: &mut CatchUp, batch| refused(&ledger, catch_up, batch) == May::Gap;
     assert!(gap(&mut catch_up, batch(0, 6, 3)));
     let parcel = alone(&ledger, &mut catch_up, batch(0, 3, 5));
     assert_eq!(parcel.records(1).count(), 3, "not what nobody was to read");
@@ -164,8 +171,10 @@ fn one_that_is_attached_again_is_not_read_for() {
     ledger.settle(1, &alone(&ledger, &mut catch_up, batch(0, 0, 10)), &[]);
     assert!(ledger.attach(1));
     ledger.enter(batch(0, 10, 10), all(), &[]);
-    let late = ledger.enter_alone(&mut catch_up, batch(0, 10, 10), all(), &[]);
-    assert!(matches!(late, Alone::Attached));
+    assert_eq!(
+        refused(&ledger, &mut catch_up, batch(0, 10, 10)),
+        May::Attached
+    );
     ledger.settle(0, &parcel, &[]);
     assert_eq!(ledger.tally().settled.acknowledged, 10);
 }
@@ -311,4 +320,93 @@ fn memory_is_bounded_however_far_it_is_behind() {
     assert_eq!(books.tally.in_flight, 10_000);
     drop(books);
     assert_eq!(ledger.oldest_in_flight(), Some(0));
+}
+
+/// A stretch without a byte, of which a line of another stream is at `position`: a record that began
+/// before it is open.
+fn beyond(start: u64, position: u64) -> Batch {
+    let mut batch = batch(0, start, 1);
+    batch.spans[0].end = start;
+    batch.positions[0] = position;
+    batch
+}
+
+#[test]
+fn lines_beyond_an_open_record_are_counted_when_they_are_settled_and_not_before() {
+    let ledger = Ledger::default();
+    ledger.begin(&names());
+    settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
+    let nowhere = Output {
+        bytes: vec![],
+        content: Content::Keep(vec![], DestinationSet(0b11)),
+    };
+    let other = ledger.enter(beyond(10, 20), nowhere, &[]);
+    assert_eq!(ledger.tally().in_flight, 1);
+    settle_both(&ledger, &other);
+    let tally = ledger.tally();
+    assert_eq!((tally.settled.filtered, tally.in_flight), (1, 0));
+    ledger.enter_unsent(&beyond(10, 30));
+    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 1);
+    assert_eq!(ledger.tally().settled.acknowledged, 10);
+}
+
+#[test]
+fn one_that_lacks_a_line_beyond_an_open_record_is_not_attached() {
+    let ledger = detached();
+    let first = ledger.enter(batch(0, 0, 10), all(), &[]);
+    let other = ledger.enter(beyond(10, 20), all(), &[]);
+    for parcel in [&first, &other] {
+        ledger.settle(0, parcel, &[]);
+    }
+    let (mut catch_up, ..) = ledger.begin_catch_up(1);
+    ledger.settle(1, &alone(&ledger, &mut catch_up, batch(0, 0, 10)), &[]);
+    assert!(!ledger.attach(1));
+    ledger.pause(true);
+    assert_eq!(refused(&ledger, &mut catch_up, beyond(10, 20)), May::Early);
+    let rest = ledger.enter(batch(0, 10, 15), all(), &[]);
+    ledger.settle(0, &rest, &[]);
+    for rest in [beyond(10, 20), batch(0, 10, 15)] {
+        ledger.settle(1, &alone(&ledger, &mut catch_up, rest), &[]);
+    }
+    assert!(ledger.attach(1));
+    let tally = ledger.tally();
+    assert_eq!((tally.settled.acknowledged, tally.in_flight), (26, 0));
+}
+
+#[test]
+fn what_a_removed_destination_lacked_keeps_what_was_decided() {
+    let ledger = detached();
+    let few = Output {
+        bytes: vec![],
+        content: Content::Keep(vec![1, 2], DestinationSet(0b11)),
+    };
+    ledger.settle(0, &ledger.enter(batch(0, 0, 10), few, &[]), &[]);
+    ledger.begin(&["a".to_owned()]);
+    let settled = ledger.tally().settled;
+    assert_eq!((settled.acknowledged, settled.filtered), (2, 8));
+}
+
+#[test]
+fn dead_letters_of_a_content_that_is_no_more_are_not_the_next_ones() {
+    let ledger = detached();
+    ledger.settle(0, &ledger.enter(batch(0, 0, 10), all(), &[]), &[3]);
+    ledger.settle(0, &ledger.enter(batch(1, 0, 10), all(), &[]), &[]);
+    let (mut catch_up, ..) = ledger.begin_catch_up(1);
+    ledger.settle(1, &alone(&ledger, &mut catch_up, batch(1, 0, 10)), &[]);
+    let settled = ledger.tally().settled;
+    assert_eq!((settled.acknowledged, settled.dead_lettered), (10, 0));
+}
+
+#[test]
+fn a_payload_is_not_cut() {
+    let ledger = detached();
+    ledger.settle(0, &ledger.enter(batch(0, 0, 10), all(), &[]), &[]);
+    let (mut catch_up, ..) = ledger.begin_catch_up(1);
+    ledger.pause(true);
+    let payload = Output {
+        bytes: vec![],
+        content: Content::Payloads(vec![]),
+    };
+    let asked = ask(&ledger, &mut catch_up, batch(0, 0, 15), payload);
+    assert_eq!(asked.unwrap_err(), May::Early);
 }
