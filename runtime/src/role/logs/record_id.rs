@@ -2,8 +2,11 @@
 //! for every other line on every node. Receivers that take an id drop repeats by it.
 //!
 //! It is a hash of machine, device, inode, file generation, offset of the line's first byte, for
-//! joined lines that of the last one, and ordinal of the output. The generation is new after a truncation and for another file on the same
-//! inode, so a file that is copied and truncated in place does not give its ids a second time.
+//! joined lines that of the last one, ordinal of the output, and the line as it was read. The
+//! generation is new after a truncation and for another file on the same inode, so a file that is
+//! copied and truncated in place does not give its ids a second time. The line itself tells apart
+//! what stands at one place of two machines that were cloned from one image, machine id and all, and
+//! what was written in place of lines that a power cut took back after they had been delivered.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +14,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::batch::Batch;
 use super::output::Record;
@@ -59,7 +62,7 @@ impl RecordId {
     pub fn of(machine: &Machine, batch: &Batch, record: &Record<'_>) -> Self {
         let line = record.line as usize;
         let span = &batch.spans[batch.lines[line].source as usize];
-        let mut bytes = [0; 76];
+        let mut bytes = [0; 84];
         bytes[..32].copy_from_slice(&machine.0);
         let numbers = [
             span.file.device,
@@ -71,12 +74,13 @@ impl RecordId {
             place.copy_from_slice(&number.to_le_bytes());
         }
         bytes[64..68].copy_from_slice(&record.ordinal.to_le_bytes());
+        bytes[68..76].copy_from_slice(&xxh3_64(batch.body(line)).to_le_bytes());
         // Of joined lines also where they end: with further lines it is another record.
         let length = match batch.joined(line) {
-            None => 68,
+            None => 76,
             Some(joined) => {
-                bytes[68..].copy_from_slice(&joined.last.to_le_bytes());
-                76
+                bytes[76..].copy_from_slice(&joined.last.to_le_bytes());
+                84
             }
         };
         Self(xxh3_128(&bytes[..length]))
@@ -138,6 +142,15 @@ mod tests {
             all.extend(ids(machine, batch));
         }
         assert_eq!(all.len(), 500);
+        // Something else at the same place, as on a clone or after a power cut.
+        let mut other_text = numbered(0, 0, 100);
+        for line in &mut other_text {
+            *line = line.replace(':', ";");
+        }
+        let other_text = batch(0, &other_text);
+        assert_eq!(other_text.positions, first.positions);
+        all.extend(ids(&a, &other_text));
+        assert_eq!(all.len(), 600);
         let mut again = first.record(0);
         again.ordinal = 1;
         assert!(all.insert(RecordId::of(&a, &first, &again)));
@@ -155,7 +168,7 @@ mod tests {
         let batch = batch(0, &numbered(0, 0, 1));
         let mut text = Vec::new();
         RecordId::of(&Machine::new("a"), &batch, &batch.record(0)).push(&mut text);
-        assert_eq!(String::from_utf8(text).unwrap(), "-IQgcKtlFyKFw2v9IMfpdg");
+        assert_eq!(String::from_utf8(text).unwrap(), "CNzhsGh8rfyf86_Ysw2f4w");
     }
 
     #[test]

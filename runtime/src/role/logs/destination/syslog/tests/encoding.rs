@@ -129,9 +129,9 @@ fn the_bytes_of_a_message() {
     assert_eq!(
         String::from_utf8(body).unwrap(),
         "123 <14>1 2023-11-14T22:13:20.123456Z node-1 app - - [bulkhead@32473 \
-         file=\"/var/log/app.log\" id=\"B135eAbPW71lXzPGuaWukw\"] hello\
+         file=\"/var/log/app.log\" id=\"NJhVUOU5cGN0DN87wZ25ww\"] hello\
          117 <14>1 2023-11-14T22:13:20.123456Z node-1 app - - [bulkhead@32473 \
-         file=\"/var/log/app.log\" id=\"eY-LC-BJvRAjt3Iu5UyvtA\"]"
+         file=\"/var/log/app.log\" id=\"nbIi7MAuEy_mnNpwqzZ7jA\"]"
     );
 }
 
