@@ -1,258 +1,314 @@
-//! kill -9 at named places: after the next start no line is missing, none is out of order, and only
-//! those come twice that no commit covered.
+//! kill -9 at named places, 200 times on one state, one set of logs and three destinations: no line
+//! is missing anywhere, none is out of order, Elasticsearch holds no document twice, and elsewhere
+//! only those lines come twice that had arrived and that no commit covered.
 //!
-//! The number of times that a place is passed before the kill is drawn from a seed, which a failure
-//! prints; `BULKHEAD_SEED` repeats it.
+//! The order of the places, and how often each is passed before the kill, is drawn from a seed,
+//! which is printed; `BULKHEAD_SEED` repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use support::history::History;
-use support::{Node, PATIENCE, wait_for};
+use support::history::{History, KEPT};
+use support::peers::{Peers, is_filtered};
+use support::{Node, PATIENCE, fixture_module, seed, sha256, variant, wait_for};
 
-/// Each place is hit this often.
-const HITS: usize = 5;
+/// All kills together.
+const KILLS: usize = 200;
+/// At each place.
+const LEAST: usize = 5;
 
 /// Between writes and looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-static SEED: LazyLock<u64> = LazyLock::new(|| match std::env::var("BULKHEAD_SEED") {
-    Ok(seed) => seed.parse().unwrap(),
-    Err(_) => SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64,
-});
+/// What happens every few writes, while the daemon is on its way to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Nothing,
+    /// Logs appear.
+    Appear,
+    /// A log is renamed; its successor begins where it ended.
+    Rotate,
+    /// A log is truncated, once everything in it has arrived.
+    Truncate,
+    /// The manifest changes.
+    Update,
+    /// The module has changed, so that it is compiled anew.
+    Module,
+    /// Good and bad revisions take turns, each for long enough to be tried.
+    Fail,
+}
 
-/// A daemon that is killed while lines are written.
+/// Where the daemon is killed.
+struct Place {
+    name: &'static str,
+    kills: usize,
+    /// It is passed up to so many times, the last of them included.
+    most: u64,
+    deed: Deed,
+}
+
+const fn place(name: &'static str, kills: usize, most: u64, deed: Deed) -> Place {
+    Place {
+        name,
+        kills,
+        most,
+        deed,
+    }
+}
+
+const PLACES: [Place; 19] = [
+    place("tail.opened", 12, 6, Deed::Appear),
+    place("tail.read", 12, 20, Deed::Nothing),
+    place("tail.rotated", 12, 4, Deed::Rotate),
+    place("tail.truncated", 9, 2, Deed::Truncate),
+    place("file.before-write", 12, 20, Deed::Nothing),
+    place("file.after-write", 12, 20, Deed::Nothing),
+    place("file.rotate", 12, 3, Deed::Nothing),
+    place("delivery.before-send", 13, 40, Deed::Nothing),
+    place("delivery.after-send", 13, 40, Deed::Nothing),
+    place("delivery.settled", 12, 40, Deed::Nothing),
+    place("checkpoint.collected", 9, 2, Deed::Nothing),
+    place("state.before-commit", 9, 2, Deed::Nothing),
+    place("state.after-commit", 9, 2, Deed::Nothing),
+    place("cache.before-rename", 8, 1, Deed::Module),
+    place("update.compiled", 12, 3, Deed::Update),
+    place("update.prepared", 12, 3, Deed::Update),
+    place("update.before-swap", 12, 3, Deed::Update),
+    place("update.after-swap", 12, 3, Deed::Update),
+    place("update.rollback", 6, 1, Deed::Fail),
+];
+
+/// A daemon that is killed while lines are written, and where they go.
 struct Trial {
     node: Node,
     history: History,
-    /// The log that is written now.
-    log: String,
+    peers: Peers,
     rounds: u64,
+    /// Which variant of the module is declared.
+    module: u8,
+    /// Logs that have been moved away, or that nothing is written to any more.
+    old: Vec<PathBuf>,
 }
 
 impl Trial {
     fn new() -> Self {
         Self {
             node: Node::new(),
-            history: History::default(),
-            log: "a.log".into(),
+            history: History::with_filtered(is_filtered),
+            peers: Peers::start(),
             rounds: 0,
+            module: b'a',
+            old: Vec::new(),
         }
     }
 
-    fn spec(&self, config: &str) -> String {
-        self.node.spec("app", "fixture-logs", config)
+    /// Declares a revision of the plugin.
+    fn declare(&self, config: &str) {
+        let (path, _) = fixture_module("fixture-logs");
+        let bytes = variant(&fs::read(path).unwrap(), self.module);
+        let path = self.node.path(&format!("module-{}.wasm", self.module));
+        if !path.exists() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        let module = format!("file: {{path: {path:?}, sha256: {}}}", sha256(&bytes));
+        let config = format!("{{contains: {:?}, {config}}}", KEPT.to_string());
+        let destinations = self.peers.destinations(&self.node, "4Ki");
+        let spec = self.node.spec_with(&module, &config, &destinations);
+        self.node.manifest("app", &spec);
     }
 
-    fn write(&mut self, count: u64) {
-        let path = self.node.path("logs").join(&self.log);
+    fn log(&self, name: &str) -> PathBuf {
+        self.node.path("logs").join(name)
+    }
+
+    fn write(&mut self, name: &str, count: u64) {
         let mut log = File::options()
             .append(true)
             .create(true)
-            .open(path)
+            .open(self.log(name))
             .unwrap();
         let lines = self.history.next(&log, count);
         log.write_all(lines.as_bytes()).unwrap();
     }
 
-    fn shipped(&self) -> Vec<u64> {
-        self.history.shipped(&self.node)
+    fn missing(&self) -> Vec<(&'static str, Vec<u64>)> {
+        self.peers.missing(&self.node, &self.history)
     }
 
-    /// Starts the daemon until it is killed at `place`, [`HITS`] times, each after a number of hits
-    /// of up to `most`. `disturb` is done between writes.
-    fn crash(&mut self, place: &str, most: u64, disturb: impl Fn(&mut Self)) {
-        let mut hasher = DefaultHasher::new();
-        (*SEED, place).hash(&mut hasher);
-        let mut random = fastrand::Rng::with_seed(hasher.finish());
-        let hits = [(); HITS].map(|()| random.u64(1..=most));
-        eprintln!("BULKHEAD_SEED={} {place}: killed at {hits:?}", *SEED);
-        for hit in hits {
-            let armed = format!("{place}:{hit}");
-            let environment = [("BULKHEAD_FAILPOINT", armed.as_str())];
-            self.node.spawn(&["--safe-mode-deaths", "0"], &environment);
-            let begin = Instant::now();
-            while !self.node.has_ended() {
-                let log = || self.node.daemon_log();
-                assert!(begin.elapsed() < PATIENCE, "{armed} in vain\n{}", log());
-                self.write(20);
-                self.rounds += 1;
-                disturb(self);
-                std::thread::sleep(PAUSE);
+    /// The daemon has died.
+    fn died(&mut self) {
+        self.peers.drain();
+        let arrived = self.peers.arrived(&self.node, &self.history);
+        self.history.crashed(&self.node, &arrived);
+    }
+
+    fn do_deed(&mut self, deed: Deed) {
+        let round = self.rounds;
+        match deed {
+            Deed::Nothing => {}
+            Deed::Appear => {
+                let name = format!("n{}.log", round / 3);
+                self.write(&name, 2);
+                if round.is_multiple_of(3) {
+                    self.old.push(self.log(&name));
+                }
             }
-            assert!(!self.node.wait_for_end().success(), "{armed}: killed");
-            self.history.crashed(&self.node);
+            Deed::Rotate if round.is_multiple_of(5) => {
+                let log = self.log("r.log");
+                let old = log.with_extension(format!("log.{round}"));
+                if fs::rename(&log, &old).is_ok() {
+                    self.old.push(old);
+                }
+            }
+            Deed::Truncate => {
+                wait_for("what was written to arrive", || {
+                    (self.node.has_ended() || self.missing().is_empty()).then_some(())
+                });
+                if !self.node.has_ended() {
+                    let log = File::create(self.log("a.log")).unwrap();
+                    self.history.truncated(&log);
+                }
+            }
+            Deed::Update if round.is_multiple_of(3) => {
+                self.declare(&format!("version: \"{round}\""));
+            }
+            Deed::Fail if round.is_multiple_of(40) => {
+                let faults = ["", ", faults: [{do: panic}]"][(round / 40 % 2) as usize];
+                self.declare(&format!("version: \"{round}\"{faults}"));
+            }
+            Deed::Rotate | Deed::Update | Deed::Module | Deed::Fail => {}
+        }
+    }
+
+    /// A log that is moved away before its plugin was ever loaded is not the plugin's, so it is loaded
+    /// once in peace.
+    fn begin(&mut self) {
+        self.declare("");
+        self.node.start();
+        self.write("a.log", 1);
+        wait_for("the first line", || self.missing().is_empty().then_some(()));
+        self.node.kill();
+        self.died();
+    }
+
+    /// Starts the daemon and works until it is killed at the place's `hit`th passing.
+    fn kill(&mut self, place: &Place, hit: u64) {
+        let armed = format!("{}:{hit}", place.name);
+        let environment = [("BULKHEAD_FAILPOINT", armed.as_str())];
+        if place.deed == Deed::Module {
+            self.module += 1;
+            self.declare("");
+        }
+        self.node.spawn(&["--safe-mode-deaths", "0"], &environment);
+        let begin = Instant::now();
+        while !self.node.has_ended() {
+            let log = || self.node.daemon_log();
+            assert!(begin.elapsed() < PATIENCE, "{armed} in vain\n{}", log());
+            self.rounds += 1;
+            for name in ["a.log", "b.log", "r.log"] {
+                self.write(name, 2);
+            }
+            self.do_deed(place.deed);
+            std::thread::sleep(PAUSE);
+        }
+        assert!(!self.node.wait_for_end().success(), "{armed}: killed");
+        self.died();
+        if place.deed == Deed::Fail {
+            // Perhaps the revision at hand is a bad one.
+            self.declare("");
+        }
+    }
+
+    /// Deletes logs that nobody needs any more, so that inodes are used again.
+    fn clean_up(&mut self) {
+        if self.old.len() > 60 && self.missing().is_empty() {
+            for log in self.old.drain(..) {
+                fs::remove_file(log).unwrap();
+            }
         }
     }
 
     /// Lets the daemon finish, and judges what came out.
     fn conclude(mut self) {
-        self.node.manifest("app", &self.spec("{version: last}"));
+        self.declare("version: last");
         self.node.start_with(&["--safe-mode-deaths", "0"], &[]);
-        self.write(1);
+        self.write("a.log", 1);
         let begin = Instant::now();
-        loop {
-            let missing = self.history.missing(&self.shipped());
-            if missing.is_empty() {
-                break;
-            }
-            let late = begin.elapsed() > PATIENCE;
+        while let missing = self.missing()
+            && !missing.is_empty()
+        {
             assert!(
-                !late,
-                "lost {missing:?} of {}\n{}",
+                begin.elapsed() < PATIENCE,
+                "lost of {}: {missing:?}\n{}",
                 self.history.written(),
                 self.node.daemon_log()
             );
             std::thread::sleep(PAUSE);
         }
-        self.node.wait_plugin("app", "nothing left", |report| {
+        let report = self.node.wait_plugin("app", "nothing left", |report| {
             let logs = &report["logs"];
             logs["lag"]["bytes"] == 0 && logs["lines"]["inFlight"] == 0
         });
-        self.history.judge(&self.shipped());
+        let read = report["logs"]["lines"]["read"].as_u64().unwrap();
+        let accounts = self.node.assert_accounted("app", read);
+        assert_eq!(accounts.given_up(), 0);
+        self.peers.judge(&self.node, &self.history);
     }
 }
 
-/// Kills the daemon at `place` again and again while lines are written, then lets it finish.
-fn survives(place: &str, most: u64, disturb: impl Fn(&mut Trial)) {
+#[test]
+fn two_hundred_kills_lose_nothing_and_repeat_only_what_was_in_flight() {
+    let seed = seed();
+    eprintln!("BULKHEAD_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut kills: Vec<&Place> = PLACES
+        .iter()
+        .flat_map(|place| std::iter::repeat_n(place, place.kills))
+        .collect();
+    assert!(kills.len() >= KILLS && PLACES.iter().all(|place| place.kills >= LEAST));
+    random.shuffle(&mut kills);
+
     let mut trial = Trial::new();
-    trial.node.manifest("app", &trial.spec("{version: first}"));
-    trial.crash(place, most, disturb);
-    trial.conclude();
-}
-
-macro_rules! places {
-    ($($test:ident: $place:literal, $most:literal;)*) => {$(
-        #[test]
-        fn $test() {
-            survives($place, $most, |_| {});
-        }
-    )*};
-}
-
-places! {
-    tail_read: "tail.read", 20;
-    file_before_write: "file.before-write", 20;
-    file_after_write: "file.after-write", 20;
-    delivery_before_send: "delivery.before-send", 20;
-    delivery_after_send: "delivery.after-send", 20;
-    delivery_settled: "delivery.settled", 20;
-    checkpoint_collected: "checkpoint.collected", 3;
-    state_before_commit: "state.before-commit", 3;
-    state_after_commit: "state.after-commit", 3;
-    // Once a start, until there is an entry.
-    cache_before_rename: "cache.before-rename", 1;
-}
-
-/// While the daemon runs the manifest changes, so that there are updates to be killed in.
-fn survives_in_update(place: &str, most: u64) {
-    survives(place, most, |trial| {
-        let config = format!("{{version: \"{}\"}}", trial.rounds);
-        trial.node.manifest("app", &trial.spec(&config));
-    });
-}
-
-#[test]
-fn update_compiled() {
-    survives_in_update("update.compiled", 4);
-}
-
-#[test]
-fn update_prepared() {
-    survives_in_update("update.prepared", 4);
-}
-
-#[test]
-fn update_before_swap() {
-    survives_in_update("update.before-swap", 4);
-}
-
-#[test]
-fn update_after_swap() {
-    survives_in_update("update.after-swap", 4);
-}
-
-/// Good and bad revisions take turns, each for long enough to be tried.
-#[test]
-fn update_rollback() {
-    survives("update.rollback", 2, |trial| {
-        let turn = trial.rounds / 40;
-        if trial.rounds.is_multiple_of(40) {
-            let faults = ["", ", faults: [{do: panic}]"][turn as usize % 2];
-            let config = format!("{{version: \"{turn}\"{faults}}}");
-            let spec = trial.spec(&config);
-            let spec = spec.replace("probation: 200ms", "probation: 1m");
-            trial.node.manifest("app", &spec);
-        }
-    });
-}
-
-/// A file is opened once a start, so there must be more of them.
-#[test]
-fn tail_opened() {
-    survives("tail.opened", 5, |trial| {
-        trial.log = format!("{}.log", trial.rounds / 3);
-    });
-}
-
-/// Moves the log away; its successor begins where it ended.
-#[test]
-fn rotation_by_rename() {
-    survives("tail.rotated", 5, |trial| {
-        // A log that is rotated before its plugin was ever loaded is not the plugin's.
-        if trial.rounds.is_multiple_of(5) && !trial.shipped().is_empty() {
-            let log = trial.node.path("logs/a.log");
-            let _ = fs::rename(&log, log.with_extension(format!("log.{}", trial.rounds)));
-        }
-    });
-}
-
-/// Truncates the log once everything in it was shipped.
-#[test]
-fn truncation() {
-    survives("tail.truncated", 3, |trial| {
-        wait_for("what was written to be shipped", || {
-            let missing = trial.history.missing(&trial.shipped());
-            (missing.is_empty() || trial.node.has_ended()).then_some(())
-        });
-        if !trial.node.has_ended() {
-            File::create(trial.node.path("logs/a.log")).unwrap();
-            trial.history.truncated();
-        }
-    });
-}
-
-/// The output is rotated every few lines.
-#[test]
-fn file_rotate() {
-    let mut trial = Trial::new();
-    let spec = trial.spec("{}");
-    let small = spec.replace("out-app\"", "out-app\", maxSize: 8Ki, keep: 100000");
-    assert_ne!(spec, small);
-    trial.node.manifest("app", &small);
-    trial.crash("file.rotate", 6, |_| {});
+    trial.begin();
+    let mut hits: BTreeMap<&str, (Vec<u64>, Duration)> = BTreeMap::new();
+    for place in kills {
+        let begin = Instant::now();
+        let hit = random.u64(1..=place.most);
+        trial.kill(place, hit);
+        trial.clean_up();
+        let (hits, time) = hits.entry(place.name).or_default();
+        hits.push(hit);
+        *time += begin.elapsed();
+    }
+    eprintln!("| place | kills | killed at its n-th passing | seconds |");
+    for (place, (hits, time)) in &hits {
+        eprintln!(
+            "| {place} | {} | {hits:?} | {:.1} |",
+            hits.len(),
+            time.as_secs_f64()
+        );
+    }
+    let counts: BTreeSet<usize> = hits.values().map(|(hits, _)| hits.len()).collect();
+    assert!(*counts.first().unwrap() >= LEAST && hits.len() == PLACES.len());
     trial.conclude();
 }
 
 #[test]
 fn a_stop_in_the_middle_of_load_ships_nothing_twice() {
     let mut trial = Trial::new();
-    trial.node.manifest("app", &trial.spec("{}"));
+    trial.declare("");
     for round in 1..=5 {
         trial.node.start();
-        let target = trial.shipped().len() + 500 * round;
+        let target = trial.history.shipped(&trial.node).len() + 500 * round;
         wait_for("lines", || {
-            trial.write(500);
-            (trial.shipped().len() >= target).then_some(())
+            trial.write("a.log", 500);
+            (trial.history.shipped(&trial.node).len() >= target).then_some(())
         });
         assert!(trial.node.stop().success());
         assert!(trial.node.daemon_log().contains("ended"));

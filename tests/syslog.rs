@@ -6,10 +6,11 @@ mod support;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use support::rsyslog::{Files, Message, Rsyslog};
+use support::authority::{Authority, Files};
+use support::rsyslog::{Message, Rsyslog};
 use support::{Node, numbered};
 
 /// A message is at most this long by default, in bytes.
@@ -255,47 +256,6 @@ fn a_server_that_is_killed_under_load_loses_what_its_kernel_had() {
     assert!(doubled * shortest <= REQUEST, "{doubled} came twice");
 }
 
-/// An authority, and a folder for what it certifies.
-struct Authority {
-    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
-    folder: PathBuf,
-}
-
-impl Authority {
-    fn new(folder: PathBuf) -> Self {
-        fs::create_dir(&folder).unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        let name = folder.file_name().unwrap().to_str().unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-        let key = rcgen::KeyPair::generate().unwrap();
-        let issuer = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
-        fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-
-    /// Files that say that their owner is `name`.
-    fn certify(&self, name: &str) -> Files {
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |end: &str| self.folder.join(format!("{name}.{end}"));
-        fs::write(path("pem"), certificate.pem()).unwrap();
-        fs::write(path("key"), key.serialize_pem()).unwrap();
-        Files {
-            ca: self.folder.join("ca.pem"),
-            certificate: path("pem"),
-            key: path("key"),
-        }
-    }
-}
-
 /// `tls:` with these files.
 fn tls(files: &Files) -> String {
     format!(
@@ -329,7 +289,7 @@ fn an_authority_that_is_not_trusted_is_named_and_nothing_is_lost() {
     let (ours, theirs) = (Authority::new(ours), Authority::new(theirs));
     let mut server = Rsyslog::with_tls(theirs.certify("logs.example.org"), "anon");
     server.start();
-    let ca = ours.folder.join("ca.pem");
+    let ca = ours.ca();
     send(
         &node,
         &server,
@@ -342,7 +302,7 @@ fn an_authority_that_is_not_trusted_is_named_and_nothing_is_lost() {
         "UnknownIssuer; name the authority that signed its certificate in `tls.caFile`",
     );
     // As a ConfigMap or a Secret is replaced.
-    support::replace_file(&ca, theirs.issuer.pem().as_bytes());
+    support::replace_file(&ca, &fs::read(theirs.ca()).unwrap());
     acknowledged(&node, 1000);
     let expected: Vec<String> = numbered("f0", 0..1000).collect();
     assert_eq!(by_file(&server.wait_received(1000))["f0"], expected);

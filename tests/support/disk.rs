@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::wait_for;
 
-/// Runs a tool; a failure says what it said.
-fn run(program: &str, package: &str, arguments: &[&OsStr]) {
+/// Runs a tool and returns its output; a failure says what it said.
+fn run(program: &str, package: &str, arguments: &[&OsStr]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output =
         output.unwrap_or_else(|error| panic!("cannot run {program} ({error}): install {package}"));
@@ -20,6 +20,7 @@ fn run(program: &str, package: &str, arguments: &[&OsStr]) {
         success,
         "{program} {arguments:?} (needs root and loop devices): {said}"
     );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn mount(arguments: &[&OsStr]) {
@@ -54,6 +55,8 @@ impl Drop for Tmpfs {
 /// An ext4 on a loop device on a file in a tmpfs.
 pub struct Ext4 {
     image: PathBuf,
+    /// The same after a power cut, as on a node: files are known by its number.
+    device: PathBuf,
     path: PathBuf,
     _below: Tmpfs,
     _folder: TempDir,
@@ -78,7 +81,11 @@ impl Ext4 {
         let arguments = ["-q", "-F", "-O", features].map(OsStr::new);
         let arguments = [&arguments[..], &[image.as_os_str()]].concat();
         run("mkfs.ext4", "e2fsprogs", &arguments);
+        let arguments = ["--find", "--show"].map(OsStr::new);
+        let arguments = [&arguments[..], &[image.as_os_str()]].concat();
+        let device = run("losetup", "mount (util-linux)", &arguments);
         let disk = Self {
+            device: device.trim_end().into(),
             image,
             path: path.to_owned(),
             _below: below,
@@ -89,14 +96,9 @@ impl Ext4 {
     }
 
     fn mount(&self) {
-        let options = ["-t", "ext4", "-o", "loop"].map(OsStr::new);
-        mount(
-            &[
-                &options[..],
-                &[self.image.as_os_str(), self.path.as_os_str()],
-            ]
-            .concat(),
-        );
+        let kind = ["-t", "ext4"].map(OsStr::new);
+        let places = [self.device.as_os_str(), self.path.as_os_str()];
+        mount(&[&kind[..], &places].concat());
     }
 
     /// From here on nothing reaches the device any more, and what was only in memory never does.
@@ -107,10 +109,28 @@ impl Ext4 {
 
     /// After [`Self::cut_power`], once nobody uses it: the disk as the next boot finds it.
     pub fn power_on(&self) {
-        wait_for("the dead file system to be unmounted", || {
+        self.unmount();
+        self.mount();
+    }
+
+    fn unmount(&self) {
+        wait_for("the file system to be unmounted", || {
             let unmounted = Command::new("umount").arg(&self.path).output().unwrap();
             unmounted.status.success().then_some(())
         });
+    }
+
+    /// All that is on the disk, once nobody uses it, down to inodes and births.
+    pub fn copy_to(&self, image: &Path) {
+        self.unmount();
+        fs::copy(&self.image, image).unwrap();
+        self.mount();
+    }
+
+    /// Puts back what [`Self::copy_to`] has kept.
+    pub fn restore(&self, image: &Path) {
+        self.unmount();
+        fs::copy(image, &self.image).unwrap();
         self.mount();
     }
 }
@@ -118,6 +138,8 @@ impl Ext4 {
 impl Drop for Ext4 {
     fn drop(&mut self) {
         detach(&self.path);
+        // Gone once it is not in use any more.
+        let _ = Command::new("losetup").arg("-d").arg(&self.device).status();
     }
 }
 

@@ -6,10 +6,16 @@
     reason = "a module of several test binaries, each of which uses a part of it"
 )]
 
+pub mod authority;
 pub mod disk;
+pub mod elastic;
 pub mod history;
+pub mod peers;
+pub mod protocols;
+pub mod real;
 pub mod rsyslog;
 pub mod sink;
+pub mod splunk;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -17,7 +23,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -192,7 +198,8 @@ impl Node {
         self.spec_with(&fixture_file(fixture), config, destination)
     }
 
-    fn spec_with(&self, module: &str, config: &str, destination: &str) -> String {
+    /// As [`Self::spec_to`], with any module.
+    pub fn spec_with(&self, module: &str, config: &str, destination: &str) -> String {
         format!(
             "module:\n  {module}\nconfig: {config}\nupdate: {{probation: 200ms}}\nlogs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:\n  - name: out\n    {destination}",
             self.path("logs/*.log"),
@@ -357,6 +364,17 @@ impl Accounts {
     }
 }
 
+/// What a test draws its accidents from: `BULKHEAD_SEED`, or the time. Say it where a failure shows.
+pub fn seed() -> u64 {
+    match std::env::var("BULKHEAD_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64,
+    }
+}
+
 /// Lines `TEXT NUMBER`.
 pub fn numbered(text: &str, numbers: Range<u64>) -> impl Iterator<Item = String> + use<> {
     let text = text.to_owned();
@@ -372,7 +390,7 @@ pub fn config_map(name: &str, spec: &str) -> String {
 }
 
 /// The module of a fixture, as a manifest names it.
-fn fixture_file(name: &str) -> String {
+pub fn fixture_file(name: &str) -> String {
     let (path, sha256) = fixture_module(name);
     format!("file: {{path: {path:?}, sha256: {sha256}}}")
 }

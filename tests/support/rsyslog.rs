@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::authority::Files;
 use super::sink::own_address;
 use super::{signal_to, wait_for};
 
@@ -31,13 +32,6 @@ impl Message {
         let (_, value) = self.data.split_once(&format!(" {name}=\""))?;
         value.split('"').next()
     }
-}
-
-/// Certificates for the server, in PEM files.
-pub struct Files {
-    pub ca: PathBuf,
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 /// rsyslogd; killed with its value.

@@ -9,7 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+
+use super::authority::Files;
+use super::wait_for;
 
 /// Names in lower case.
 type Headers = BTreeMap<String, String>;
@@ -21,6 +27,7 @@ pub struct Received {
     pub connection: usize,
     /// Of the server, from 0, in the order in which they were read to their end.
     pub number: usize,
+    pub method: String,
     pub path: String,
     pub headers: Headers,
     /// Decompressed.
@@ -70,7 +77,13 @@ pub fn status(code: u16) -> Answer {
 
 type Behaviour = dyn Fn(&Received) -> Answer + Send + Sync;
 
+/// A connection, with or without TLS.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 struct Shared {
+    tls: Option<Arc<ServerConfig>>,
     behaviour: Box<Behaviour>,
     /// Closes this many connections in the middle of a request's body.
     resets: AtomicUsize,
@@ -108,8 +121,18 @@ impl Sink {
         address: SocketAddr,
         behaviour: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(address, None, behaviour)
+    }
+
+    /// A server that speaks TLS, if it has what it takes.
+    pub fn start_with(
+        address: SocketAddr,
+        tls: Option<&Files>,
+        behaviour: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let shared = Arc::new(Shared {
+            tls: tls.map(server_config),
             behaviour: Box::new(behaviour),
             resets: AtomicUsize::new(0),
             received: Mutex::default(),
@@ -163,6 +186,18 @@ impl Sink {
             .collect()
     }
 
+    /// Waits until all that a client sent before it died was read.
+    pub fn drain(&self) {
+        // Connections are accepted in turn: once this one was, all that came before it were.
+        let marker = TcpStream::connect(self.address).unwrap();
+        marker.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = (&marker).read(&mut [0]);
+        wait_for("the connections of a dead client to end", || {
+            let streams = self.shared.streams.lock().unwrap();
+            streams.is_empty().then_some(())
+        });
+    }
+
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -200,14 +235,20 @@ impl Shared {
             }
             let shared = Arc::clone(self);
             std::thread::spawn(move || {
-                let _ = shared.serve(&stream, connection);
+                let _ = match &shared.tls {
+                    None => shared.serve(Box::new(stream), connection),
+                    Some(config) => ServerConnection::new(Arc::clone(config))
+                        .map_err(io::Error::other)
+                        .map(|tls| StreamOwned::new(tls, stream))
+                        .and_then(|stream| shared.serve(Box::new(stream), connection)),
+                };
                 shared.streams.lock().unwrap().remove(&connection);
             });
         }
     }
 
     /// Requests of one connection, until either side has enough.
-    fn serve(&self, stream: &TcpStream, connection: usize) -> io::Result<()> {
+    fn serve(&self, stream: Box<dyn Stream>, connection: usize) -> io::Result<()> {
         let mut reader = BufReader::with_capacity(1024, stream);
         while let Some(request) = self.read(&mut reader, connection)? {
             let at_work = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
@@ -215,7 +256,7 @@ impl Shared {
             let answer = self.decide(request);
             // Before the client can know, and send the next.
             self.at_work.fetch_sub(1, Ordering::SeqCst);
-            if !give(stream, answer)? {
+            if !give(reader.get_mut(), answer)? {
                 return Ok(());
             }
         }
@@ -225,16 +266,18 @@ impl Shared {
     /// One request; none at the connection's end, and none if it is to be reset.
     fn read(
         &self,
-        reader: &mut BufReader<&TcpStream>,
+        reader: &mut BufReader<Box<dyn Stream>>,
         connection: usize,
     ) -> io::Result<Option<Received>> {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        let target = line.strip_prefix("POST ");
-        let target = target.and_then(|rest| rest.strip_suffix(" HTTP/1.1\r\n"));
-        let target = target.unwrap_or_else(|| panic!("asked for {line}"));
+        let parts: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [method, target, "HTTP/1.1"] = parts[..] else {
+            panic!("asked for {line}");
+        };
+        let method = method.to_owned();
         let path = target.split('?').next().unwrap_or_default().to_owned();
         let mut headers = BTreeMap::new();
         loop {
@@ -245,7 +288,8 @@ impl Shared {
             };
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
-        let length: usize = headers["content-length"].parse().unwrap();
+        let length = headers.get("content-length");
+        let length: usize = length.map_or(0, |length| length.parse().unwrap());
         let reset = |left: usize| left.checked_sub(1);
         let resets = &self.resets;
         if resets
@@ -266,6 +310,7 @@ impl Shared {
         Ok(Some(Received {
             connection,
             number: 0,
+            method,
             path,
             headers,
             body,
@@ -290,8 +335,16 @@ impl Shared {
     }
 }
 
+fn server_config(files: &Files) -> Arc<ServerConfig> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap())
+}
+
 /// Answers; whether the connection stays open.
-fn give(mut stream: &TcpStream, answer: Answer) -> io::Result<bool> {
+fn give(stream: &mut dyn Stream, answer: Answer) -> io::Result<bool> {
     match answer {
         Answer::Status(code, headers, text) => {
             let length = text.len();

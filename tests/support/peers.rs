@@ -1,0 +1,127 @@
+//! One plugin's lines to a file, over HTTP and into Elasticsearch, and what has arrived at each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::Node;
+use super::elastic::Elastic;
+use super::history::{History, number, number_in};
+use super::sink::{Sink, ok};
+
+/// Lines that the plugin drops.
+pub fn is_filtered(line: u64) -> bool {
+    line % 50 == 9
+}
+
+/// Lines that Elasticsearch refuses, so that they become dead letters.
+fn is_bad(line: u64) -> bool {
+    line % 50 == 7
+}
+
+/// The lines at each destination, in the order in which they arrived.
+pub type Arrived = [(&'static str, Vec<u64>); 3];
+
+/// Servers that outlive the daemon.
+pub struct Peers {
+    http: Sink,
+    /// What HTTP took, in order.
+    taken: Arc<Mutex<Vec<u64>>>,
+    elastic: Elastic,
+}
+
+impl Peers {
+    pub fn start() -> Self {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let http = Sink::start({
+            let taken = Arc::clone(&taken);
+            move |request| {
+                let text = request.text();
+                taken.lock().unwrap().extend(text.lines().map(number_in));
+                ok()
+            }
+        });
+        Self {
+            http,
+            taken,
+            elastic: Elastic::start(|message| is_bad(number(message))),
+        }
+    }
+
+    /// The destinations of a manifest, for [`Node::spec_with`]; the file is rotated at `size`.
+    pub fn destinations(&self, node: &Node, size: &str) -> String {
+        let retry = "retry: {initial: 5ms, max: 50ms}";
+        let file = node.outputs.join("out-app");
+        let (http, elastic) = (self.http.url(), self.elastic.url());
+        [
+            format!("file: {{path: {file:?}, format: raw, maxSize: {size}, keep: 100000}}"),
+            format!("- name: http\n    http: {{url: {http:?}, {retry}}}"),
+            format!("- name: es\n    elasticsearch: {{url: {elastic:?}, index: app, {retry}}}"),
+        ]
+        .join("\n  ")
+    }
+
+    pub fn arrived(&self, node: &Node, history: &History) -> Arrived {
+        let sent = |message: &String| number(message);
+        let elastic = self.elastic.index().sent.iter().map(sent).collect();
+        [
+            ("out", history.shipped(node)),
+            ("http", self.taken.lock().unwrap().clone()),
+            ("es", elastic),
+        ]
+    }
+
+    /// The lines that are missing, by destination; empty if none is.
+    pub fn missing(&self, node: &Node, history: &History) -> Vec<(&'static str, Vec<u64>)> {
+        let missing = |(name, lines): (_, Vec<u64>)| (name, history.missing(&lines));
+        let all = self.arrived(node, history).map(missing).into_iter();
+        all.filter(|(_, lines)| !lines.is_empty()).collect()
+    }
+
+    /// Waits until all that a dead daemon sent was read.
+    pub fn drain(&self) {
+        self.http.drain();
+        self.elastic.sink.drain();
+    }
+
+    /// Judges each destination by the history. Elasticsearch holds every line once that it does not
+    /// refuse; the others are dead letters.
+    pub fn judge(&self, node: &Node, history: &History) {
+        let written = history.written();
+        for (name, lines) in self.arrived(node, history) {
+            let again = history.judge(name, &lines);
+            eprintln!("{name}: of {written} lines {again} came again");
+        }
+        let index = self.elastic.index();
+        let (bad, good): (Vec<u64>, Vec<u64>) = history.kept().partition(|line| is_bad(*line));
+        let documents = index.documents.values().map(|text| number(text));
+        let mut documents: Vec<u64> = documents.filter(|line| !history.is_lost(*line)).collect();
+        documents.sort_unstable();
+        assert!(
+            documents == good,
+            "documents are missing or there twice: {} for {} lines",
+            documents.len(),
+            good.len()
+        );
+        let letters = node.state.join("dead-letter/local/app.jsonl");
+        let letters = fs::read_to_string(letters).unwrap();
+        let mut dead: BTreeMap<u64, usize> = BTreeMap::new();
+        for letter in letters.lines() {
+            let letter: Value =
+                serde_json::from_str(letter).unwrap_or_else(|_| panic!("a torn letter: {letter}"));
+            assert_eq!(letter["destination"], "es");
+            let line = number(letter["record"]["message"].as_str().unwrap());
+            *dead.entry(line).or_default() += 1;
+        }
+        let buried = dead.keys().copied().filter(|line| !history.is_lost(*line));
+        assert!(buried.eq(bad), "dead letters are missing");
+        let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
+        for text in &index.sent {
+            *sent.entry(number(text)).or_default() += 1;
+        }
+        let often = dead.iter().find(|(line, times)| sent[line] < **times);
+        assert_eq!(often, None, "buried more often than refused");
+    }
+}
