@@ -62,7 +62,7 @@ const fn place(name: &'static str, kills: usize, most: u64, deed: Deed) -> Place
     }
 }
 
-const PLACES: [Place; 19] = [
+const PLACES: [Place; 21] = [
     place("tail.opened", 12, 6, Deed::Appear),
     place("tail.read", 12, 20, Deed::Nothing),
     place("tail.rotated", 12, 4, Deed::Rotate),
@@ -70,17 +70,19 @@ const PLACES: [Place; 19] = [
     place("file.before-write", 12, 20, Deed::Nothing),
     place("file.after-write", 12, 20, Deed::Nothing),
     place("file.rotate", 12, 3, Deed::Nothing),
-    place("delivery.before-send", 13, 40, Deed::Nothing),
-    place("delivery.after-send", 13, 40, Deed::Nothing),
+    place("delivery.before-send", 12, 40, Deed::Nothing),
+    place("delivery.after-send", 12, 40, Deed::Nothing),
     place("delivery.settled", 12, 40, Deed::Nothing),
+    place("dead-letter.before-sync", 6, 3, Deed::Nothing),
+    place("dead-letter.after-sync", 6, 3, Deed::Nothing),
     place("checkpoint.collected", 9, 2, Deed::Nothing),
     place("state.before-commit", 9, 2, Deed::Nothing),
     place("state.after-commit", 9, 2, Deed::Nothing),
     place("cache.before-rename", 8, 1, Deed::Module),
-    place("update.compiled", 12, 3, Deed::Update),
-    place("update.prepared", 12, 3, Deed::Update),
-    place("update.before-swap", 12, 3, Deed::Update),
-    place("update.after-swap", 12, 3, Deed::Update),
+    place("update.compiled", 10, 3, Deed::Update),
+    place("update.prepared", 10, 3, Deed::Update),
+    place("update.before-swap", 10, 3, Deed::Update),
+    place("update.after-swap", 10, 3, Deed::Update),
     place("update.rollback", 6, 1, Deed::Fail),
 ];
 

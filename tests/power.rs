@@ -45,12 +45,13 @@ fn moments() -> Vec<Moment> {
         let shipping = Duration::from_millis(random.u64(0..2500));
         moments.push(Moment::Shipping(shipping));
     }
-    // Dead letters are written by what writes files, too.
     for (place, times, most) in [
         ("state.before-commit", 2, 3),
         ("state.after-commit", 3, 3),
         ("file.rotate", 2, 6),
         ("file.after-write", 2, 100),
+        ("dead-letter.before-sync", 2, 5),
+        ("dead-letter.after-sync", 2, 5),
         ("delivery.after-send", 2, 200),
         ("delivery.settled", 2, 200),
     ] {
@@ -212,4 +213,34 @@ fn what_is_written_in_place_of_lines_that_the_power_took_arrives() {
     trial.write(100);
     trial.sync();
     trial.conclude();
+}
+
+/// The log's own last lines were not on the disk, but the daemon had committed them: `count` others
+/// are written in their place before it starts again.
+fn shorter_than_its_checkpoint(count: u64) {
+    let mut trial = Trial::new();
+    trial.write(500);
+    trial.sync();
+    trial.write(500);
+    trial.node.start();
+    wait_for("every line to be committed", || {
+        trial.history.is_committed(&trial.node).then_some(())
+    });
+    trial.cut();
+    assert_eq!(trial.history.cut(&trial.log()), 500);
+    trial.write(count);
+    trial.sync();
+    trial.conclude();
+}
+
+#[test]
+#[ignore = "known: such a log is taken for a truncated one, so what was left of it comes again with other ids"]
+fn a_log_that_the_power_cut_below_its_checkpoint_does_not_come_again() {
+    shorter_than_its_checkpoint(100);
+}
+
+#[test]
+#[ignore = "known: a checkpoint does not tell what stood before it, so what was written below it is skipped"]
+fn what_is_written_below_a_checkpoint_after_a_power_cut_arrives() {
+    shorter_than_its_checkpoint(700);
 }

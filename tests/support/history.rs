@@ -106,6 +106,16 @@ impl History {
         }
     }
 
+    /// Whether every line is committed.
+    pub fn is_committed(&self, node: &Node) -> bool {
+        let checkpoints = checkpoints(node);
+        self.contents.iter().all(|content| {
+            let marks = checkpoints.get(&content.inode).map(|found| &found.marks);
+            let end = content.lines.len() as u64 * LINE;
+            marks.is_some_and(|marks| marks.iter().all(|(_, mark)| *mark >= end))
+        })
+    }
+
     /// The power was cut, and the log is as short as it is now; returns how many lines it lost.
     pub fn cut(&mut self, log: &File) -> usize {
         let length = (log.metadata().unwrap().len() / LINE) as usize;

@@ -65,6 +65,7 @@ impl DeadLetters {
             file.append_synced(&entries, ROTATION)
         })
         .await;
+        crate::failpoint::hit("dead-letter.after-sync");
         let error = match written {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,

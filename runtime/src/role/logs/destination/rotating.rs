@@ -117,6 +117,8 @@ impl RotatingFile {
         let Some(open) = &mut state.open else {
             return Err(io::Error::other("the file was closed while it was written"));
         };
+        // Nothing else is synced line by line.
+        failpoint::hit("dead-letter.before-sync");
         if let Err(error) = self.sync_data(&open.file) {
             // The state knows of no failure afterwards (rule 3): what may be lost is not there any
             // more, and what came before was durable already.
