@@ -4,6 +4,7 @@
 //! calls bad.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
@@ -82,15 +83,20 @@ impl Index {
         let message = text(&document["message"]);
         self.sent.push(message.clone());
         let key = (text(&action["_index"]), text(&action["_id"]));
-        let (status, kind) = if is_bad(&message) {
-            (400, "document_parsing_exception")
-        } else if self.documents.contains_key(&key) {
-            (409, "version_conflict_engine_exception")
-        } else {
-            self.documents.insert(key, message);
-            return json!({"create": {"status": 201}});
+        let refuse = |status, kind| {
+            let error = json!({"type": kind, "reason": "as told"});
+            json!({"create": {"status": status, "error": error}})
         };
-        json!({"create": {"status": status, "error": {"type": kind, "reason": "as told"}}})
+        if is_bad(&message) {
+            return refuse(400, "document_parsing_exception");
+        }
+        match self.documents.entry(key) {
+            Entry::Occupied(_) => refuse(409, "version_conflict_engine_exception"),
+            Entry::Vacant(free) => {
+                free.insert(message);
+                json!({"create": {"status": 201}})
+            }
+        }
     }
 
     fn search(&self, index: &str) -> Value {

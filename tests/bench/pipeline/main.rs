@@ -1,6 +1,6 @@
 //! What the daemon costs as a whole: the real binary over two million container lines, an update
-//! under load, a start, and standing idle; beside it rsyslog on the same lines, if it is installed.
-//! Run by `make bench`; prints the tables of `docs/benchmarks.md`, and fails if a line is missing.
+//! under load, a start, standing idle, and memory over faults; beside it rsyslog on the same lines,
+//! if it is installed. Run by `make bench`; prints the tables of `docs/benchmarks.md`, and fails if a line is missing.
 //!
 //! `BULKHEAD_BENCH_LINES` and `BULKHEAD_BENCH_RUNS` make it shorter. The figures are medians.
 
@@ -8,6 +8,7 @@
 
 mod corpus;
 mod daemon;
+mod faults;
 mod process;
 mod receiver;
 mod records;
@@ -51,5 +52,8 @@ fn main() {
     }
     if wanted("idle") {
         daemon::idle();
+    }
+    if wanted("faults") {
+        faults::table();
     }
 }

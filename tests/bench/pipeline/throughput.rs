@@ -23,7 +23,7 @@ pub(crate) struct Run {
     pub(crate) peak_pss: u64,
 }
 
-const PARSE: &str = r#"
+pub(crate) const PARSE: &str = r#"
 module: {bundled: log-shipper}
 config:
   parse: auto
