@@ -15,6 +15,8 @@ mod ledger;
 pub mod output;
 mod pipeline;
 mod process;
+#[cfg(test)]
+mod queue;
 pub mod record_id;
 mod report;
 pub mod tail;
