@@ -302,9 +302,14 @@ mod tests {
         prop::collection::hash_map(any::<String>(), value, 0..6).prop_map(Value::from_iter)
     }
 
-    /// What serde_json thinks, which alone has a limit of the same depth.
-    fn valid(line: &[u8]) -> bool {
-        serde_json::from_slice::<serde_json::Map<String, Value>>(line).is_ok()
+    /// What serde_json thinks, which alone has a limit of the same depth. None of a line with a number
+    /// that is beyond its floats: JSON has no bound for them (RFC 8259, section 6).
+    fn valid(line: &[u8]) -> Option<bool> {
+        match serde_json::from_slice::<serde_json::Map<String, Value>>(line) {
+            Ok(_) => Some(true),
+            Err(error) if error.to_string().starts_with("number out of range") => None,
+            Err(_) => Some(false),
+        }
     }
 
     proptest! {
@@ -332,12 +337,16 @@ mod tests {
             let mut line = serde_json::to_vec(&value).unwrap();
             let at = at.index(line.len());
             if cut { line.truncate(at) } else { line[at] = byte }
-            prop_assert_eq!(scan_line(&line, &mut Vec::new()), valid(&line), "{:?}", String::from_utf8_lossy(&line));
+            if let Some(valid) = valid(&line) {
+                prop_assert_eq!(scan_line(&line, &mut Vec::new()), valid, "{:?}", String::from_utf8_lossy(&line));
+            }
         }
 
         #[test]
         fn judges_near_json_as_serde_json_does(line in r#"\{("a"|"\\u[dD][89c-f]00\\?u?[dD]?[cC]?00"|"\\.") ?:[ \t]*(-?[0-9]{0,2}\.?[0-9]?[eE]?[+-]?[0-9]?|tru?e|nul+|\[[1,\]\[]{0,4}\]|"\\[nu"/]0?")[,} ]{0,2}\}"#) {
-            prop_assert_eq!(scan_line(line.as_bytes(), &mut Vec::new()), valid(line.as_bytes()), "{}", line);
+            if let Some(valid) = valid(line.as_bytes()) {
+                prop_assert_eq!(scan_line(line.as_bytes(), &mut Vec::new()), valid, "{}", line);
+            }
         }
     }
 
