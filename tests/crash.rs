@@ -241,26 +241,7 @@ impl Trial {
         self.declare("version: last");
         self.node.start_with(&["--safe-mode-deaths", "0"], &[]);
         self.write("a.log", 1);
-        let begin = Instant::now();
-        while let missing = self.missing()
-            && !missing.is_empty()
-        {
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "lost of {}: {missing:?}\n{}",
-                self.history.written(),
-                self.node.daemon_log()
-            );
-            std::thread::sleep(PAUSE);
-        }
-        let report = self.node.wait_plugin("app", "nothing left", |report| {
-            let logs = &report["logs"];
-            logs["lag"]["bytes"] == 0 && logs["lines"]["inFlight"] == 0
-        });
-        let read = report["logs"]["lines"]["read"].as_u64().unwrap();
-        let accounts = self.node.assert_accounted("app", read);
-        assert_eq!(accounts.given_up(), 0);
-        self.peers.judge(&self.node, &self.history);
+        self.peers.conclude(&self.node, &self.history);
     }
 }
 

@@ -81,36 +81,42 @@ fn wait_attached(node: &Node, name: &str) {
 /// More than waits for a destination at most.
 const MANY: u64 = 20_000;
 const LOGS: [&str; 3] = ["a", "b", "c"];
+const ALL: u64 = MANY * LOGS.len() as u64;
 
-#[test]
-fn a_dead_destination_holds_up_nobody_and_gets_everything_later() {
+/// A node that has shipped many lines to the file, while nobody listens at `far`.
+fn behind(far: &[(&str, SocketAddr)]) -> Node {
     let mut node = Node::new();
-    let address = own_address();
-    ship(&node, &[("far", address)], "");
+    ship(&node, far, "");
     node.start();
     node.wait_running("app");
     for log in LOGS {
         append(&node, log, 0..MANY);
     }
-    let all = MANY * LOGS.len() as u64;
-    wait_shipped(&node, all);
+    wait_shipped(&node, ALL);
+    node
+}
+
+#[test]
+fn a_dead_destination_holds_up_nobody_and_gets_everything_later() {
+    let address = own_address();
+    let node = behind(&[("far", address)]);
     assert_exact(&node.output("app"), &LOGS, MANY);
     let report = node.plugin("app").unwrap();
     let far = destination(&report, "far");
     assert_eq!(far["state"], "Retrying", "{far}");
-    assert!(far["behindBytes"].as_u64().unwrap() > all * 350, "{far}");
+    assert!(far["behindBytes"].as_u64().unwrap() > ALL * 350, "{far}");
     let accounts = Accounts::of(&report);
-    assert_eq!((accounts.in_flight, accounts.acknowledged), (all, 0));
+    assert_eq!((accounts.in_flight, accounts.acknowledged), (ALL, 0));
 
     let sink = Sink::start_at(address, |_| ok());
-    node.assert_accounted("app", all);
+    node.assert_accounted("app", ALL);
     assert_exact(&sink.records(), &LOGS, MANY);
     wait_attached(&node, "far");
     for log in LOGS {
         append(&node, log, MANY..MANY + 10);
     }
-    let accounts = node.assert_accounted("app", all + 30);
-    assert_eq!(accounts.acknowledged, all + 30);
+    let accounts = node.assert_accounted("app", ALL + 30);
+    assert_eq!(accounts.acknowledged, ALL + 30);
     assert_exact(&sink.records(), &LOGS, MANY + 10);
     assert_exact(&node.output("app"), &LOGS, MANY + 10);
 }
@@ -175,24 +181,16 @@ fn a_slow_destination_holds_up_nobody() {
 
 #[test]
 fn of_two_dead_destinations_neither_holds_up_the_other() {
-    let mut node = Node::new();
     let (first, second) = (own_address(), own_address());
-    ship(&node, &[("first", first), ("second", second)], "");
-    node.start();
-    node.wait_running("app");
-    for log in LOGS {
-        append(&node, log, 0..MANY);
-    }
-    let all = MANY * LOGS.len() as u64;
-    wait_shipped(&node, all);
+    let node = behind(&[("first", first), ("second", second)]);
     let two = Sink::start_at(second, |_| ok());
     wait_attached(&node, "second");
     assert_exact(&two.records(), &LOGS, MANY);
     append(&node, "a", MANY..2 * MANY);
-    wait_shipped(&node, all + MANY);
+    wait_shipped(&node, ALL + MANY);
     let one = Sink::start_at(first, |_| ok());
-    let accounts = node.assert_accounted("app", all + MANY);
-    assert_eq!(accounts.acknowledged, all + MANY);
+    let accounts = node.assert_accounted("app", ALL + MANY);
+    assert_eq!(accounts.acknowledged, ALL + MANY);
     for records in [node.output("app"), one.records(), two.records()] {
         let rest = sequences(&records);
         assert_eq!(rest["a"], (0..2 * MANY).collect::<Vec<_>>());
@@ -273,16 +271,8 @@ fn what_it_can_never_get_is_counted_exactly() {
 
 #[test]
 fn after_a_kill_it_goes_on_where_it_was() {
-    let mut node = Node::new();
     let address = own_address();
-    ship(&node, &[("far", address)], "");
-    node.start();
-    node.wait_running("app");
-    for log in LOGS {
-        append(&node, log, 0..MANY);
-    }
-    let all = MANY * LOGS.len() as u64;
-    wait_shipped(&node, all);
+    let mut node = behind(&[("far", address)]);
     // By then the file is settled, as the checkpoints say.
     node.kill();
     node.start();
@@ -296,7 +286,7 @@ fn after_a_kill_it_goes_on_where_it_was() {
     let sink = Sink::start_at(address, |_| ok());
     wait_attached(&node, "far");
     node.wait_plugin("app", "everything settled", |report| {
-        Accounts::of(report).in_flight == 0 && destination(report, "far")["lines"] == all + 10
+        Accounts::of(report).in_flight == 0 && destination(report, "far")["lines"] == ALL + 10
     });
     let sequences = sequences(&sink.records());
     assert_eq!(sequences["a"], (0..MANY + 10).collect::<Vec<_>>());

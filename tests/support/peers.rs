@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Node;
 use super::elastic::Elastic;
 use super::history::{History, number, number_in};
 use super::sink::{Sink, ok};
+use super::{Node, PATIENCE};
 
 /// Lines that the plugin drops.
 pub fn is_filtered(line: u64) -> bool {
@@ -94,9 +95,32 @@ impl Peers {
         self.elastic.sink.drain();
     }
 
+    /// Waits until a daemon has delivered all that was written, and judges what arrived.
+    pub fn conclude(&self, node: &Node, history: &History) {
+        let begin = Instant::now();
+        while let missing = self.missing(node, history)
+            && !missing.is_empty()
+        {
+            let (written, log) = (history.written(), node.daemon_log());
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "lost of {written}: {missing:?}\n{log}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let report = node.wait_plugin("app", "nothing left", |report| {
+            let logs = &report["logs"];
+            logs["lag"]["bytes"] == 0 && logs["lines"]["inFlight"] == 0
+        });
+        let read = report["logs"]["lines"]["read"].as_u64().unwrap();
+        let accounts = node.assert_accounted("app", read);
+        assert_eq!(accounts.given_up(), 0);
+        self.judge(node, history);
+    }
+
     /// Judges each destination by the history. Elasticsearch holds every line once that it does not
     /// refuse; the others are dead letters.
-    pub fn judge(&self, node: &Node, history: &History) {
+    fn judge(&self, node: &Node, history: &History) {
         let written = history.written();
         for (name, lines) in self.arrived(node, history) {
             let again = history.judge(name, &lines);

@@ -1,6 +1,7 @@
 //! A destination that catches up: reads for itself what the others have already, from where it was,
 //! and asks the plugin about it once more. In rounds, each with a tail of its own.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::Batch;
 use super::delivery::Outlet;
-use super::driver::{COMMIT, Shared, close};
+use super::driver::{BATCHES, COMMIT, Shared, close};
 use super::ledger::{CatchUp, May};
 use super::output::{DestinationIndex, Parcel};
 use super::pipeline::bury;
 use super::process::{Processed, Processor};
-use super::tail::Item;
+use super::tail::{Item, Known, Nameless, Tail};
 use super::verdict::Routing;
 use crate::manifest::Logs;
 use crate::sandbox::WorkSender;
@@ -170,5 +171,47 @@ impl Straggler {
         ledger
             .enter_alone(catch_up, part.batch, part.output, clip, dead)
             .ok_or(End::Done)
+    }
+}
+
+impl Shared {
+    /// Starts a tail for a destination that catches up. What it was given and could not hand on is
+    /// still in the books.
+    async fn start_chaser(
+        &self,
+        destination: DestinationIndex,
+        logs: &Logs,
+        known: Vec<Known>,
+        mut nameless: Vec<Nameless>,
+    ) -> io::Result<mpsc::Receiver<Item>> {
+        self.stop_chaser(destination).await;
+        let (sender, items) = mpsc::channel(BATCHES);
+        let mut config = self.tail_config(logs);
+        // The others need descriptors, too.
+        config.max_open = (config.max_open / 4).max(16);
+        let tail = Tail::start(config, known, &mut nameless, sender, Arc::default())?;
+        self.live().chasers.push((destination, tail));
+        Ok(items)
+    }
+
+    /// Stops the tail of a destination that caught up.
+    async fn stop_chaser(&self, destination: DestinationIndex) {
+        let mine = |(other, _): &mut (DestinationIndex, Tail)| *other == destination;
+        let tails = self.live().chasers.extract_if(.., mine).collect();
+        end_tails(tails).await;
+    }
+
+    /// Stops the tails of all destinations that catch up.
+    pub(super) async fn stop_chasers(&self) {
+        let tails = std::mem::take(&mut self.live().chasers);
+        end_tails(tails).await;
+    }
+}
+
+/// What these have not handed on is read again.
+async fn end_tails(tails: Vec<(DestinationIndex, Tail)>) {
+    if !tails.is_empty() {
+        // Fails only if a tail panics, and then it has ended.
+        let _ = tokio::task::spawn_blocking(move || drop(tails)).await;
     }
 }

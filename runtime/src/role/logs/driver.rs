@@ -1,7 +1,6 @@
 //! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
 //! Nothing here touches a line.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +19,7 @@ use super::output::{DestinationIndex, Parcel};
 use super::pipeline;
 use super::process;
 use super::report::{LogsReport, Totals};
-use super::tail::{self, Item, Known, Nameless, Tail};
+use super::tail::{self, Item, Nameless, Tail};
 use crate::kubernetes::Pods;
 use crate::manifest::{DestinationKind, LogSourceKind, Logs, Manifest};
 use crate::sandbox::{Driver, Prepare, Task, WorkSender};
@@ -29,7 +28,7 @@ use crate::state::{self, Commit, Store, Values};
 /// Files hash to this many lanes.
 const LANES: usize = 4;
 /// Batches that wait between the tail and the plugin.
-const BATCHES: usize = 2;
+pub(super) const BATCHES: usize = 2;
 /// How often checkpoints are written, if there is anything to write.
 pub(super) const COMMIT: Duration = Duration::from_secs(1);
 /// Requests under way get at least this long at a stop: what is cut off is sent again later.
@@ -101,7 +100,7 @@ pub(super) struct Live {
     /// The tail itself, outside of the pipeline: it is stopped in order even if that is not.
     follower: Option<Follower>,
     /// Tails of destinations that catch up.
-    chasers: Vec<(DestinationIndex, Tail)>,
+    pub(super) chasers: Vec<(DestinationIndex, Tail)>,
     /// Files that the last tail left open, for the next one.
     pub(super) kept: Kept,
     /// Looks after them while the plugin stands still.
@@ -236,8 +235,7 @@ impl Driver for LogsDriver {
             let patience = drain.max(LAST_REQUESTS);
             join_all(running.outlets.iter().map(|outlet| outlet.drain(patience))).await;
             // One may have begun while its task was told to end.
-            let chasers = std::mem::take(&mut shared.live().chasers);
-            end_tails(chasers).await;
+            shared.stop_chasers().await;
             let _ = running.checkpointer.await;
             if !shared.commit().await {
                 // What the disk may have lost is delivered again, to a file that is opened anew.
@@ -257,14 +255,6 @@ pub(super) async fn close(files: Vec<Nameless>) {
     if !files.is_empty() {
         // Fails only if closing panics, and then they are closed.
         let _ = tokio::task::spawn_blocking(move || drop(files)).await;
-    }
-}
-
-/// What these have not handed on is read again.
-async fn end_tails(tails: Vec<(DestinationIndex, Tail)>) {
-    if !tails.is_empty() {
-        // Fails only if a tail panics, and then it has ended.
-        let _ = tokio::task::spawn_blocking(move || drop(tails)).await;
     }
 }
 
@@ -380,37 +370,10 @@ impl Shared {
         durable
     }
 
-    /// Starts a tail for a destination that catches up. What it was given and could not hand on is
-    /// still in the books.
-    pub(super) async fn start_chaser(
-        &self,
-        destination: DestinationIndex,
-        logs: &Logs,
-        known: Vec<Known>,
-        mut nameless: Vec<Nameless>,
-    ) -> io::Result<mpsc::Receiver<Item>> {
-        self.stop_chaser(destination).await;
-        let (sender, items) = mpsc::channel(BATCHES);
-        let mut config = self.tail_config(logs);
-        // The others need descriptors, too.
-        config.max_open = (config.max_open / 4).max(16);
-        let tail = Tail::start(config, known, &mut nameless, sender, Arc::default())?;
-        self.live().chasers.push((destination, tail));
-        Ok(items)
-    }
-
-    /// Stops the tail of a destination that caught up.
-    pub(super) async fn stop_chaser(&self, destination: DestinationIndex) {
-        let mine = |(other, _): &mut (DestinationIndex, Tail)| *other == destination;
-        let tails = self.live().chasers.extract_if(.., mine).collect();
-        end_tails(tails).await;
-    }
-
     /// Stops the tail, after the pipeline. What was read and not handed on is entered, to be taken
     /// back; what the next tail cannot open is kept for it.
     async fn stop_tail(&self) {
-        let chasers = std::mem::take(&mut self.live().chasers);
-        end_tails(chasers).await;
+        self.stop_chasers().await;
         let Some(Follower { tail, items }) = self.live().follower.take() else {
             return;
         };
@@ -435,7 +398,7 @@ impl Shared {
         self.live().kept.extend(left.files);
     }
 
-    fn tail_config(&self, logs: &Logs) -> tail::Config {
+    pub(super) fn tail_config(&self, logs: &Logs) -> tail::Config {
         let mut config = tail::Config::new(logs.sources.clone(), self.context.first_seen);
         config.start_at = logs.start_at;
         config.max_line = usize::try_from(logs.max_line.0).unwrap_or(usize::MAX);

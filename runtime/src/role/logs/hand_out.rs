@@ -177,9 +177,11 @@ impl HandOut {
         for index in to {
             self.waits[index].rest();
             let mut send = pin!(outlets[index].send(parcel.clone()));
+            let mut paused = false;
             loop {
                 if self.waits[index].too_long() {
                     // One that has caught up as far as it can takes the place of this one.
+                    paused = true;
                     self.shared.ledger.pause(true);
                     self.look();
                     if self.another_is_idle(index) {
@@ -194,7 +196,9 @@ impl HandOut {
                     break;
                 }
             }
-            self.shared.ledger.pause(false);
+            if paused {
+                self.shared.ledger.pause(false);
+            }
         }
         Ok(())
     }

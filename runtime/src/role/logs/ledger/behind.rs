@@ -1,12 +1,13 @@
 //! Destinations that are behind the others: parcels are not handed to them any more, so that they
 //! hold up nobody, and each reads what it lacks by itself until it has caught up.
 //!
-//! Such a destination is *detached*. What was entered and not passed by it stays under way. It never
-//! reads beyond what was entered for all, so a line is entered once.
+//! Such a destination is *detached*. What was entered and not passed by it stays under way. It is never
+//! handed what was not entered for all, so a line is entered once.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::super::batch::{Batch, FileId, Span};
+use super::super::batch::{Batch, FileId};
 use super::super::output::{DestinationIndex, Output, Parcel};
 use super::super::tail::{Known, Nameless};
 use super::file::{File, Mark};
@@ -133,7 +134,7 @@ impl Ledger {
     /// Whether a batch may be entered for a detached destination by now.
     pub(in crate::role::logs) fn may_enter(
         &self,
-        catch_up: &mut CatchUp,
+        catch_up: &CatchUp,
         batch: &Batch,
         output: &Output,
     ) -> May {
@@ -145,14 +146,16 @@ impl Ledger {
         if catch_up.clipped && !books.pausing {
             return May::Gap;
         }
+        let mut whole = true;
         let mut clip = Vec::with_capacity(parts.len());
-        for (part, span) in parts.iter().zip(&batch.spans) {
-            let Some(file) = books.holder(span) else {
+        for part in &parts {
+            let Some(file) = books.holder(part) else {
+                whole = false;
                 clip.push(part.start);
                 continue;
             };
             let own = file.marks.get(catch_up.destination);
-            let at = catch_up.at.get(&span.file).or(own);
+            let at = catch_up.at.get(&part.file).or(own);
             let at = at.copied().unwrap_or_default();
             let follows = if at.generation == part.generation {
                 part.start <= at.offset
@@ -163,27 +166,28 @@ impl Ledger {
             if !follows {
                 return May::Gap;
             }
+            whole &= file.entered >= part.reach();
             clip.push(match file.entered.generation.cmp(&part.generation) {
-                std::cmp::Ordering::Equal if file.entered >= part.reach() => part.end,
-                std::cmp::Ordering::Equal => file.entered.offset.clamp(part.start, part.end),
-                std::cmp::Ordering::Greater => part.end,
-                std::cmp::Ordering::Less => part.start,
+                Ordering::Less => part.start,
+                Ordering::Equal => file.entered.offset.clamp(part.start, part.end),
+                Ordering::Greater => part.end,
             });
         }
-        let whole = |(part, clip): (&Part, &u64)| part.end == *clip && books.has_entered(part);
-        if parts.iter().zip(&clip).all(whole) {
-            return May::Whole;
-        }
-        let some = parts
-            .iter()
-            .zip(&clip)
-            .any(|(part, clip)| *clip > part.start);
-        let open = parts.iter().any(|part| part.reach > part.end);
+        let pausing = books.pausing;
         drop(books);
-        if some && !open && self.books().pausing && entry::cuts_clean(batch, output, &clip) {
-            return May::Clipped(clip);
+        let some = |(part, clip): (&Part, &u64)| *clip > part.start;
+        let open = |part: &Part| part.reach > part.end;
+        if whole {
+            May::Whole
+        } else if pausing
+            && parts.iter().zip(&clip).any(some)
+            && !parts.iter().any(open)
+            && entry::cuts_clean(batch, output, &clip)
+        {
+            May::Clipped(clip)
+        } else {
+            May::Early
         }
-        May::Early
     }
 
     /// Enters a batch for one detached destination, as far as [`Self::may_enter`] has said. `dead` as in
@@ -211,7 +215,7 @@ impl Ledger {
         catch_up.clipped |= !clip.is_empty();
         let mut delivered = Vec::new();
         for (index, span) in batch.spans.iter().enumerate() {
-            let Some(file) = books.holder(span) else {
+            let Some(file) = books.holder(&parts[index]) else {
                 continue;
             };
             parts[index].instance = file.instance;
@@ -297,24 +301,13 @@ impl Books {
         self.detached & (1 << destination) != 0
     }
 
-    /// The file of which this span is.
-    fn holder(&self, span: &Span) -> Option<&File> {
-        let current = self.files.get(&span.file).into_iter();
+    /// The file that a part is of which is not entered yet.
+    fn holder(&self, part: &Part) -> Option<&File> {
+        let current = self.files.get(&part.file).into_iter();
         let former = self.former.iter();
-        let former = former.filter(|(id, _)| *id == span.file);
+        let former = former.filter(|(id, _)| *id == part.file);
         let mut files = current.chain(former.map(|(_, file)| file));
-        files.find(|file| file.has(span.generation))
-    }
-
-    /// Whether all lines of a part were entered for all.
-    fn has_entered(&self, part: &Part) -> bool {
-        let mut files = self.files.get(&part.file).into_iter().chain(
-            (self.former.iter())
-                .filter(|(id, _)| *id == part.file)
-                .map(|(_, file)| file),
-        );
-        let file = files.find(|file| file.has(part.generation));
-        file.is_some_and(|file| file.entered >= part.reach())
+        files.find(|file| file.has(part.generation))
     }
 
     /// How many bytes a destination lacks of what was entered, if it lacks something: a content that
