@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use support::sequence::{append, assert_exact, destination, sequences};
 use support::sink::{Sink, ok, own_address, status};
 use support::{Accounts, Node, wait_for};
 
@@ -26,43 +26,6 @@ fn ship(node: &Node, far: &[(&str, SocketAddr)], logs: &str) {
     }
     destinations += logs;
     node.manifest("app", &node.spec_to("fixture-logs", "{}", &destinations));
-}
-
-/// Appends lines `range` to a log, long enough for a few to fill what waits for a destination.
-fn append(node: &Node, log: &str, range: std::ops::Range<u64>) {
-    let filler = "x".repeat(400);
-    node.append(
-        &format!("{log}.log"),
-        range.map(|n| format!("{log} {n} {filler}")),
-    );
-}
-
-/// The numbers of each log's lines, in the order in which they came.
-fn sequences(records: &[Value]) -> BTreeMap<String, Vec<u64>> {
-    let mut sequences: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for record in records {
-        let message = record["message"].as_str().unwrap();
-        let (log, rest) = message.split_once(' ').unwrap();
-        let number = rest.split(' ').next().unwrap().parse().unwrap();
-        sequences.entry(log.to_owned()).or_default().push(number);
-    }
-    sequences
-}
-
-/// Each log's lines `0..each` are there once, in order.
-fn assert_exact(records: &[Value], logs: &[&str], each: u64) {
-    let sequences = sequences(records);
-    assert_eq!(sequences.len(), logs.len());
-    for log in logs {
-        let wrong = (0..each).zip(&sequences[*log]).find(|(n, got)| n != *got);
-        assert_eq!(wrong, None, "{log}: lost, doubled or out of order");
-        assert_eq!(sequences[*log].len() as u64, each, "{log}");
-    }
-}
-
-fn destination<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let all = report["logs"]["destinations"].as_array().unwrap();
-    all.iter().find(|one| one["name"] == name).unwrap()
 }
 
 fn wait_shipped(node: &Node, lines: u64) {

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod protocols;
 pub mod real;
 pub mod rsyslog;
+pub mod sequence;
 pub mod sink;
 pub mod splunk;
 

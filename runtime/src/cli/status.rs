@@ -293,12 +293,38 @@ fn detail(plugin: &Value) -> String {
                     error.map_or(String::new(), |error| format!("; last error: {error}"))
                 ),
             );
+            if let Some(queue) = destination.get("queue") {
+                line("Queue", &describe(queue));
+            }
         }
         if let Some(problem) = logs["problem"].as_str() {
             line("Problem", problem);
         }
     }
     page
+}
+
+/// A destination's queue.
+fn describe(queue: &Value) -> String {
+    let number = |field: &str| queue[field].as_u64().unwrap_or(0);
+    let mut said = format!(
+        "{} lines, {} of {}",
+        number("lines"),
+        bytes(number("bytes")),
+        bytes(number("maxBytes"))
+    );
+    for (field, what) in [("droppedLines", "dropped"), ("damagedLines", "damaged")] {
+        if number(field) > 0 {
+            said += &format!(", {} {what}", number(field));
+        }
+    }
+    if queue["full"] == true {
+        said += "; full";
+    }
+    if let Some(problem) = queue["problem"].as_str() {
+        said += &format!("; {problem}");
+    }
+    said
 }
 
 #[cfg(test)]

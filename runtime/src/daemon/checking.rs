@@ -12,7 +12,7 @@ use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
 use crate::role::logs::tail::Own;
-use crate::role::logs::{self, LogsDriver};
+use crate::role::logs::{self, LogsDriver, Queues};
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
 };
@@ -75,12 +75,15 @@ impl Checker {
         let values = Arc::new(values);
         let dead_letters = DeadLetters::new(&self.folder, "check", "check")
             .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
+        let queues = Queues::new(&self.folder, Path::new("/"), "check", "check")
+            .ok_or_else(|| one("its name cannot be that of a folder".into()))?;
         let driver = LogsDriver::open(logs::Context {
             identity: identity.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: SystemTime::now(),
             dead_letters: Arc::new(dead_letters),
+            queues,
             own: Own::default(),
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),

@@ -20,7 +20,7 @@ use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
 use crate::role::logs::record_id::Machine;
-use crate::role::logs::{self, LogsDriver};
+use crate::role::logs::{self, LogsDriver, Queues};
 use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
 use crate::source::{Accepted, Declared, Desired};
 use crate::state::{Store, Values};
@@ -251,13 +251,20 @@ impl Manager {
 
     /// Forgets the state of plugins that have been gone for a day.
     pub(super) async fn purge(&self) {
-        let store = self.context.store.clone();
-        match tokio::task::spawn_blocking(move || store.purge_expired(SystemTime::now())).await {
-            Ok(Ok(purged)) => {
-                for plugin in purged {
-                    tracing::info!(plugin, "forgot the state of a plugin that is gone");
-                }
+        let shared = self.context.clone();
+        let purge = move || {
+            let purged = shared.store.purge_expired(SystemTime::now())?;
+            for plugin in purged {
+                tracing::info!(plugin, "forgot the state of a plugin that is gone");
             }
+            let known = shared.store.known_plugins()?;
+            logs::purge_queues(&shared.state, Path::new("/"), |plugin| {
+                known.iter().any(|record| record.identity == plugin)
+            });
+            Ok::<_, crate::state::Error>(())
+        };
+        match tokio::task::spawn_blocking(purge).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("{error}"),
             Err(error) => tracing::error!("{error}"),
         }
@@ -296,15 +303,19 @@ impl Shared {
         let values = Arc::new(Values::open(self.store.clone(), &name).map_err(text)?);
         let dead_letters = DeadLetters::new(&self.state, identity.namespace(), identity.name())
             .ok_or("the state folder's path is not absolute")?;
+        let root = Path::new("/");
+        let queues = Queues::new(&self.state, root, identity.namespace(), identity.name())
+            .ok_or("its name cannot be that of a folder")?;
         let logs = LogsDriver::open(logs::Context {
             identity: name.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: first_seen.at,
             dead_letters: Arc::new(dead_letters),
+            queues,
             own: own_log::find(),
             surroundings: Surroundings {
-                node_root: Path::new("/").into(),
+                node_root: root.into(),
                 secrets: Arc::new(DaemonSecrets),
                 machine: self.machine,
                 node_name: self.node_name.clone(),

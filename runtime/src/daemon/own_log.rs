@@ -17,6 +17,7 @@ pub(super) fn find() -> Own {
     let (pod, container) = pod(&mounts).unzip();
     Own {
         files: files(),
+        folders: Vec::new(),
         pod,
         container: container.flatten(),
     }

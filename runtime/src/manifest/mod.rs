@@ -11,6 +11,7 @@ mod metadata;
 mod multiline;
 mod policy;
 mod quantity;
+mod queue;
 mod spec;
 mod syslog;
 mod validate;
@@ -31,6 +32,7 @@ pub use metadata::{NameGlob, PodLabels, PodMetadata};
 pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
+pub use queue::{Queue, WhenFull};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
     FileSource, Format, Grants, Limits, LogSource, LogSourceKind, Logs, Module, Plugin, Receives,

@@ -233,18 +233,19 @@ impl Policy {
                 grant.writable,
             )
         });
-        let destinations = spec.logs.iter().flat_map(|logs| {
-            logs.destinations
-                .iter()
-                .enumerate()
-                .filter_map(|(i, destination)| match &destination.kind {
-                    DestinationKind::File(file) => Some((
-                        format!("logs.destinations[{i}].file.path"),
-                        file.path.clone(),
-                        true,
-                    )),
-                    _ => None,
-                })
+        let destinations = spec.logs.iter().flat_map(|logs| &logs.destinations);
+        let destinations = destinations.enumerate().flat_map(|(i, destination)| {
+            let file = match &destination.kind {
+                DestinationKind::File(file) => Some(("file", &file.path)),
+                _ => None,
+            };
+            let queue = destination.queue.as_ref();
+            let queue = queue.and_then(|queue| Some(("queue", queue.path.as_ref()?)));
+            let paths = file.into_iter().chain(queue);
+            paths.map(move |(what, path)| {
+                let field = format!("logs.destinations[{i}].{what}.path");
+                (field, path.clone(), true)
+            })
         });
         grants.chain(destinations).collect()
     }

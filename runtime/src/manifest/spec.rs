@@ -11,6 +11,7 @@ use super::endpoint::{
 use super::metadata::PodMetadata;
 use super::multiline::Multiline;
 use super::quantity::{ByteSize, CpuShare, Period};
+use super::queue::Queue;
 use super::syslog::SyslogDestination;
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
@@ -301,6 +302,9 @@ pub struct Destination {
     pub name: String,
     /// Which lines it gets.
     pub receives: Receives,
+    /// The queue on the disk in front of it; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
     /// What it is.
     #[serde(flatten)]
     pub kind: DestinationKind,
@@ -314,6 +318,8 @@ struct DestinationFields {
     name: String,
     #[serde(default)]
     receives: Receives,
+    #[serde(default)]
+    queue: Option<Queue>,
     #[serde(default)]
     file: Option<FileDestination>,
     #[serde(default)]
@@ -353,6 +359,7 @@ impl TryFrom<DestinationFields> for Destination {
             (Some(kind), None) => Ok(Self {
                 name,
                 receives: fields.receives,
+                queue: fields.queue,
                 kind,
             }),
             (None, _) => Err(format!(

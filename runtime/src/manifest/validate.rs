@@ -12,6 +12,7 @@ use globset::{Glob, GlobBuilder};
 use super::error::{Problem, Problems, quoted};
 use super::identity::is_dns_label;
 use super::quantity::{ByteSize, Period};
+use super::queue::Queue;
 use super::spec::{
     Destination, DestinationKind, FileDestination, FileGrant, FileSource, LogSource, LogSourceKind,
     Logs, Module, Plugin,
@@ -19,6 +20,8 @@ use super::spec::{
 
 /// The most destinations that a plugin may have.
 const MAX_DESTINATIONS: usize = 64;
+/// The smallest queue that may be asked for: room is made in sixteenths of it.
+const MIN_QUEUE: ByteSize = ByteSize::mebibytes(1);
 /// The longest line that may be asked for.
 const MAX_LINE: ByteSize = ByteSize::mebibytes(16);
 /// The longest that a log may wait for what is known of its pod.
@@ -329,6 +332,9 @@ impl Check<'_> {
                 "write 1 to 63 lower-case letters, digits and dashes",
             );
         }
+        if let Some(queue) = &destination.queue {
+            self.queue(&format!("{field}.queue"), queue);
+        }
         match &destination.kind {
             DestinationKind::Stdout(_) => {}
             DestinationKind::File(file) => self.file(&format!("{field}.file"), file, logs),
@@ -340,6 +346,27 @@ impl Check<'_> {
             DestinationKind::Loki(to) => self.loki(&format!("{field}.loki"), to),
             DestinationKind::Otlp(to) => self.endpoint(&format!("{field}.otlp"), &to.endpoint()),
             DestinationKind::Syslog(to) => self.syslog(&format!("{field}.syslog"), to),
+        }
+    }
+
+    fn queue(&self, field: &str, queue: &Queue) {
+        if queue.max_size < MIN_QUEUE {
+            self.refuse(
+                format!("{field}.maxSize"),
+                format!("{} is less than {MIN_QUEUE}", queue.max_size),
+                "write a size such as 1Gi",
+            );
+        }
+        let Some(path) = &queue.path else { return };
+        let field = format!("{field}.path");
+        if self.node_path(&field, path)
+            && let Some(system) = kernel_folder(path)
+        {
+            self.refuse(
+                field,
+                format!("is in {system}, which belongs to the kernel"),
+                "name a folder on a disk, or leave the path out",
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};
-use crate::role::logs::delivery::{DestinationStatus, State};
+use crate::role::logs::delivery::{DestinationStatus, QueueStatus, State};
 
 /// One family under construction.
 struct Page(String);
@@ -189,6 +189,54 @@ const DESTINATION: &[(&str, &str, &str, DestinationValue)] = &[
     ),
 ];
 
+type QueueValue = fn(&QueueStatus) -> f64;
+
+/// Families with one series for each destination that has a queue on the disk.
+const QUEUE: &[(&str, &str, &str, QueueValue)] = &[
+    (
+        "bulkhead_logs_destination_queue_lines",
+        "gauge",
+        "Lines in the queue on the disk.",
+        |queue| queue.lines as f64,
+    ),
+    (
+        "bulkhead_logs_destination_queue_bytes",
+        "gauge",
+        "Bytes that the queue takes on the disk.",
+        |queue| queue.bytes as f64,
+    ),
+    (
+        "bulkhead_logs_destination_queue_max_bytes",
+        "gauge",
+        "Bytes that the queue may take on the disk.",
+        |queue| queue.max_bytes as f64,
+    ),
+    (
+        "bulkhead_logs_destination_queue_full",
+        "gauge",
+        "Whether lines wait for room in the queue.",
+        |queue| f64::from(u8::from(queue.full)),
+    ),
+    (
+        "bulkhead_logs_destination_queue_healthy",
+        "gauge",
+        "Whether the queue can be read and written.",
+        |queue| f64::from(u8::from(queue.problem.is_none())),
+    ),
+    (
+        "bulkhead_logs_destination_queue_dropped_lines_total",
+        "counter",
+        "Lines dropped from the queue to make room.",
+        |queue| queue.dropped_lines as f64,
+    ),
+    (
+        "bulkhead_logs_destination_queue_damaged_lines_total",
+        "counter",
+        "Lines lost with damaged records of the queue.",
+        |queue| queue.damaged_lines as f64,
+    ),
+];
+
 /// Writes the page.
 pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
     let mut page = Page(String::new());
@@ -285,6 +333,19 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
             for destination in plugin.logs.iter().flat_map(|logs| &logs.destinations) {
                 let label = ("destination", destination.name.as_str());
                 page.sample(family, &[namespace, name, label], value(destination));
+            }
+        }
+    }
+    for (family, kind, help, value) in QUEUE {
+        page.family(family, kind, help);
+        for plugin in plugins {
+            let [namespace, name] = identity(plugin);
+            for destination in plugin.logs.iter().flat_map(|logs| &logs.destinations) {
+                let Some(queue) = &destination.queue else {
+                    continue;
+                };
+                let label = ("destination", destination.name.as_str());
+                page.sample(family, &[namespace, name, label], value(queue));
             }
         }
     }

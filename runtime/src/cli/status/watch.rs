@@ -303,6 +303,13 @@ fn problems(plugin: &Value) -> Vec<String> {
                 text(&destination["lastError"])
             ));
         }
+        let queue = &destination["queue"];
+        if let Some(problem) = queue["problem"].as_str() {
+            found.push(problem.to_owned());
+        } else if queue["full"] == true {
+            let name = text(&destination["name"]);
+            found.push(format!("destination {name}: its queue is full"));
+        }
     }
     found.iter().map(|problem| clean(problem)).collect()
 }

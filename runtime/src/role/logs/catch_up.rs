@@ -61,6 +61,12 @@ pub(super) async fn run(
         let _ = task.await;
     }
     let rounds = async {
+        let outlet = straggler.outlet();
+        if !outlet.is_open() {
+            outlet.opened().await;
+            let ends = outlet.take_ends();
+            straggler.shared.ledger.raise(straggler.destination, &ends);
+        }
         loop {
             // Its marks are where reading begins, so what it was handed has to be settled.
             while !straggler.outlet().is_idle() {

@@ -1,8 +1,9 @@
 //! The host's side of the role: starts and stops the pipeline of a plugin, and writes checkpoints.
 //! Nothing here touches a line.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::abandoned;
 use super::at_rest::{self, Kept};
 use super::dead_letter::DeadLetters;
 use super::delivery::{self, DestinationStatus, Outlet, Settle};
@@ -18,6 +20,7 @@ use super::ledger::Ledger;
 use super::output::{DestinationIndex, Parcel};
 use super::pipeline;
 use super::process;
+use super::queue::Home as Queues;
 use super::report::{LogsReport, Totals};
 use super::tail::{self, Item, Nameless, Tail};
 use crate::kubernetes::Pods;
@@ -26,7 +29,7 @@ use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 use crate::state::{self, Commit, Store, Values};
 
 /// Files hash to this many lanes.
-const LANES: usize = 4;
+pub(super) const LANES: usize = 4;
 /// Batches that wait between the tail and the plugin.
 pub(super) const BATCHES: usize = 2;
 /// How often checkpoints are written, if there is anything to write.
@@ -46,6 +49,8 @@ pub struct Context {
     pub first_seen: SystemTime,
     /// Records that will never be accepted.
     pub dead_letters: Arc<DeadLetters>,
+    /// Where queues lie.
+    pub queues: Queues,
     /// Where the daemon's own log goes, which is never read.
     pub own: tail::Own,
     /// What destinations may use of the node.
@@ -79,7 +84,8 @@ impl LogsStatus {
             &live.totals,
             live.tail.as_deref(),
             shared.destinations(&live.outlets),
-            live.problem.clone(),
+            live.outlets.iter().filter_map(Outlet::oldest_queued).min(),
+            live.problem.clone().or_else(|| live.queue_problem.clone()),
         ))
     }
 }
@@ -109,6 +115,8 @@ pub(super) struct Live {
     totals: Totals,
     /// Why nothing is read, if so.
     pub(super) problem: Option<String>,
+    /// Why a queue cannot forget what was delivered, if so.
+    queue_problem: Option<String>,
 }
 
 /// A running tail, and the end of its channel, which the pipeline holds while it works.
@@ -184,6 +192,7 @@ impl Driver for LogsDriver {
         };
         let stop = CancellationToken::new();
         let wait = logs.deleted_file_wait.0;
+        let names = names(&logs);
         let outlets = shared.open_outlets(&logs);
         {
             let mut live = shared.live();
@@ -201,10 +210,15 @@ impl Driver for LogsDriver {
         let checkpointer = runtime.spawn({
             let stop = stop.clone();
             async move {
+                let mut looked: Option<Instant> = None;
                 while tokio::time::timeout(COMMIT, stop.cancelled())
                     .await
                     .is_err()
                 {
+                    if looked.is_none_or(|looked| looked.elapsed() >= abandoned::LOOK) {
+                        looked = Some(Instant::now());
+                        shared.look_at_abandoned(names.clone()).await;
+                    }
                     shared.commit().await;
                     close(shared.ledger.close_nameless(wait)).await;
                     shared.ledger.give_up_unreachable();
@@ -237,7 +251,9 @@ impl Driver for LogsDriver {
             // One may have begun while its task was told to end.
             shared.stop_chasers().await;
             let _ = running.checkpointer.await;
-            if !shared.commit().await {
+            let durable = shared.commit().await;
+            running.outlets.iter().for_each(Outlet::release);
+            if !durable {
                 // What the disk may have lost is delivered again, to a file that is opened anew.
                 close(shared.ledger.roll_back()).await;
                 shared.live().outlets = Arc::default();
@@ -248,6 +264,14 @@ impl Driver for LogsDriver {
             shared.live().keeper = Some(AbortOnDropHandle::new(keeper));
         })
     }
+}
+
+/// The names of the destinations.
+fn names(logs: &Logs) -> Vec<String> {
+    let destinations = logs.destinations.iter();
+    destinations
+        .map(|destination| destination.name.clone())
+        .collect()
 }
 
 /// Closes files: a large one that is deleted takes a while.
@@ -298,6 +322,7 @@ impl Shared {
             lanes: LANES,
             settle: Arc::new(Books(self.clone())),
             dead_letters: self.context.dead_letters.clone(),
+            queues: self.context.queues.clone(),
             surroundings: self.context.surroundings.clone(),
             runtime: self.context.runtime.clone(),
         };
@@ -319,6 +344,14 @@ impl Shared {
         outlets
     }
 
+    async fn look_at_abandoned(&self, present: Vec<String>) {
+        let (plugin, queues) = (self.context.identity.clone(), self.context.queues.clone());
+        let look = move || abandoned::look(&plugin, &queues, &present);
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            tracing::error!(plugin = %self.context.identity, "{error}");
+        }
+    }
+
     /// Writes what was acknowledged since the last commit; what could not be is kept for the next.
     /// Returns false if a destination may have lost what it had acknowledged.
     async fn commit(&self) -> bool {
@@ -326,15 +359,27 @@ impl Shared {
         let mut commit = Commit::new(&*self.context.identity);
         let collected = self.ledger.collect(&mut commit);
         self.context.values.collect(&mut commit);
+        let outlets = self.live().outlets.clone();
+        let mut result: Result<(), String> = Ok(());
+        let undurable = |error| format!("cannot make delivered lines durable: {error}");
         if commit.is_empty() {
+            for outlet in outlets.iter() {
+                if let Err(error) = outlet.sync_queue().await {
+                    result = Err(undurable(error));
+                }
+            }
+            let problem = result.err();
+            let mut live = self.live();
+            if problem.is_some() && live.queue_problem != problem {
+                tracing::error!(plugin = %self.context.identity, problem);
+            }
+            live.queue_problem = problem;
             return true;
         }
         crate::failpoint::hit("checkpoint.collected");
-        let outlets = self.live().outlets.clone();
-        let mut result: Result<(), String> = Ok(());
         for outlet in outlets.iter() {
             if let Err(error) = outlet.sync().await {
-                result = Err(format!("cannot make delivered lines durable: {error}"));
+                result = Err(undurable(error));
             }
         }
         let durable = result.is_ok();
@@ -361,6 +406,7 @@ impl Shared {
             }
         };
         let mut live = self.live();
+        live.queue_problem = None;
         if let Some(problem) = &problem
             && live.problem.as_ref() != Some(problem)
         {
@@ -419,21 +465,30 @@ impl Shared {
             if let DestinationKind::File(file) = &destination.kind {
                 config.own.files.push(file.path.clone());
             }
+            let queue = destination.queue.as_ref();
+            let path = queue.and_then(|queue| queue.path.as_deref());
+            config.own.folders.push(self.context.queues.folder(path));
         }
         config
     }
 
     /// Starts the tail where the ledger says; tries again until it works or `stop`.
-    pub(super) async fn start_tail(&self, logs: &Logs, stop: &CancellationToken) -> Option<Items> {
-        let names: Vec<String> = logs
-            .destinations
-            .iter()
-            .map(|destination| destination.name.clone())
-            .collect();
+    pub(super) async fn start_tail(
+        &self,
+        logs: &Logs,
+        outlets: &[Outlet],
+        stop: &CancellationToken,
+    ) -> Option<Items> {
+        // Those that cannot be opened yet say so later.
+        let opened = outlets.iter().map(|outlet| match outlet.is_open() {
+            true => outlet.take_ends(),
+            false => HashMap::new(),
+        });
+        let ends: Vec<_> = opened.collect();
         let (known, mut nameless) = {
             // Held for both, so that no file is closed in between.
             let mut live = self.live();
-            let known = self.ledger.begin(&names);
+            let known = self.ledger.begin(&names(logs), &ends);
             let mut nameless = self.ledger.take_nameless();
             nameless.extend(live.kept.take());
             (known, nameless)

@@ -81,6 +81,7 @@ struct Detached {
 }
 
 impl HandOut {
+    /// Destinations whose queue cannot be opened are detached from the beginning.
     pub(super) fn new(
         shared: Arc<Shared>,
         logs: Arc<Logs>,
@@ -88,7 +89,7 @@ impl HandOut {
         outlets: Arc<Vec<Outlet>>,
     ) -> Self {
         let now = Instant::now();
-        Self {
+        let mut out = Self {
             shared,
             logs,
             work,
@@ -104,7 +105,14 @@ impl HandOut {
             ending: Vec::new(),
             looked: now,
             paused: (now, PAUSE),
+        };
+        for index in 0..out.outlets.len() {
+            if !out.outlets[index].is_open() {
+                out.shared.ledger.detach(index, None);
+                out.catch_up(index);
+            }
         }
+        out
     }
 
     /// Whether [`Self::look`] has something to look at.
@@ -215,7 +223,7 @@ impl HandOut {
         let name = &self.logs.destinations[destination].name;
         tracing::warn!(%plugin, destination = name,
             "holds up the other destinations: it will catch up by itself");
-        self.shared.ledger.detach(destination, parcel);
+        self.shared.ledger.detach(destination, Some(parcel));
         self.waits[destination].level = Duration::ZERO;
         self.catch_up(destination);
     }

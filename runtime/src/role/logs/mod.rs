@@ -1,6 +1,7 @@
 //! The role `logs`: tail files, ask the plugin, deliver what it keeps, and forget a line only when
 //! every destination that it was routed to has acknowledged it.
 
+mod abandoned;
 mod at_rest;
 pub mod batch;
 mod catch_up;
@@ -15,7 +16,6 @@ mod ledger;
 pub mod output;
 mod pipeline;
 mod process;
-#[cfg(test)]
 mod queue;
 pub mod record_id;
 mod report;
@@ -24,5 +24,7 @@ pub mod tail;
 mod testing;
 mod verdict;
 
+pub use abandoned::purge as purge_queues;
 pub use driver::{Context, LogsDriver, LogsStatus};
+pub use queue::Home as Queues;
 pub use report::LogsReport;

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures_util::future::{join_all, select_all};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
@@ -30,7 +31,10 @@ pub(super) async fn run(
     if outlets.is_empty() {
         return stop.cancelled().await;
     }
-    let Some(items) = shared.start_tail(&logs, &stop).await else {
+    if stop.run_until_cancelled(open(&outlets)).await.is_none() {
+        return;
+    }
+    let Some(items) = shared.start_tail(&logs, &outlets, &stop).await else {
         return;
     };
     let mut items = items.lock().await;
@@ -75,6 +79,14 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Waits until it is known which destinations have queues that cannot be opened, and until there is one
+/// that has not.
+async fn open(outlets: &[Outlet]) {
+    join_all(outlets.iter().map(Outlet::tried)).await;
+    let opened = outlets.iter().map(|outlet| Box::pin(outlet.opened()));
+    select_all(opened).await;
 }
 
 /// A batch that the tail has handed over and the ledger does not know yet. Whatever ends the

@@ -44,7 +44,7 @@ pub struct LogsReport {
 pub struct Lines {
     /// Read from files.
     pub read: u64,
-    /// Acknowledged by every destination that they were routed to.
+    /// Every destination that they were routed to has acknowledged them or has them in its queue.
     pub acknowledged: u64,
     /// Dropped by the plugin.
     pub filtered: u64,
@@ -72,9 +72,9 @@ pub struct Bytes {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lag {
-    /// Bytes not read yet, and under way.
+    /// Bytes not read yet, and under way; not those in queues.
     pub bytes: u64,
-    /// Age of the oldest line under way.
+    /// Age of the oldest line under way or taken from a queue.
     pub seconds: f64,
 }
 
@@ -126,6 +126,7 @@ impl LogsReport {
         ended: &Totals,
         tail: Option<&tail::Stats>,
         destinations: Vec<DestinationStatus>,
+        oldest_queued: Option<i64>,
         problem: Option<String>,
     ) -> Self {
         let mut totals = Totals {
@@ -136,9 +137,11 @@ impl LogsReport {
         totals.add(tail);
         let tally = ledger.tally();
         let settled = &tally.settled;
-        let oldest = ledger.oldest_in_flight();
+        let oldest = ledger.oldest_in_flight().into_iter().chain(oldest_queued);
         let now = jiff::Timestamp::now().as_nanosecond();
-        let age = oldest.map_or(0.0, |time| (now - i128::from(time)) as f64 / 1e9);
+        let age = oldest
+            .min()
+            .map_or(0.0, |time| (now - i128::from(time)) as f64 / 1e9);
         let given_up = |truncated: u64, deleted: u64| {
             BTreeMap::from([("truncated", truncated), ("deleted", deleted)])
         };

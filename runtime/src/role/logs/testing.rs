@@ -12,6 +12,7 @@ use super::delivery::{Context, Settle};
 use super::destination::Surroundings;
 use super::destination::secrets::DaemonSecrets;
 use super::output::{Content, DestinationIndex, DestinationSet, Output, Parcel, Payload};
+use super::queue::Home;
 use super::record_id::Machine;
 
 /// Everything, to destination 0.
@@ -147,6 +148,7 @@ pub(super) fn context(folder: &Path, lanes: usize) -> (Context, Arc<Ledger>) {
         lanes,
         settle: Arc::clone(&ledger) as Arc<dyn Settle>,
         dead_letters: Arc::new(DeadLetters::new(folder, "local", "test").unwrap()),
+        queues: Home::new(folder, Path::new("/"), "local", "test").unwrap(),
         surroundings: Surroundings {
             node_root: Arc::from(Path::new("/")),
             secrets: Arc::new(DaemonSecrets),

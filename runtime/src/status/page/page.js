@@ -363,7 +363,7 @@ class Detail {
     this.stderr = make("pre", { "aria-label": "The last of standard error", tabindex: "0" });
     this.failurePart = part("Last failure", true, this.failure.node, this.frames, this.stderr);
     this.destinations = make("tbody");
-    const heads = ["Name", "State", "Failed", "Lines", "Bytes", "Requests", "Retries", "Dead-lettered", "In flight", "Waiting", "Last success", "Last error"];
+    const heads = ["Name", "State", "Failed", "Lines", "Bytes", "Requests", "Retries", "Dead-lettered", "In flight", "Waiting", "Queue", "Last success", "Last error"];
     this.destinationsPart = part("Destinations", true,
       make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Destinations" }, make("table", { class: "inner" },
         make("thead", null, make("tr", null, ...heads.map((head, index) => make("th", { scope: "col", class: kind(index) }, head)))),
@@ -447,7 +447,7 @@ class Detail {
     this.lines.set("Cut", logs.cutLines > 0 ? count(logs.cutLines) : null);
     this.lines.set("Malformed", logs.malformedLines > 0 ? count(logs.malformedLines) : null);
     list(this.destinations, logs.destinations,
-      () => make("tr", null, ...Array.from({ length: 12 }, (_, index) => make("td", { class: kind(index) }))),
+      () => make("tr", null, ...Array.from({ length: 13 }, (_, index) => make("td", { class: kind(index) }))),
       (row, one) => {
         const cells = row.children;
         text(cells[0], `${one.name} (${one.kind})`);
@@ -458,9 +458,13 @@ class Detail {
         const numbers = [one.attempts, one.lines, null, one.requests, one.retries, one.deadLettered, one.inFlight, one.waiting];
         numbers.forEach((number, index) => number != null && text(cells[index + 2], count(number)));
         text(cells[4], bytes(one.bytes));
-        text(cells[10], ago(one.lastSuccess) ?? "never");
-        attribute(cells[10], "title", local(one.lastSuccess));
-        text(cells[11], one.lastError ? `${ago(one.lastErrorTime)}: ${one.lastError}` : "none");
+        const queue = queueOf(one.queue);
+        text(cells[10], queue.text);
+        attribute(cells[10], "title", queue.title);
+        attribute(cells[10], "class", queue.bad ? "number bad" : "number");
+        text(cells[11], ago(one.lastSuccess) ?? "never");
+        attribute(cells[11], "title", local(one.lastSuccess));
+        text(cells[12], one.lastError ? `${ago(one.lastErrorTime)}: ${one.lastError}` : "none");
       });
   }
 
@@ -490,9 +494,23 @@ class Detail {
   }
 }
 
+// What stands for a destination's queue on the disk.
+function queueOf(queue) {
+  if (!queue) return { text: "none", title: null, bad: false };
+  const lost = queue.droppedLines + queue.damagedLines;
+  const notes = [
+    `${bytes(queue.bytes)} of ${bytes(queue.maxBytes)} on the disk`,
+    queue.droppedLines > 0 && `${count(queue.droppedLines)} lines dropped to make room`,
+    queue.damagedLines > 0 && `${count(queue.damagedLines)} lines lost with damaged records`,
+    queue.problem,
+  ];
+  const state = queue.problem ? ", failing" : queue.full ? ", full" : lost > 0 ? `, ${count(lost)} lost` : "";
+  return { text: `${count(queue.lines)}${state}`, title: notes.filter(Boolean).join("; "), bad: state !== "" };
+}
+
 // The column of the destinations' table: words, numbers, and the error.
 function kind(index) {
-  return index === 11 ? "text" : index > 1 ? "number" : "";
+  return index === 12 ? "text" : index > 1 ? "number" : "";
 }
 
 function part(title, wide, ...children) {

@@ -8,13 +8,18 @@
 //!
 //! Memory: a lane holds at most [`QUEUE`] waiting parcels and one at work; [`Outlet::send`] waits
 //! when they are there. What becomes of the plugin's other destinations then is the caller's.
+//!
+//! A destination may have a queue on the disk in front of its lanes (see `front`). Then a parcel is
+//! settled, as far as the caller is concerned, when the queue has it, and the lanes take from there.
 
+mod front;
 mod stats;
 mod worker;
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -24,9 +29,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::manifest;
 
+use super::batch::FileId;
 use super::dead_letter::DeadLetters;
 use super::destination::{self, Destination, OpenError, Surroundings};
 use super::output::{DestinationIndex, Parcel};
+use super::queue::{End, Home};
+pub use front::QueueStatus;
+use front::{Front, Plan, Told, Way};
 use stats::Stats;
 pub use stats::{DestinationStatus, State};
 use worker::Worker;
@@ -36,8 +45,8 @@ pub const QUEUE: usize = 2;
 
 /// Is told how each parcel fared at each destination.
 pub trait Settle: Send + Sync + 'static {
-    /// Every line of `parcel` that goes to `destination` was acknowledged, or is among
-    /// `dead_lettered` (indices of input lines, ascending, each once). Called exactly once for each
+    /// Every line of `parcel` that goes to `destination` was acknowledged or is in its queue, or is
+    /// among `dead_lettered` (indices of input lines, ascending, each once). Called exactly once for each
     /// parcel handed in, in the order of its lane; not called for what a shutdown cut short.
     ///
     /// Must not block.
@@ -55,6 +64,8 @@ pub struct Context {
     pub settle: Arc<dyn Settle>,
     /// Where records go that will never be accepted.
     pub dead_letters: Arc<DeadLetters>,
+    /// Where queues lie.
+    pub(super) queues: Home,
     /// What destinations may use of the node.
     pub surroundings: Surroundings,
     /// Where the tasks run.
@@ -68,8 +79,9 @@ pub struct Closed;
 
 /// One destination of a running plugin. Dropping it cancels its tasks.
 pub struct Outlet {
-    queues: Vec<mpsc::Sender<Arc<Parcel>>>,
-    /// Parcels handed in and not settled.
+    front: Arc<Front>,
+    lanes: Vec<mpsc::Sender<Arc<Parcel>>>,
+    /// Parcels handed to the lanes and not settled.
     unsettled: Arc<AtomicUsize>,
     destination: Arc<dyn Destination>,
     stats: Arc<Stats>,
@@ -87,21 +99,35 @@ impl Outlet {
         context: &Context,
     ) -> Result<Self, OpenError> {
         let opened = destination::open(manifest, &context.surroundings)?;
-        Ok(Self::with(index, &manifest.name, opened, context))
+        let plan = Plan {
+            home: context.queues.clone(),
+            destination: manifest.name.clone(),
+            index,
+            lanes: context.lanes.max(1),
+            wanted: manifest.queue.clone(),
+        };
+        Ok(Self::with(plan, opened, context))
     }
 
-    fn with(
-        index: DestinationIndex,
-        name: &str,
-        opened: destination::Opened,
-        context: &Context,
-    ) -> Self {
-        let stats = Arc::new(Stats::new(name, opened.kind));
+    fn with(plan: Plan, opened: destination::Opened, context: &Context) -> Self {
+        let index = plan.index;
+        let stats = Arc::new(Stats::new(&plan.destination, opened.kind));
+        let told = Arc::new(Told {
+            index,
+            plugin: Arc::clone(&context.plugin),
+            name: plan.destination.clone(),
+            settle: Arc::clone(&context.settle),
+            destination: Arc::clone(&opened.destination),
+            lost: Mutex::default(),
+        });
+        let front = Arc::new(Front::new(plan));
         let unsettled = Arc::new(AtomicUsize::new(0));
         let tasks = TaskTracker::new();
         let closing = CancellationToken::new();
         let stop = CancellationToken::new();
-        let queues = (0..context.lanes.max(1))
+        let opening = Arc::clone(&front).run(told, context.runtime.clone(), closing.clone());
+        tasks.spawn_on(opening, &context.runtime);
+        let lanes = (0..context.lanes.max(1))
             .map(|lane| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 let worker = Worker::new(worker::Setup {
@@ -116,13 +142,15 @@ impl Outlet {
                     unsettled: Arc::clone(&unsettled),
                     stop: stop.clone(),
                 });
-                tasks.spawn_on(worker.run(receiver, closing.clone()), &context.runtime);
+                let run = worker.run(Arc::clone(&front), receiver, closing.clone());
+                tasks.spawn_on(run, &context.runtime);
                 sender
             })
             .collect();
         tasks.close();
         Self {
-            queues,
+            front,
+            lanes,
             unsettled,
             destination: opened.destination,
             stats,
@@ -133,11 +161,36 @@ impl Outlet {
         }
     }
 
-    /// Hands a parcel in; waits while its lane is full. Parcels of one lane must be handed in one
-    /// after the other, in order. A parcel was not taken if this is cancelled.
+    /// Resolves when it is known whether a parcel can be handed in: see [`Self::is_open`].
+    pub async fn tried(&self) {
+        self.front.tried().await;
+    }
+
+    /// Whether a parcel can be handed in: not while there is a queue that cannot be opened.
+    pub fn is_open(&self) -> bool {
+        self.front.is_open()
+    }
+
+    /// Resolves when a parcel can be handed in, or never will be.
+    pub async fn opened(&self) {
+        // Which of the two, the first parcel is told.
+        let _ = self.front.way().await;
+    }
+
+    /// How far its queue held each file when it was opened, so that this need not be handed in again.
+    /// Told once.
+    pub(super) fn take_ends(&self) -> HashMap<FileId, End> {
+        self.front.take_ends()
+    }
+
+    /// Hands a parcel in; waits while its lane or its queue is full. Parcels of one lane must be handed
+    /// in one after the other, in order. A parcel was not taken if this is cancelled.
     pub async fn send(&self, parcel: Arc<Parcel>) -> Result<(), Closed> {
-        let lane = parcel.batch.lane % self.queues.len();
-        let place = self.queues[lane].reserve().await.map_err(|_| Closed)?;
+        if let Way::Queue(queue) = self.front.way().await? {
+            return queue.append(parcel).await.map_err(|_| Closed);
+        }
+        let lane = parcel.batch.lane % self.lanes.len();
+        let place = self.lanes[lane].reserve().await.map_err(|_| Closed)?;
         self.unsettled.fetch_add(1, Ordering::Relaxed);
         place.send(parcel);
         Ok(())
@@ -145,22 +198,38 @@ impl Outlet {
 
     /// Whether everything that was handed in is settled.
     pub fn is_idle(&self) -> bool {
-        self.unsettled.load(Ordering::Acquire) == 0
+        self.unsettled.load(Ordering::Acquire) == 0 && self.front.is_idle()
     }
 
     /// Makes every acknowledged line durable. Call it before a checkpoint is committed, and do not
     /// commit after an error.
     pub async fn sync(&self) -> io::Result<()> {
-        self.destination.sync().await
+        match self.front.sync().await? {
+            true => Ok(()),
+            false => self.destination.sync().await,
+        }
+    }
+
+    /// Lets a queue forget what was delivered: to be called now and then when there is no checkpoint to
+    /// commit.
+    pub async fn sync_queue(&self) -> io::Result<()> {
+        self.front.sync().await.map(|_| ())
+    }
+
+    /// Lets go of a queue, after [`Self::drain`] and the last checkpoint.
+    pub fn release(&self) {
+        self.front.release();
     }
 
     /// Takes no more parcels, delivers those it has for at most `patience`, then cancels what is
-    /// left. Returns whether everything was settled.
+    /// left. Of a queue only what is at work. Returns whether everything else was settled.
     pub async fn drain(&self, patience: Duration) -> bool {
         self.closing.cancel();
-        let in_time = tokio::time::timeout(patience, self.tasks.wait())
-            .await
-            .is_ok();
+        let ended = async {
+            self.front.close().await;
+            self.tasks.wait().await;
+        };
+        let in_time = tokio::time::timeout(patience, ended).await.is_ok();
         self.stop.cancel();
         self.tasks.wait().await;
         in_time
@@ -169,11 +238,16 @@ impl Outlet {
     /// How it is doing.
     pub fn status(&self) -> DestinationStatus {
         let waiting = self
-            .queues
+            .lanes
             .iter()
-            .map(|queue| queue.max_capacity() - queue.capacity())
+            .map(|lane| lane.max_capacity() - lane.capacity())
             .sum();
-        self.stats.snapshot(waiting)
+        self.stats.snapshot(waiting, self.front.status())
+    }
+
+    /// When the oldest line was written that its lanes took from a queue, in nanoseconds since 1970.
+    pub(super) fn oldest_queued(&self) -> Option<i64> {
+        self.front.oldest()
     }
 }
 

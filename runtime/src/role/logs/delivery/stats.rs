@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::front::QueueStatus;
+
 /// How a destination is doing, for the status endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +44,9 @@ pub struct DestinationStatus {
     pub in_flight: usize,
     /// Parcels that wait, over all lanes.
     pub waiting: usize,
+    /// The queue on the disk in front of it, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
     /// While it catches up with the plugin's other destinations: bytes of files that it lacks of what
     /// they have, or will have.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,7 +169,7 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self, waiting: usize) -> DestinationStatus {
+    pub(super) fn snapshot(&self, waiting: usize, queue: Option<QueueStatus>) -> DestinationStatus {
         let trouble = self.trouble();
         let last_success = self.last_success.load(Relaxed);
         DestinationStatus {
@@ -185,6 +190,7 @@ impl Stats {
             dead_lettered: self.dead_lettered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             waiting,
+            queue,
             behind_bytes: None,
             last_success: (last_success != 0)
                 .then(|| jiff::Timestamp::from_millisecond(last_success).ok())

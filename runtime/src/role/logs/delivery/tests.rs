@@ -95,7 +95,14 @@ fn start(destination: &Arc<Scripted>, retry: Retry, context: &Context) -> Outlet
         retry,
         kind: "scripted",
     };
-    Outlet::with(0, "out", opened, context)
+    let plan = Plan {
+        home: context.queues.clone(),
+        destination: "out".to_owned(),
+        index: 0,
+        lanes: context.lanes,
+        wanted: None,
+    };
+    Outlet::with(plan, opened, context)
 }
 
 fn retry() -> Answer {

@@ -19,6 +19,7 @@ use crate::role::logs::destination::{Destination, Lane, Request, SendError};
 use crate::role::logs::output::{Content, DestinationIndex, Parcel, Record};
 
 use super::Settle;
+use super::front::Front;
 use super::stats::Stats;
 
 /// The longest that a peer may make us wait with `Retry-After`, unless the manifest's own longest
@@ -52,6 +53,15 @@ pub(super) struct Worker {
 /// The worker was told to stop; the parcel at hand stays unsettled.
 struct Stopped;
 
+/// Where a parcel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// From who is told once it is settled.
+    Sender,
+    /// From a queue, which has said so already.
+    Queue,
+}
+
 /// How far a parcel has come. Outlives a panic, so that nothing is sent twice or settled twice
 /// because of one.
 #[derive(Default)]
@@ -72,36 +82,53 @@ impl Worker {
         }
     }
 
-    /// Works until `closing` is cancelled and the queue is empty, or the worker is stopped.
+    /// Delivers what a queue holds until that is closed, and then what comes through `sent` until
+    /// `closing` is cancelled and nothing is left; or works until it is stopped.
     pub(super) async fn run(
         mut self,
-        mut queue: mpsc::Receiver<Arc<Parcel>>,
+        front: Arc<Front>,
+        mut sent: mpsc::Receiver<Arc<Parcel>>,
         closing: CancellationToken,
     ) {
         let stop = self.setup.stop.clone();
+        let queue = stop.run_until_cancelled(front.reader(self.setup.lane));
+        let Some(Ok(queue)) = queue.await else { return };
+        if let Some(mut queue) = queue {
+            while let Some(Some(parcel)) = stop.run_until_cancelled(queue.next()).await {
+                if self.settle_one(&parcel, From::Queue).await.is_err() {
+                    return;
+                }
+                queue.settle();
+            }
+            if closing.is_cancelled() {
+                // What comes after it has to wait for it.
+                return;
+            }
+        }
         loop {
             let parcel = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = closing.cancelled(), if !queue.is_closed() => {
-                    queue.close();
+                () = closing.cancelled(), if !sent.is_closed() => {
+                    sent.close();
                     continue;
                 }
-                parcel = queue.recv() => parcel,
+                parcel = sent.recv() => parcel,
             };
             let Some(parcel) = parcel else { return };
-            if self.settle_one(&parcel).await.is_err() {
+            if self.settle_one(&parcel, From::Sender).await.is_err() {
                 return;
             }
             self.setup.unsettled.fetch_sub(1, Ordering::Release);
         }
     }
 
-    async fn settle_one(&mut self, parcel: &Arc<Parcel>) -> Result<(), Stopped> {
+    async fn settle_one(&mut self, parcel: &Arc<Parcel>, from: From) -> Result<(), Stopped> {
         let mut progress = Progress::default();
         let mut panics = 0;
         loop {
-            let attempt = AssertUnwindSafe(self.deliver(parcel, &mut progress)).catch_unwind();
+            let attempt =
+                AssertUnwindSafe(self.deliver(parcel, from, &mut progress)).catch_unwind();
             let panic = match attempt.await {
                 Ok(result) => return result,
                 Err(panic) => panic_text(&*panic).to_owned(),
@@ -130,6 +157,7 @@ impl Worker {
     async fn deliver(
         &mut self,
         parcel: &Arc<Parcel>,
+        from: From,
         progress: &mut Progress,
     ) -> Result<(), Stopped> {
         match &parcel.output.content {
@@ -140,9 +168,11 @@ impl Worker {
         dead.sort_unstable();
         dead.dedup();
         progress.settled = true;
-        self.setup
-            .settle
-            .settled(self.setup.index, parcel, &progress.dead_lettered);
+        if from == From::Sender {
+            self.setup
+                .settle
+                .settled(self.setup.index, parcel, &progress.dead_lettered);
+        }
         failpoint::hit("delivery.settled");
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::batch::{Batch, FileId};
 use super::super::output::{DestinationIndex, Output, Parcel};
+use super::super::queue;
 use super::super::tail::{Known, Nameless};
 use super::file::{File, Mark};
 use super::tally::Amount;
@@ -42,17 +43,46 @@ pub(in crate::role::logs) enum May {
 
 impl Ledger {
     /// From now on parcels are not handed to this destination; the first that it does not get is
-    /// `parcel`, which was entered last.
-    pub(in crate::role::logs) fn detach(&self, destination: DestinationIndex, parcel: &Parcel) {
+    /// `parcel`, which was entered last, or whatever is entered next.
+    pub(in crate::role::logs) fn detach(
+        &self,
+        destination: DestinationIndex,
+        parcel: Option<&Parcel>,
+    ) {
         let mut books = self.books();
         books.detached |= 1 << destination;
-        let parts = &parcel.entry.parts;
+        let parts = parcel.map_or(&[][..], |parcel| &parcel.entry.parts);
         for file in books.all_files() {
             let part = parts.iter().find(|part| part.instance == file.instance);
             let handed = part.map_or(file.entered, Part::start);
             file.handed.push((destination, handed));
         }
-        books.settled(destination, parcel);
+        if let Some(parcel) = parcel {
+            books.settled(destination, parcel);
+        }
+    }
+
+    /// The queue of a detached destination, which was handed nothing yet, has this of the files.
+    pub(in crate::role::logs) fn raise(
+        &self,
+        destination: DestinationIndex,
+        ends: &HashMap<FileId, queue::End>,
+    ) {
+        let mut books = self.books();
+        let books = &mut *books;
+        if !books.is_detached(destination) {
+            return;
+        }
+        for (id, end) in ends {
+            let Some(file) = books.files.get_mut(id) else {
+                continue;
+            };
+            file.raise(destination, end);
+            if file.is_done() {
+                file.pass_rest(&mut books.tally);
+            }
+            books.forget_if_done(*id);
+        }
     }
 
     /// Whether parcels are not handed to this destination.

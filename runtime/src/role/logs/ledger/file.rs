@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::super::batch::{Fingerprint, Span};
 use super::super::output::DestinationIndex;
+use super::super::queue;
 use super::super::tail::Nameless;
 use super::entry::Part;
 use super::tally::{Amount, Tally};
@@ -241,6 +242,22 @@ impl File {
         };
         self.marks = over(&self.marks);
         self.committed.marks = over(&self.committed.marks);
+    }
+
+    /// A destination's queue holds everything before `end`, if that is of the present content: earlier
+    /// ones are not read any more, and a later one is not known to be the queue's.
+    pub(super) fn raise(&mut self, destination: DestinationIndex, end: &queue::End) {
+        let end = Mark {
+            generation: end.generation,
+            offset: end.offset,
+        };
+        if let Some(mark) = self.marks.get_mut(destination)
+            && end.generation == self.generation
+            && end > *mark
+        {
+            *mark = end;
+            self.dirty = true;
+        }
     }
 
     /// Where reading resumes. What a destination has beyond that is not sent to it again.

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, FileId, Span};
 use super::output::{DestinationIndex, Output, Parcel};
+use super::queue;
 use super::tail::{self, Known, Nameless};
 use crate::state::Checkpoint;
 pub(super) use behind::{CatchUp, May};
@@ -114,14 +115,20 @@ impl Ledger {
 
     /// Begins anew with these destinations, after everything under way has ended: what was not
     /// settled is taken back or given up. A destination that was there before goes on where it was, a
-    /// new one begins where the slowest of the others is. None is detached.
+    /// new one begins where the slowest of the others is, and any where its queue ends, as `ends` says of
+    /// each. None is detached.
     ///
     /// Returns where reading resumes; [`Self::begun`] says that a tail has taken it.
-    pub(super) fn begin(&self, destinations: &[String]) -> Vec<Known> {
+    pub(super) fn begin(
+        &self,
+        destinations: &[String],
+        ends: &[HashMap<FileId, queue::End>],
+    ) -> Vec<Known> {
         let mut books = self.books();
         let books = &mut *books;
         books.epoch += 1;
         (books.detached, books.pausing) = (0, false);
+        let first = books.epoch == 1;
         let old = std::mem::replace(&mut books.destinations, destinations.to_vec());
         for (_, mut file) in std::mem::take(&mut books.former) {
             books.tally.give_up_deleted(file.under_way.take());
@@ -130,6 +137,15 @@ impl Ledger {
         let mut lost = Vec::new();
         for (&id, file) in &mut books.files {
             file.reassign(&old, destinations);
+            for (destination, ends) in ends.iter().enumerate() {
+                if let Some(end) = ends.get(&id) {
+                    file.raise(destination, end);
+                }
+            }
+            if first {
+                // What the queues have was counted before the daemon ended.
+                file.counted = file.counted.max(file.low());
+            }
             file.handed.clear();
             if file.is_passed() {
                 // The rest was for destinations that are no more.

@@ -25,7 +25,11 @@ pub(super) struct Books {
     pub(super) number: u64,
     /// Where it will be, or before that.
     end: Position,
-    /// Lines dropped to make room since the queue was opened.
+    /// Lines kept since the queue was opened.
+    pub(super) kept_lines: u64,
+    /// Lines settled since then.
+    pub(super) settled_lines: u64,
+    /// Lines dropped to make room since then.
     pub(super) dropped: u64,
     /// Lines lost with damaged records since then.
     pub(super) damaged: u64,
@@ -115,6 +119,8 @@ impl Books {
             segments,
             lanes: cursor.lanes.iter().map(lane).collect(),
             number: cursor.number,
+            kept_lines: 0,
+            settled_lines: 0,
             dropped: 0,
             damaged: 0,
         }
@@ -144,6 +150,14 @@ impl Books {
         }
     }
 
+    /// Lets a cursor say of everything that is kept by now that it is.
+    pub(super) fn promise(&self, cursor: &mut Cursor) {
+        cursor.number = self.number;
+        for (cursor, lane) in cursor.lanes.iter_mut().zip(&self.lanes) {
+            cursor.kept = lane.kept;
+        }
+    }
+
     /// Lines of a lane that were kept.
     pub(super) fn kept(&self, lane: usize) -> u64 {
         self.lanes.get(lane).map_or(0, |lane| lane.kept)
@@ -164,6 +178,7 @@ impl Books {
             offset: held.length,
         };
         self.number = header.number + 1;
+        self.kept_lines += u64::from(header.lines);
         let Some(lane) = self.lanes.get_mut(header.lane as usize) else {
             return;
         };
@@ -290,8 +305,9 @@ impl Books {
     /// What a lane was handed is settled.
     pub(super) fn settle(&mut self, lane: usize) {
         if let Some(lane) = self.lanes.get_mut(lane)
-            && lane.at_work.take().is_some()
+            && let Some(work) = lane.at_work.take()
         {
+            self.settled_lines += work.lines;
             lane.gaps.forget_before(lane.taken);
         }
     }
@@ -344,20 +360,14 @@ impl Books {
         at_work.any(|work| work.at.segment == segment)
     }
 
-    /// Drops a segment with these records in it. Returns those that had not been settled; none at
-    /// all, and nothing is dropped, if a lane has begun with one of them.
-    pub(super) fn drop_segment(
-        &mut self,
-        segment: u64,
-        records: &[RecordHeader],
-    ) -> Option<Vec<bool>> {
+    /// Drops a segment with these records in it, unless a lane has begun with one of them. Returns how
+    /// many lines of it had not been settled.
+    pub(super) fn drop_segment(&mut self, segment: u64, records: &[RecordHeader]) -> u64 {
         if self.is_at_work(segment) {
-            return None;
+            return 0;
         }
-        let dropped: Vec<bool> = records
-            .iter()
-            .map(|header| self.drop_record(header))
-            .collect();
+        let dropped = records.iter().map(|header| self.drop_record(header)).sum();
+        self.dropped += dropped;
         if let Some(held) = self.segments.get_mut(&segment) {
             held.dropped = true;
         }
@@ -370,21 +380,20 @@ impl Books {
                 .map(|waiting| waiting.found.header.length());
             lane.head_bytes = lengths.sum();
         }
-        Some(dropped)
+        dropped
     }
 
-    /// Whether it had not been settled.
-    fn drop_record(&mut self, header: &RecordHeader) -> bool {
+    /// Returns how many of its lines had not been settled.
+    fn drop_record(&mut self, header: &RecordHeader) -> u64 {
         let Some(lane) = self.lanes.get_mut(header.lane as usize) else {
-            return false;
+            return 0;
         };
         if header.lines_before < lane.taken {
-            return false;
+            return 0;
         }
         let new = lane.gaps.add(header.lines_before, header.lines_after());
         lane.taken = lane.gaps.skip(lane.taken);
-        self.dropped += new;
-        new > 0
+        new
     }
 }
 

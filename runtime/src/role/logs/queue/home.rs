@@ -6,8 +6,8 @@
 //! `elsewhere`: a queue with lines in it stays where it is, whatever the manifest says since, and moves
 //! when it is opened empty.
 //!
-//! The queue of a destination that is gone is kept for [`RETENTION`], as a plugin's state is: the
-//! destination may come back, by hand or because an update is rolled back.
+//! The queue of a destination that is gone is kept for a while, as a plugin's state is: the destination
+//! may come back, by hand or because an update is rolled back.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,15 +23,14 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::folder::{Folder, Missing, names, open_below};
 use super::recover::{self, Opened};
-use crate::state::RETENTION;
 
 const QUEUES: &str = "queue";
 const ELSEWHERE: &str = "elsewhere";
 const ABANDONED: &str = "abandoned";
 
-/// The queues of one plugin.
+/// Where the queues of one plugin lie.
 #[derive(Debug, Clone)]
-pub(in crate::role::logs) struct Home {
+pub struct Home {
     state: PathBuf,
     node_root: PathBuf,
     namespace: String,
@@ -86,13 +85,9 @@ impl Place<'_> {
 }
 
 impl Home {
-    /// Returns none if those are no names of folders.
-    pub(in crate::role::logs) fn new(
-        state: &Path,
-        node_root: &Path,
-        namespace: &str,
-        name: &str,
-    ) -> Option<Self> {
+    /// Of the plugin `NAMESPACE/NAME`, by the daemon's state folder and the node's root. Returns none if
+    /// those are no names of folders.
+    pub fn new(state: &Path, node_root: &Path, namespace: &str, name: &str) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && !part.contains('/') && !part.starts_with('.');
         (plain(namespace) && plain(name)).then(|| Self {
             state: state.to_owned(),
@@ -100,6 +95,29 @@ impl Home {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
+    }
+
+    /// Of all plugins that have, or had, a queue.
+    pub(in crate::role::logs) fn all(state: &Path, node_root: &Path) -> Result<Vec<Self>, Error> {
+        let below = |above: &[&str]| match open_below(state, above, Missing::Fail) {
+            Ok(folder) => names(&folder).map_err(Error::io("cannot read", state)),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        };
+        let mut all = Vec::new();
+        for namespace in below(&[QUEUES])? {
+            for name in below(&[QUEUES, &namespace])? {
+                all.extend(Self::new(state, node_root, &namespace, &name));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The plugin, `NAMESPACE/NAME`.
+    pub(in crate::role::logs) fn plugin(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 
     fn place<'a>(&'a self, destination: &'a str, path: Option<&Path>) -> Place<'a> {
@@ -113,6 +131,17 @@ impl Home {
                 base: self.state.clone(),
                 names: [&[QUEUES], &names[..]].concat(),
             },
+        }
+    }
+
+    /// The folder that queues with this `queue.path` lie in, all plugins' if there is none.
+    pub(in crate::role::logs) fn folder(&self, path: Option<&Path>) -> PathBuf {
+        match path {
+            Some(path) => {
+                let base = self.node_root.join(path.strip_prefix("/").unwrap_or(path));
+                base.join(&self.namespace).join(&self.name)
+            }
+            None => self.state.join(QUEUES),
         }
     }
 
@@ -149,6 +178,31 @@ impl Home {
         self.open_at(destination, wanted, lanes)
     }
 
+    /// Whether a destination has a queue, or had one that was not removed.
+    pub(in crate::role::logs) fn has(&self, destination: &str) -> Result<bool, Error> {
+        match self.place(destination, None).folder(Missing::Fail) {
+            Ok(_) => Ok(true),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The path below which the queue of a destination lies; none if it is the state folder's.
+    pub(in crate::role::logs) fn path(&self, destination: &str) -> Result<Option<PathBuf>, Error> {
+        let first = self.place(destination, None);
+        elsewhere(&first.folder(Missing::Fail)?, &first)
+    }
+
+    /// Removes the queue of a destination, with what is in it.
+    pub(in crate::role::logs) fn remove(&self, destination: &str) -> Result<(), Error> {
+        let first = self.place(destination, None);
+        let path = self.path(destination)?;
+        if path.is_some() {
+            self.place(destination, path.as_deref()).remove()?;
+        }
+        first.remove()
+    }
+
     fn open_at(
         &self,
         destination: &str,
@@ -170,12 +224,13 @@ impl Home {
     }
 
     /// The queues of destinations that are not among `present`. Removes those that hold nothing or
-    /// that have been there for too long, which is not before this was called for the first time.
+    /// that have been there for `retention`, which begins when this was called for the first time.
     pub(in crate::role::logs) fn abandoned(
         &self,
         present: &[&str],
         lanes: usize,
         now: SystemTime,
+        retention: Duration,
     ) -> Vec<Result<Abandoned, Error>> {
         let below = [QUEUES, &self.namespace, &self.name];
         let all = match open_below(&self.state, &below, Missing::Fail) {
@@ -190,7 +245,8 @@ impl Home {
             Err(error) => return vec![Err(error)],
         };
         let gone = all.into_iter().filter(|name| !present.contains(&&**name));
-        gone.map(|name| self.abandon(name, lanes, now)).collect()
+        gone.map(|name| self.abandon(name, lanes, now, retention))
+            .collect()
     }
 
     fn abandon(
@@ -198,6 +254,7 @@ impl Home {
         destination: String,
         lanes: usize,
         now: SystemTime,
+        retention: Duration,
     ) -> Result<Abandoned, Error> {
         let first = self.place(&destination, None);
         let folder = first.folder(Missing::Fail)?;
@@ -220,18 +277,15 @@ impl Home {
         drop(opened);
         // A clock that was set back counts as no time at all.
         let age = now.duration_since(UNIX_EPOCH + since).unwrap_or_default();
-        let kept = lines > 0 && age < RETENTION;
+        let kept = lines > 0 && age < retention;
         let at = place.path();
         if !kept {
-            place.remove()?;
-            if path.is_some() {
-                first.remove()?;
-            }
+            self.remove(&destination)?;
         }
         Ok(Abandoned {
             path: at,
             lines,
-            until: kept.then(|| UNIX_EPOCH + since + RETENTION),
+            until: kept.then(|| UNIX_EPOCH + since + retention),
             destination,
         })
     }

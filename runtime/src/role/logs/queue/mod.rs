@@ -8,8 +8,6 @@
 //!              +-- one sync for a group, then `Watch::kept`
 //! ```
 //!
-//! No outlet has one yet: the room is built for its tests only, until the manifest can ask for it.
-//!
 //! # What is promised
 //! - A parcel that [`Watch::kept`] was told of is on the disk. From then on the queue answers for its
 //!   lines: they are delivered, dead-lettered, dropped by the policy, or found damaged, and each of
@@ -52,6 +50,7 @@ mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -61,9 +60,11 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use super::output::{DestinationIndex, Parcel};
+use crate::manifest::WhenFull;
 pub(in crate::role::logs) use error::Error;
-pub(in crate::role::logs) use home::Home;
-pub(in crate::role::logs) use parcel::Summary;
+pub(in crate::role::logs) use home::Abandoned;
+pub use home::Home;
+pub(in crate::role::logs) use parcel::End;
 pub(in crate::role::logs) use reader::Reader;
 use recover::Opened;
 pub(in crate::role::logs) use recover::Recovered;
@@ -79,15 +80,6 @@ const SEGMENTS: u64 = 16;
 /// Syncs are at least this far apart, unless there is a lot to write: a trickle of lines must not keep
 /// the node's disk busy.
 const PACE: Duration = Duration::from_millis(50);
-
-/// What happens when a queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::role::logs) enum WhenFull {
-    /// Reading waits; nothing is lost.
-    Block,
-    /// The oldest lines are dropped and counted.
-    DropOldest,
-}
 
 /// How a queue behaves.
 #[derive(Debug, Clone)]
@@ -128,11 +120,11 @@ pub(in crate::role::logs) trait Watch: Send + Sync + 'static {
     /// once for each parcel that was appended, in order, before it is handed out.
     fn kept(&self, parcel: &Arc<Parcel>, lines: u32);
 
-    /// A record with so many lines was dropped to make room. Without a summary if that is damaged.
-    fn dropped(&self, lane: usize, lines: u32, summary: Option<Summary>);
+    /// So many lines were dropped to make room.
+    fn dropped(&self, lines: u64);
 
     /// So many lines were lost with damaged records.
-    fn damaged(&self, lane: usize, lines: u64);
+    fn damaged(&self, lines: u64);
 
     /// Makes durable at the destination what was settled by now: the queue is about to forget it.
     fn durable(&self) -> BoxFuture<'_, io::Result<()>>;
@@ -150,7 +142,11 @@ pub(in crate::role::logs) struct Stats {
     pub(in crate::role::logs) lines: u64,
     /// Bytes on the disk, with those that are consumed and not removed yet.
     pub(in crate::role::logs) bytes: u64,
-    /// Lines dropped since it was opened.
+    /// Lines kept since it was opened.
+    pub(in crate::role::logs) kept: u64,
+    /// Lines settled since then.
+    pub(in crate::role::logs) settled: u64,
+    /// Lines dropped since then.
     pub(in crate::role::logs) dropped: u64,
     /// Lines lost with damaged records since then.
     pub(in crate::role::logs) damaged: u64,
@@ -208,9 +204,24 @@ impl Queue {
     }
 
     /// Hands a parcel to the writer; waits while that has enough. Parcels of one lane must be
-    /// appended one after the other, in order.
+    /// appended one after the other, in order. A parcel was not taken if this is cancelled.
     pub(in crate::role::logs) async fn append(&self, parcel: Arc<Parcel>) -> Result<(), Closed> {
-        self.appended.send(parcel).await.map_err(|_| Closed)
+        let place = self.appended.reserve().await.map_err(|_| Closed)?;
+        self.shared.unkept.fetch_add(1, Ordering::Relaxed);
+        place.send(parcel);
+        Ok(())
+    }
+
+    /// Whether everything that was appended is kept.
+    pub(in crate::role::logs) fn is_idle(&self) -> bool {
+        self.shared.unkept.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when nothing is left in it. While it does, nothing may be appended.
+    pub(in crate::role::logs) async fn emptied(&self) {
+        while !self.shared.books().is_idle() {
+            self.shared.room.notified().await;
+        }
     }
 
     /// The reading end of a lane, of which there is to be one.
@@ -218,8 +229,8 @@ impl Queue {
         Reader::new(self.shared.clone(), lane % self.shared.settings.lanes)
     }
 
-    /// Makes what was settled durable at the destination, and writes down what was kept and settled.
-    /// Before each commit of the marks, and after they were collected.
+    /// Makes what was settled durable at the destination, and writes down what was kept and settled, if
+    /// anything was. Before each commit of the marks, and after they were collected.
     pub(in crate::role::logs) async fn sync(&self) -> io::Result<()> {
         self.shared.checkpoint().await
     }
@@ -239,6 +250,8 @@ impl Queue {
         Stats {
             lines: books.lines(),
             bytes: books.bytes(),
+            kept: books.kept_lines,
+            settled: books.settled_lines,
             dropped: books.dropped,
             damaged: books.damaged,
             oldest: books.oldest(),

@@ -14,24 +14,11 @@ use super::super::batch::{Batch, FileId, Span};
 use super::super::output::{Content, DestinationIndex, OutputLine, Parcel, Record};
 pub(super) use decode::{decode, decode_summary};
 
-/// What is known of a record without its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::role::logs) struct Summary {
-    /// Lines that go to the destination.
-    pub(in crate::role::logs) lines: u32,
-    /// What the parcel covers of each file.
-    pub(in crate::role::logs) stretches: Vec<Stretch>,
-}
-
-/// A stretch of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::role::logs) struct Stretch {
-    pub(in crate::role::logs) file: FileId,
+/// A place in a file: how far a record, or the queue, holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::role::logs) struct End {
     pub(in crate::role::logs) generation: u64,
-    pub(in crate::role::logs) start: u64,
-    pub(in crate::role::logs) end: u64,
-    /// Its lines that go to the destination.
-    pub(in crate::role::logs) lines: u32,
+    pub(in crate::role::logs) offset: u64,
 }
 
 /// A parcel, ready to be written.
@@ -46,10 +33,11 @@ pub(super) struct Encoded {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// How far a parcel reaches in each of its files, so that this is known of a record without its lines.
 #[derive(Serialize, Deserialize)]
 struct StoredSummary {
-    /// Device, inode, generation, start, end, lines.
-    stretches: Vec<(u64, u64, u64, u64, u64, u32)>,
+    /// Device, inode, generation, offset.
+    ends: Vec<(u64, u64, u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,7 +177,7 @@ pub(super) fn encode(parcel: &Parcel, destination: DestinationIndex) -> Option<E
     }
     Some(Encoded {
         lines,
-        summary: to_bytes(&summary(batch, &going), Vec::new()),
+        summary: to_bytes(&summary(batch), Vec::new()),
         body: body(batch, content, &going, &made),
     })
 }
@@ -204,17 +192,14 @@ fn within(batch: &Batch, output: &OutputLine) -> Option<u32> {
     (u64::from(within) + u64::from(length) <= u64::from(line.length)).then_some(within)
 }
 
-fn summary(batch: &Batch, going: &[bool]) -> StoredSummary {
-    let mut stretches: Vec<_> = (batch.spans.iter())
-        .map(|span| {
-            let FileId { device, inode } = span.file;
-            (device, inode, span.generation, span.start, span.end, 0)
-        })
-        .collect();
-    for (line, _) in batch.lines.iter().zip(going).filter(|(_, going)| **going) {
-        stretches[line.source as usize].5 += 1;
+fn summary(batch: &Batch) -> StoredSummary {
+    let end = |span: &Span| {
+        let FileId { device, inode } = span.file;
+        (device, inode, span.generation, span.end)
+    };
+    StoredSummary {
+        ends: batch.spans.iter().map(end).collect(),
     }
-    StoredSummary { stretches }
 }
 
 fn body(batch: &Batch, content: StoredContent, going: &[bool], made: &[u8]) -> Vec<u8> {

@@ -93,7 +93,7 @@ impl Reader {
         if lines > 0 {
             tracing::error!(queue = %self.shared.path.display(), lane = self.lane, lines,
                 "damaged records are given up: check the disk");
-            self.shared.watch.damaged(self.lane, lines);
+            self.shared.watch.damaged(lines);
             self.shared.room.notify_one();
         }
     }

@@ -18,7 +18,7 @@ use super::disk::Disk;
 use super::error::Error;
 use super::folder::Folder;
 use super::frame::{Beginning, Key, SEGMENT_HEADER};
-use super::parcel;
+use super::parcel::{self, End};
 use super::segment::{self, Found, Segment};
 use crate::failpoint;
 
@@ -33,13 +33,6 @@ pub(in crate::role::logs) struct Recovered {
     /// Bytes of unfinished or damaged records that were cut off at the end. They were never promised:
     /// their lines are read again.
     pub(in crate::role::logs) cut: u64,
-}
-
-/// A place in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::role::logs) struct End {
-    pub(in crate::role::logs) generation: u64,
-    pub(in crate::role::logs) offset: u64,
 }
 
 /// A queue that was opened, and that nobody writes to yet.
@@ -164,18 +157,22 @@ fn look(
 /// How far a record holds each file: of what is delivered, nothing is to be read again. None if it
 /// is damaged.
 fn ends(segment: &Segment, found: &Found) -> io::Result<Option<Vec<(FileId, End)>>> {
-    let end = |generation, offset| End { generation, offset };
-    if let Some(summary) = segment.summary(found)? {
-        let ends = summary.stretches.iter();
-        let ends = ends.map(|stretch| (stretch.file, end(stretch.generation, stretch.end)));
-        return Ok(Some(ends.collect()));
+    let ends = segment.summary(found)?;
+    if ends.is_some() {
+        return Ok(ends);
     }
     let parcel = segment
         .body(found)?
         .and_then(|body| parcel::decode(&body, 0).ok());
     Ok(parcel.map(|parcel| {
         let spans = parcel.batch.spans.iter();
-        let ends = spans.map(|span| (span.file, end(span.generation, span.end)));
+        let ends = spans.map(|span| {
+            let end = End {
+                generation: span.generation,
+                offset: span.end,
+            };
+            (span.file, end)
+        });
         ends.collect()
     }))
 }

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::super::batch::FileId;
 use super::folder::Folder;
 use super::frame::{
     self, Beginning, Key, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader,
 };
-use super::parcel::{self, Summary};
+use super::parcel::{self, End};
 
 const SUFFIX: &str = ".segment";
 /// Read at once while looking for the next record.
@@ -116,12 +117,12 @@ impl Segment {
         Ok(None)
     }
 
-    /// What is known of a record without its lines. None if it is damaged.
-    pub(super) fn summary(&self, found: &Found) -> io::Result<Option<Summary>> {
+    /// How far a record holds each of its files. None if that is damaged.
+    pub(super) fn summary(&self, found: &Found) -> io::Result<Option<Vec<(FileId, End)>>> {
         let header = &found.header;
         let at = found.at + RECORD_HEADER as u64;
         let bytes = self.checked(at, header.summary, header.summary_check)?;
-        Ok(bytes.and_then(|bytes| parcel::decode_summary(&bytes, header.lines).ok()))
+        Ok(bytes.and_then(|bytes| parcel::decode_summary(&bytes).ok()))
     }
 
     /// The bytes of a record's parcel. None if they are damaged.

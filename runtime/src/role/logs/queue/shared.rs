@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::books::{Books, Waiting};
+use super::cursor::Cursor;
 use super::disk::Disk;
 use super::error::remedy;
 use super::frame::SEGMENT_HEADER;
@@ -23,8 +25,11 @@ pub(super) struct Shared {
     pub(super) disk: Mutex<Disk>,
     books: Mutex<Books>,
     problem: Mutex<Problem>,
-    /// Held from looking at the books until the cursor says so: it must never go back.
-    checkpointing: tokio::sync::Mutex<()>,
+    /// The cursor that was written last. Held from looking at the books until the cursor says so: it must
+    /// never go back.
+    checkpointing: tokio::sync::Mutex<Cursor>,
+    /// Parcels that were appended and are not kept.
+    pub(super) unkept: AtomicUsize,
     /// Told when something was settled.
     pub(super) room: Notify,
     /// Each told when something was kept for its lane.
@@ -52,10 +57,11 @@ impl Shared {
         Self {
             path: disk.folder.path().to_owned(),
             watch,
-            disk: Mutex::new(disk),
             books: Mutex::new(books),
             problem: Mutex::new(Problem::None),
-            checkpointing: tokio::sync::Mutex::default(),
+            checkpointing: tokio::sync::Mutex::new(disk.last_cursor().clone()),
+            unkept: AtomicUsize::new(0),
+            disk: Mutex::new(disk),
             room: Notify::new(),
             lanes: (0..settings.lanes).map(|_| Notify::new()).collect(),
             closing: CancellationToken::new(),
@@ -142,7 +148,7 @@ impl Shared {
 
     /// Removes what all lanes are done with. Returns whether there was anything.
     pub(super) async fn free(self: &Arc<Self>) -> io::Result<bool> {
-        let _one_at_a_time = self.checkpointing.lock().await;
+        let mut last = self.checkpointing.lock().await;
         let (cursor, segments) = {
             let books = self.books();
             let cursor = books.cursor();
@@ -155,29 +161,42 @@ impl Shared {
         }
         self.watch.durable().await?;
         let this = self.clone();
-        tokio::task::spawn_blocking(move || {
+        let write = move || {
             let mut disk = lock(&this.disk);
-            disk.write_cursor(cursor)?;
-            this.remove(&disk, &segments)
-        })
-        .await??;
+            disk.write_cursor(cursor.clone())?;
+            this.remove(&disk, &segments)?;
+            io::Result::Ok(cursor)
+        };
+        *last = tokio::task::spawn_blocking(write).await??;
         Ok(true)
     }
 
     /// Writes down how far the lanes have come. Segments stay until the time after that: between them
     /// comes a checkpoint, and until then the ends of files are to be found in them.
     pub(super) async fn checkpoint(self: &Arc<Self>) -> io::Result<()> {
-        let _one_at_a_time = self.checkpointing.lock().await;
-        let cursor = self.books().cursor();
+        let mut last = self.checkpointing.lock().await;
+        // Before the books, which know of what is kept only after this says so.
+        let idle = self.unkept.load(Ordering::Acquire) == 0;
+        let (mut cursor, segments) = {
+            let books = self.books();
+            (books.cursor(), books.consumed(&last))
+        };
+        if idle && segments.is_empty() && cursor == *last {
+            return Ok(());
+        }
         self.watch.durable().await?;
         let this = self.clone();
-        tokio::task::spawn_blocking(move || {
+        let write = move || {
+            // Held by the writer from the moment when it tells that something is kept until the books
+            // know, so that they know by now of whatever the marks cover.
             let mut disk = lock(&this.disk);
-            let segments = this.books().consumed(disk.last_cursor());
+            this.books().promise(&mut cursor);
             this.remove(&disk, &segments)?;
-            disk.write_cursor(cursor)
-        })
-        .await?
+            disk.write_cursor(cursor.clone())?;
+            io::Result::Ok(cursor)
+        };
+        *last = tokio::task::spawn_blocking(write).await??;
+        Ok(())
     }
 
     fn remove(&self, disk: &Disk, segments: &[u64]) -> io::Result<()> {
@@ -201,16 +220,10 @@ impl Shared {
             records.push(found);
         }
         let headers: Vec<_> = records.iter().map(|found| found.header).collect();
-        let dropped = self.books().drop_segment(segment.number, &headers);
+        let lines = self.books().drop_segment(segment.number, &headers);
         failpoint::hit("queue.dropped");
-        for (found, _) in records
-            .iter()
-            .zip(dropped.unwrap_or_default())
-            .filter(|(_, new)| *new)
-        {
-            let summary = segment.summary(found).ok().flatten();
-            let lane = found.header.lane as usize;
-            self.watch.dropped(lane, found.header.lines, summary);
+        if lines > 0 {
+            self.watch.dropped(lines);
         }
         Ok(true)
     }

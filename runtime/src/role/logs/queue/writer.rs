@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::output::Parcel;
-use super::WhenFull;
 use super::books::Waiting;
 use super::disk::{self, Disk};
 use super::frame::SEGMENT_HEADER;
@@ -18,6 +18,7 @@ use super::parcel::{self, Encoded};
 use super::segment::{Found, Segment};
 use super::shared::{Problem, Shared, lock};
 use crate::failpoint;
+use crate::manifest::WhenFull;
 
 /// A lot to write, in bytes of lines.
 const GROUP: usize = 1 << 20;
@@ -81,6 +82,7 @@ async fn keep(shared: &Arc<Shared>, parcels: Vec<Arc<Parcel>>) -> bool {
     let mut wait = WAIT.0;
     loop {
         let (this, parcels) = (shared.clone(), parcels.take().unwrap_or_default());
+        let before = rest.len() + parcels.len();
         let written = tokio::task::spawn_blocking(move || {
             rest.extend(parcels.into_iter().map(|parcel| Item::new(parcel, &this)));
             Group::new(&this, rest).write()
@@ -96,6 +98,7 @@ async fn keep(shared: &Arc<Shared>, parcels: Vec<Arc<Parcel>>) -> bool {
             }
         };
         let outcome = match outcome {
+            Outcome::Full if rest.len() < before => continue,
             Outcome::Full => match shared.free().await {
                 Ok(true) => continue,
                 Ok(false) => Outcome::Full,
@@ -262,6 +265,7 @@ impl<'a> Group<'a> {
             self.shared.watch.kept(&item.parcel, lines);
         }
         failpoint::hit("queue.kept");
+        let count = kept.len();
         let waiting = kept.into_iter().filter_map(|item| {
             let (segment, found) = item.place?;
             Some((segment, found, item.parcel))
@@ -272,6 +276,7 @@ impl<'a> Group<'a> {
             found,
         });
         self.shared.publish(waiting.collect());
+        self.shared.unkept.fetch_sub(count, Ordering::Release);
         Ok(())
     }
 }

@@ -128,6 +128,8 @@ impl Config {
 pub struct Own {
     /// Files.
     pub files: Vec<PathBuf>,
+    /// Folders, with all that is below them.
+    pub folders: Vec<PathBuf>,
     /// The UID of the daemon's pod, if it runs in one.
     pub pod: Option<String>,
     /// The daemon's container in that pod; all of them if it is not known.
@@ -135,9 +137,11 @@ pub struct Own {
 }
 
 impl Own {
-    /// Whether `path` is one of these files, rotated or not, or of this container.
+    /// Whether `path` is one of these files, rotated or not, in one of these folders, or of this container.
     fn holds(&self, path: &Path) -> bool {
-        self.files.iter().any(|file| is_or_was(file, path)) || self.in_container(path)
+        self.files.iter().any(|file| is_or_was(file, path))
+            || self.folders.iter().any(|folder| path.starts_with(folder))
+            || self.in_container(path)
     }
 
     /// Whether `path` is `.../NAMESPACE_POD_UID/CONTAINER/FILE` of the daemon's container.

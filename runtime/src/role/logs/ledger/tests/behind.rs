@@ -4,9 +4,9 @@ use super::*;
 
 fn detached() -> Ledger {
     let ledger = Ledger::default();
-    ledger.begin(&names());
+    ledger.begin(&names(), &[]);
     ledger.begun();
-    ledger.detach(1, &nothing(&ledger));
+    ledger.detach(1, Some(&nothing(&ledger)));
     ledger
 }
 
@@ -68,9 +68,9 @@ fn lines_are_counted_as_the_one_that_is_behind_passes_them() {
 #[test]
 fn the_last_of_two_that_are_behind_counts_even_if_they_meet_within_a_parcel() {
     let ledger = Ledger::default();
-    ledger.begin(&["a".into(), "b".into(), "c".into()]);
-    ledger.detach(1, &nothing(&ledger));
-    ledger.detach(2, &nothing(&ledger));
+    ledger.begin(&["a".into(), "b".into(), "c".into()], &[]);
+    ledger.detach(1, Some(&nothing(&ledger)));
+    ledger.detach(2, Some(&nothing(&ledger)));
     let everywhere = |lines: &[u32]| Output {
         bytes: vec![],
         content: Content::Keep(lines.to_vec(), DestinationSet(0b111)),
@@ -206,11 +206,11 @@ fn what_it_lacked_of_a_truncated_file_is_given_up_exactly() {
 #[test]
 fn what_it_lacked_of_a_closed_file_is_given_up_exactly() {
     let ledger = Ledger::default();
-    ledger.begin(&names());
+    ledger.begin(&names(), &[]);
     ledger.begun();
     let first = ledger.enter(batch(0, 0, 4), all(), &[]);
     let second = ledger.enter(batch(0, 4, 6), all(), &[]);
-    ledger.detach(1, &second);
+    ledger.detach(1, Some(&second));
     ledger.gone(FILE, None);
     ledger.settle(0, &first, &[]);
     ledger.give_up_unreachable();
@@ -268,7 +268,7 @@ fn beginning_anew_takes_back_what_is_lacking_and_no_more() {
     }
     let (mut catch_up, ..) = ledger.begin_catch_up(1);
     ledger.settle(1, &alone(&ledger, &mut catch_up, batch(0, 0, 7)), &[]);
-    let known = ledger.begin(&names());
+    let known = ledger.begin(&names(), &[]);
     assert_eq!((known[0].offset, known[0].taken_back.lines), (7, 13));
     assert_eq!(ledger.tally().settled.acknowledged, 7);
     assert!(!ledger.is_detached(1));
@@ -285,7 +285,7 @@ fn beginning_anew_takes_back_what_is_lacking_and_no_more() {
 #[test]
 fn a_new_file_with_the_inode_leaves_the_old_one_to_whom_it_is_under_way() {
     let ledger = Ledger::default();
-    ledger.begin(&names());
+    ledger.begin(&names(), &[]);
     let old = ledger.enter(batch(3, 0, 10), all(), &[]);
     ledger.gone(FILE, None);
     let new = ledger.enter(batch(7, 0, 4), all(), &[]);
@@ -334,7 +334,7 @@ fn beyond(start: u64, position: u64) -> Batch {
 #[test]
 fn lines_beyond_an_open_record_are_counted_when_they_are_settled_and_not_before() {
     let ledger = Ledger::default();
-    ledger.begin(&names());
+    ledger.begin(&names(), &[]);
     settle_both(&ledger, &ledger.enter(batch(0, 0, 10), all(), &[]));
     let nowhere = Output {
         bytes: vec![],
@@ -346,7 +346,7 @@ fn lines_beyond_an_open_record_are_counted_when_they_are_settled_and_not_before(
     let tally = ledger.tally();
     assert_eq!((tally.settled.filtered, tally.in_flight), (1, 0));
     ledger.enter_unsent(&beyond(10, 30));
-    assert_eq!(ledger.begin(&names())[0].taken_back.lines, 1);
+    assert_eq!(ledger.begin(&names(), &[])[0].taken_back.lines, 1);
     assert_eq!(ledger.tally().settled.acknowledged, 10);
 }
 
@@ -381,7 +381,7 @@ fn what_a_removed_destination_lacked_keeps_what_was_decided() {
         content: Content::Keep(vec![1, 2], DestinationSet(0b11)),
     };
     ledger.settle(0, &ledger.enter(batch(0, 0, 10), few, &[]), &[]);
-    ledger.begin(&["a".to_owned()]);
+    ledger.begin(&["a".to_owned()], &[]);
     let settled = ledger.tally().settled;
     assert_eq!((settled.acknowledged, settled.filtered), (2, 8));
 }

@@ -13,24 +13,16 @@ use super::super::super::output::{
     Content, DestinationIndex, DestinationSet, Output, OutputLine, Parcel, Payload,
 };
 use super::{
-    Differences, Malformed, StoredContent, StoredOutput, StoredSpan, StoredSummary, Stretch,
-    Summary, Table,
+    Differences, End, Malformed, StoredContent, StoredOutput, StoredSpan, StoredSummary, Table,
 };
 
-/// The summary of a record with so many lines.
-pub(in super::super) fn decode_summary(bytes: &[u8], lines: u32) -> Result<Summary, Malformed> {
+/// How far a record holds each of its files.
+pub(in super::super) fn decode_summary(bytes: &[u8]) -> Result<Vec<(FileId, End)>, Malformed> {
     let stored: StoredSummary = whole(bytes)?;
-    let stretch = |(device, inode, generation, start, end, lines)| Stretch {
-        file: FileId { device, inode },
-        generation,
-        start,
-        end,
-        lines,
+    let end = |(device, inode, generation, offset)| {
+        (FileId { device, inode }, End { generation, offset })
     };
-    Ok(Summary {
-        lines,
-        stretches: stored.stretches.into_iter().map(stretch).collect(),
-    })
+    Ok(stored.ends.into_iter().map(end).collect())
 }
 
 /// The parcel of a record, addressed to `destination`.

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
+use crate::state::RETENTION;
 
 const BIG: u64 = 64 << 20;
 
@@ -96,7 +97,9 @@ async fn what_a_removed_destination_left_is_kept_for_a_day_and_counted() {
         bench.kept().await;
         bench.kill().await;
         let look = |present: &[&str], now: SystemTime| -> Vec<Abandoned> {
-            let all = home(state.path()).abandoned(present, 2, now).into_iter();
+            let all = home(state.path())
+                .abandoned(present, 2, now, RETENTION)
+                .into_iter();
             all.map(Result::unwrap).collect()
         };
         assert_eq!(look(&["out"], now), []);
@@ -139,7 +142,7 @@ async fn what_a_removed_destination_left_is_kept_for_a_day_and_counted() {
 async fn an_empty_queue_without_a_destination_is_removed_at_once() {
     let state = tempfile::tempdir().unwrap();
     open(state.path(), block()).kill().await;
-    let gone = home(state.path()).abandoned(&[], 2, SystemTime::now());
+    let gone = home(state.path()).abandoned(&[], 2, SystemTime::now(), RETENTION);
     let [
         Ok(Abandoned {
             lines: 0,

@@ -1,0 +1,53 @@
+//! Queues whose destination, or whose plugin, is gone: kept for a while, then removed with what is in
+//! them, and each said.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::driver::LANES;
+use super::queue::{Abandoned, Error, Home};
+use crate::state::RETENTION;
+
+/// How often a running plugin's are looked at.
+pub(super) const LOOK: Duration = Duration::from_secs(60 * 60);
+
+/// Looks at the queues of destinations that are not among `present`. Blocks.
+pub(super) fn look(plugin: &str, queues: &Home, present: &[String]) {
+    let present: Vec<&str> = present.iter().map(String::as_str).collect();
+    let now = SystemTime::now();
+    say(plugin, queues.abandoned(&present, LANES, now, RETENTION));
+}
+
+/// Removes the queues of all plugins (`NAMESPACE/NAME`) whose state was forgotten. Blocks.
+pub fn purge(state: &Path, node_root: &Path, is_known: impl Fn(&str) -> bool) {
+    let homes = match Home::all(state, node_root) {
+        Ok(homes) => homes,
+        Err(error) => return tracing::error!("{error}"),
+    };
+    let now = SystemTime::now();
+    for queues in homes.iter().filter(|home| !is_known(&home.plugin())) {
+        let gone = queues.abandoned(&[], LANES, now, Duration::ZERO);
+        say(&queues.plugin(), gone);
+    }
+}
+
+fn say(plugin: &str, abandoned: Vec<Result<Abandoned, Error>>) {
+    for one in abandoned {
+        match one {
+            Ok(queue) => {
+                let (destination, lines) = (queue.destination, queue.lines);
+                let path = queue.path.display();
+                match queue.until.map(jiff::Timestamp::try_from) {
+                    Some(Ok(until)) => tracing::warn!(plugin, destination, lines, %path,
+                        "the manifest does not have this destination any more: what is in its queue is given up at {until:.0}, unless the destination comes back"),
+                    Some(Err(error)) => tracing::error!(plugin, destination, "{error}"),
+                    None if lines > 0 => tracing::error!(plugin, destination, lines, %path,
+                        "a queue was removed whose destination is gone: its lines are given up"),
+                    None => tracing::info!(plugin, destination, %path,
+                        "removed the empty queue of a destination that is gone"),
+                }
+            }
+            Err(error) => tracing::error!(plugin, "{error}"),
+        }
+    }
+}
