@@ -1,4 +1,4 @@
-//! kill -9 at named places, 200 times on one state, one set of logs and three destinations: no line
+//! kill -9 at named places, 200 times on one state, one set of logs and four destinations: no line
 //! is missing anywhere, none is out of order, Elasticsearch holds no document twice, and elsewhere
 //! only those lines come twice that had arrived and that no commit covered.
 //!
@@ -62,28 +62,38 @@ const fn place(name: &'static str, kills: usize, most: u64, deed: Deed) -> Place
     }
 }
 
-const PLACES: [Place; 21] = [
-    place("tail.opened", 12, 6, Deed::Appear),
-    place("tail.read", 12, 20, Deed::Nothing),
-    place("tail.rotated", 12, 4, Deed::Rotate),
-    place("tail.truncated", 9, 2, Deed::Truncate),
-    place("file.before-write", 12, 20, Deed::Nothing),
-    place("file.after-write", 12, 20, Deed::Nothing),
-    place("file.rotate", 12, 3, Deed::Nothing),
-    place("delivery.before-send", 12, 40, Deed::Nothing),
-    place("delivery.after-send", 12, 40, Deed::Nothing),
-    place("delivery.settled", 12, 40, Deed::Nothing),
+const PLACES: [Place; 31] = [
+    place("tail.opened", 9, 6, Deed::Appear),
+    place("tail.read", 9, 20, Deed::Nothing),
+    place("tail.rotated", 9, 4, Deed::Rotate),
+    place("tail.truncated", 6, 2, Deed::Truncate),
+    place("file.before-write", 7, 20, Deed::Nothing),
+    place("file.after-write", 7, 20, Deed::Nothing),
+    place("file.rotate", 7, 3, Deed::Nothing),
+    place("delivery.before-send", 7, 40, Deed::Nothing),
+    place("delivery.after-send", 7, 40, Deed::Nothing),
+    place("delivery.settled", 7, 40, Deed::Nothing),
     place("dead-letter.before-sync", 6, 3, Deed::Nothing),
     place("dead-letter.after-sync", 6, 3, Deed::Nothing),
-    place("checkpoint.collected", 9, 2, Deed::Nothing),
-    place("state.before-commit", 9, 2, Deed::Nothing),
-    place("state.after-commit", 9, 2, Deed::Nothing),
-    place("cache.before-rename", 8, 1, Deed::Module),
-    place("update.compiled", 10, 3, Deed::Update),
-    place("update.prepared", 10, 3, Deed::Update),
-    place("update.before-swap", 10, 3, Deed::Update),
-    place("update.after-swap", 10, 3, Deed::Update),
-    place("update.rollback", 6, 1, Deed::Fail),
+    place("queue.segment", 5, 1, Deed::Nothing),
+    place("queue.before-write", 7, 20, Deed::Nothing),
+    place("queue.half-written", 7, 20, Deed::Nothing),
+    place("queue.after-write", 7, 20, Deed::Nothing),
+    place("queue.synced", 7, 20, Deed::Nothing),
+    place("queue.kept", 7, 20, Deed::Nothing),
+    place("queue.settled", 7, 20, Deed::Nothing),
+    place("queue.before-cursor", 5, 2, Deed::Nothing),
+    place("queue.after-cursor", 5, 2, Deed::Nothing),
+    place("queue.removed", 5, 1, Deed::Nothing),
+    place("checkpoint.collected", 6, 2, Deed::Nothing),
+    place("state.before-commit", 6, 2, Deed::Nothing),
+    place("state.after-commit", 6, 2, Deed::Nothing),
+    place("cache.before-rename", 5, 1, Deed::Module),
+    place("update.compiled", 6, 3, Deed::Update),
+    place("update.prepared", 6, 3, Deed::Update),
+    place("update.before-swap", 6, 3, Deed::Update),
+    place("update.after-swap", 6, 3, Deed::Update),
+    place("update.rollback", 5, 1, Deed::Fail),
 ];
 
 /// A daemon that is killed while lines are written, and where they go.
@@ -145,9 +155,7 @@ impl Trial {
 
     /// The daemon has died.
     fn died(&mut self) {
-        self.peers.drain();
-        let arrived = self.peers.arrived(&self.node, &self.history);
-        self.history.crashed(&self.node, &arrived);
+        self.peers.crashed(&self.node, &mut self.history);
     }
 
     fn do_deed(&mut self, deed: Deed) {
@@ -169,9 +177,7 @@ impl Trial {
                 }
             }
             Deed::Truncate => {
-                wait_for("what was written to arrive", || {
-                    (self.node.has_ended() || self.missing().is_empty()).then_some(())
-                });
+                self.peers.wait_arrived(&mut self.node, &self.history);
                 if !self.node.has_ended() {
                     let log = File::create(self.log("a.log")).unwrap();
                     self.history.truncated(&log);
@@ -241,7 +247,7 @@ impl Trial {
         self.declare("version: last");
         self.node.start_with(&["--safe-mode-deaths", "0"], &[]);
         self.write("a.log", 1);
-        self.peers.conclude(&self.node, &self.history);
+        self.peers.conclude(&mut self.node, &self.history);
     }
 }
 

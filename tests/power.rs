@@ -54,6 +54,10 @@ fn moments() -> Vec<Moment> {
         ("dead-letter.after-sync", 2, 5),
         ("delivery.after-send", 2, 200),
         ("delivery.settled", 2, 200),
+        ("queue.after-write", 2, 60),
+        ("queue.kept", 2, 60),
+        ("queue.before-cursor", 2, 3),
+        ("queue.after-cursor", 2, 3),
     ] {
         for _ in 0..times {
             moments.push(Moment::At(place, random.u64(1..=most)));
@@ -157,9 +161,7 @@ impl Trial {
         self.disk.cut_power();
         self.node.kill();
         self.disk.power_on();
-        self.peers.drain();
-        let arrived = self.peers.arrived(&self.node, &self.history);
-        self.history.crashed(&self.node, &arrived);
+        self.peers.crashed(&self.node, &mut self.history);
         written.saturating_sub(self.history.shipped(&self.node).len())
     }
 
@@ -167,7 +169,7 @@ impl Trial {
     fn conclude(mut self) {
         self.node.start_with(&["--safe-mode-deaths", "0"], &[]);
         self.write(1);
-        self.peers.conclude(&self.node, &self.history);
+        self.peers.conclude(&mut self.node, &self.history);
     }
 }
 

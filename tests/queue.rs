@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use support::disk::Tmpfs;
 use support::sequence::{append, assert_exact, destination, sequences};
 use support::sink::{Sink, ok, own_address};
 use support::{Node, message, wait_for};
@@ -265,6 +266,35 @@ fn a_queue_whose_disk_is_away_holds_up_its_destination_and_no_other() {
     wait_empty(&node);
     assert_exact(&sink.records(), &LOGS, MANY);
     assert!(disk.join("local/app/far").exists());
+}
+
+#[test]
+fn a_full_disk_is_a_full_queue() {
+    let mut node = Node::new();
+    let address = own_address();
+    let disk = node.path("disk");
+    let _disk = Tmpfs::new(&disk, 4 << 20);
+    // Nothing is dropped for it, although that would be allowed.
+    let fields = format!("path: {disk:?}, maxSize: 1Gi, whenFull: dropOldest");
+    ship(&node, address, &queue(&fields), true);
+    node.start();
+    node.wait_running("app");
+    append_all(&node);
+    let report = node.wait_plugin("app", "all lines in the file", |report| {
+        destination(report, "out")["lines"] == ALL && far(report)["problem"].is_string()
+    });
+    assert_exact(&node.output("app"), &LOGS, MANY);
+    let problem = far(&report)["problem"].as_str().unwrap();
+    for part in ["No space left", "free some space", "lower queue.maxSize"] {
+        assert!(problem.contains(part), "{part:?}: {problem}");
+    }
+    node.kill();
+    node.start();
+    let sink = Sink::start_at(address, |_| ok());
+    let queue = wait_empty(&node);
+    assert_eq!(count(&queue, "droppedLines"), 0);
+    assert!(queue["problem"].is_null(), "{queue}");
+    assert_exact(&sink.records(), &LOGS, MANY);
 }
 
 #[test]

@@ -30,10 +30,21 @@ pub struct Elastic {
 impl Elastic {
     /// `is_bad` tells which messages it refuses for ever.
     pub fn start(is_bad: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self::start_busy(is_bad, || false)
+    }
+
+    /// While `is_busy`, it takes nothing.
+    pub fn start_busy(
+        is_bad: impl Fn(&str) -> bool + Send + Sync + 'static,
+        is_busy: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
         let index = Arc::new(Mutex::new(Index::default()));
         let sink = Sink::start({
             let index = Arc::clone(&index);
-            move |request| index.lock().unwrap().answer(request, &is_bad)
+            move |request| match is_busy() {
+                true => status(429),
+                false => index.lock().unwrap().answer(request, &is_bad),
+            }
         });
         Self { sink, index }
     }

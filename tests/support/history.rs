@@ -196,6 +196,25 @@ impl History {
         }
     }
 
+    /// The daemon has died, and a destination has a queue: what came through it since the daemon was
+    /// started may do so again, and what stood in contents that no checkpoint knows is read again, also
+    /// if the queue has it.
+    pub fn crashed_with_queue(&mut self, node: &Node, destination: &str, came: &[u64]) {
+        let again = self.again.entry(destination.to_owned()).or_default();
+        for line in came {
+            *again.entry(*line).or_default() += 1;
+        }
+        let checkpoints = checkpoints(node);
+        for content in &self.contents {
+            let known = checkpoints.get(&content.inode);
+            if known.is_none_or(|known| known.generation < content.generation) {
+                for line in &content.lines {
+                    *again.entry(*line).or_default() += 1;
+                }
+            }
+        }
+    }
+
     /// Every line came to the destination, first in the order of its file, and no more often than
     /// the crashes allow. Returns how many came again.
     pub fn judge(&self, destination: &str, arrived: &[u64]) -> usize {

@@ -1,7 +1,9 @@
-//! One plugin's lines to a file, over HTTP and into Elasticsearch, and what has arrived at each.
+//! One plugin's lines to a file, over HTTP and into Elasticsearch, once as they come and once through a
+//! queue on the disk, and what has arrived at each.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,7 @@ fn is_bad(line: u64) -> bool {
 }
 
 /// The lines at each destination, in the order in which they arrived.
-pub type Arrived = [(&'static str, Vec<u64>); 3];
+pub type Arrived = [(&'static str, Vec<u64>); 4];
 
 /// Servers that outlive the daemon.
 pub struct Peers {
@@ -31,6 +33,10 @@ pub struct Peers {
     /// What HTTP took, in order.
     taken: Arc<Mutex<Vec<u64>>>,
     elastic: Elastic,
+    /// Is mostly busy, so that its queue has something in it.
+    queued: Elastic,
+    /// How many lines it was sent before the daemon at hand was started.
+    queued_before: usize,
 }
 
 impl Peers {
@@ -48,6 +54,11 @@ impl Peers {
             http,
             taken,
             elastic: Elastic::start(|message| is_bad(number(message))),
+            queued: Elastic::start_busy(|_| false, {
+                let asked = AtomicUsize::new(0);
+                move || !asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)
+            }),
+            queued_before: 0,
         }
     }
 
@@ -56,21 +67,28 @@ impl Peers {
         let retry = "retry: {initial: 5ms, max: 50ms}";
         let file = node.outputs.join("out-app");
         let (http, elastic) = (self.http.url(), self.elastic.url());
+        let queued = self.queued.url();
         [
             format!("file: {{path: {file:?}, format: raw, maxSize: {size}, keep: 100000}}"),
             format!("- name: http\n    http: {{url: {http:?}, {retry}}}"),
             format!("- name: es\n    elasticsearch: {{url: {elastic:?}, index: app, {retry}}}"),
+            format!(
+                "- name: queued\n    queue: {{maxSize: 1Mi}}\n    elasticsearch: {{url: {queued:?}, index: app, {retry}}}"
+            ),
         ]
         .join("\n  ")
     }
 
     pub fn arrived(&self, node: &Node, history: &History) -> Arrived {
-        let sent = |message: &String| number(message);
-        let elastic = self.elastic.index().sent.iter().map(sent).collect();
+        let sent = |elastic: &Elastic| {
+            let index = elastic.index();
+            index.sent.iter().map(|message| number(message)).collect()
+        };
         [
             ("out", history.shipped(node)),
             ("http", self.taken.lock().unwrap().clone()),
-            ("es", elastic),
+            ("es", sent(&self.elastic)),
+            ("queued", sent(&self.queued)),
         ]
     }
 
@@ -89,25 +107,38 @@ impl Peers {
         all
     }
 
-    /// Waits until all that a dead daemon sent was read.
-    pub fn drain(&self) {
+    /// The daemon has died.
+    pub fn crashed(&mut self, node: &Node, history: &mut History) {
+        // Until all that it sent was read.
         self.http.drain();
         self.elastic.sink.drain();
+        self.queued.sink.drain();
+        let [direct @ .., (name, queued)] = self.arrived(node, history);
+        history.crashed(node, &direct);
+        let since = std::mem::replace(&mut self.queued_before, queued.len());
+        history.crashed_with_queue(node, name, &queued[since..]);
     }
 
-    /// Waits until a daemon has delivered all that was written, and judges what arrived.
-    pub fn conclude(&self, node: &Node, history: &History) {
+    /// Waits until all that was written has arrived, or the daemon has ended.
+    pub fn wait_arrived(&self, node: &mut Node, history: &History) {
         let begin = Instant::now();
-        while let missing = self.missing(node, history)
+        while !node.has_ended()
+            && let missing = self.missing(node, history)
             && !missing.is_empty()
         {
             let (written, log) = (history.written(), node.daemon_log());
+            let report = node.plugin("app").unwrap_or_default();
             assert!(
                 begin.elapsed() < PATIENCE,
-                "lost of {written}: {missing:?}\n{log}"
+                "lost of {written}: {missing:?}\n{report:#}\n{log}"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Waits until a daemon has delivered all that was written, and judges what arrived.
+    pub fn conclude(&self, node: &mut Node, history: &History) {
+        self.wait_arrived(node, history);
         let report = node.wait_plugin("app", "nothing left", |report| {
             let logs = &report["logs"];
             logs["lag"]["bytes"] == 0 && logs["lines"]["inFlight"] == 0
@@ -126,17 +157,22 @@ impl Peers {
             let again = history.judge(name, &lines);
             eprintln!("{name}: of {written} lines {again} came again");
         }
-        let index = self.elastic.index();
         let (bad, good): (Vec<u64>, Vec<u64>) = history.kept().partition(|line| is_bad(*line));
-        let documents = index.documents.values().map(|text| number(text));
-        let mut documents: Vec<u64> = documents.filter(|line| !history.is_lost(*line)).collect();
-        documents.sort_unstable();
-        assert!(
-            documents == good,
-            "documents are missing or there twice: {} for {} lines",
-            documents.len(),
-            good.len()
-        );
+        let all: Vec<u64> = history.kept().collect();
+        for (elastic, wanted) in [(&self.elastic, &good), (&self.queued, &all)] {
+            let index = elastic.index();
+            let documents = index.documents.values().map(|text| number(text));
+            let mut documents: Vec<u64> =
+                documents.filter(|line| !history.is_lost(*line)).collect();
+            documents.sort_unstable();
+            assert!(
+                documents == *wanted,
+                "documents are missing or there twice: {} for {} lines",
+                documents.len(),
+                wanted.len()
+            );
+        }
+        let index = self.elastic.index();
         let mut dead: BTreeMap<u64, usize> = BTreeMap::new();
         for one in &letters(node) {
             assert_eq!(one["destination"], "es");

@@ -178,7 +178,7 @@ fn each_refusal_names_file_place_field_and_remedy() {
         (
             "      stdout: {}",
             "      stdout: {}\n      retries: 3",
-            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, file, stdout, http, elasticsearch, splunkHec, loki, otlp, syslog",
+            "p.yaml:26:11: logs.destinations[0].retries: unknown field: known fields: name, receives, queue, file, stdout, http, elasticsearch, splunkHec, loki, otlp, syslog",
         ),
         (
             "      stdout: {}",

@@ -12,6 +12,7 @@ use super::super::output::Parcel;
 use super::cursor::{Cursor, LaneCursor, Position};
 use super::frame::RecordHeader;
 use super::gaps::Gaps;
+use super::merge::can_merge;
 use super::segment::{Found, Segment};
 
 /// Parcels that wait in memory for each lane, in bytes on the disk; at least one.
@@ -60,13 +61,17 @@ struct Lane {
     head_bytes: u64,
 }
 
-/// A parcel that was handed out and is not settled.
+/// Parcels, one after the other in one segment, that are handed out as one and not settled.
 #[derive(Debug)]
 struct AtWork {
-    parcel: Arc<Parcel>,
+    parcels: Vec<Arc<Parcel>>,
     at: Position,
     lines_before: u64,
     lines: u64,
+    /// What they take on the disk.
+    bytes: u64,
+    /// No more are to come.
+    whole: bool,
 }
 
 /// A record that was kept and whose parcel is in memory.
@@ -85,12 +90,16 @@ pub(super) struct Search {
     pub(super) until: u64,
     /// Lines of the lane that come before it.
     pub(super) taken: u64,
+    /// Records are wanted until they have as many bytes, but at least one.
+    pub(super) bytes: u64,
 }
 
 /// What a lane does next.
 #[derive(Debug)]
 pub(super) enum Next {
     Parcel(Arc<Parcel>),
+    /// To be merged, and given to [`Books::merged`].
+    Merge(Vec<Arc<Parcel>>),
     Read(Search),
     /// Nothing waits.
     Wait,
@@ -202,29 +211,39 @@ impl Books {
         });
     }
 
-    /// What `lane` does next. What it was handed and has not settled, it is handed again.
-    pub(super) fn next(&mut self, lane: usize) -> Next {
+    /// What `lane` does next, where parcels are merged until they have `merged` bytes. What it was
+    /// handed and has not settled, it is handed again.
+    pub(super) fn next(&mut self, lane: usize, merged: u64) -> Next {
         let segments = &self.segments;
         let Some(lane) = self.lanes.get_mut(lane) else {
             return Next::Wait;
         };
-        if let Some(work) = &lane.at_work {
-            return Next::Parcel(work.parcel.clone());
-        }
-        while let Some(waiting) = lane
-            .head
-            .pop_front_if(|waiting| waiting.found.header.lines_before <= lane.taken)
-        {
-            let Waiting {
-                parcel,
-                segment,
-                found,
-            } = waiting;
-            lane.head_bytes -= found.header.length();
-            if found.header.lines_before == lane.taken {
-                lane.hand_out(segment.number, found, parcel.clone());
-                return Next::Parcel(parcel);
+        lane.take_from_head(merged);
+        if let Some(work) = &mut lane.at_work {
+            let search = match work.whole || work.bytes >= merged {
+                true => None,
+                false => segments.get(&work.at.segment).and_then(|held| {
+                    let more = lane.taken < lane.kept
+                        && lane.head.is_empty()
+                        && lane.read.segment == work.at.segment
+                        && lane.read.offset < held.length;
+                    more.then(|| Search {
+                        segment: held.segment.clone(),
+                        from: lane.read.offset,
+                        until: held.length,
+                        taken: lane.taken,
+                        bytes: merged.saturating_sub(work.bytes),
+                    })
+                }),
+            };
+            if let Some(search) = search {
+                return Next::Read(search);
             }
+            work.whole = true;
+            return match &work.parcels[..] {
+                [parcel] => Next::Parcel(parcel.clone()),
+                parcels => Next::Merge(parcels.to_vec()),
+            };
         }
         if lane.taken >= lane.kept {
             return Next::Wait;
@@ -244,6 +263,7 @@ impl Books {
                     from: lane.read.offset,
                     until: held.length,
                     taken: lane.taken,
+                    bytes: merged,
                 });
             }
         }
@@ -252,9 +272,23 @@ impl Books {
         Next::Lost(lost)
     }
 
+    /// What was at work has been merged to this.
+    pub(super) fn merged(&mut self, lane: usize, parcel: Arc<Parcel>) {
+        let work = self
+            .lanes
+            .get_mut(lane)
+            .and_then(|lane| lane.at_work.as_mut());
+        if let Some(work) = work {
+            work.parcels = vec![parcel];
+        }
+    }
+
     /// A lane's [`Search`] has ended with nothing for it.
     pub(super) fn not_found(&mut self, lane: usize, search: &Search) {
         if let Some(lane) = self.lanes.get_mut(lane) {
+            if let Some(work) = &mut lane.at_work {
+                work.whole = true;
+            }
             let after = Position {
                 segment: search.segment.number,
                 offset: search.until,
@@ -263,43 +297,58 @@ impl Books {
         }
     }
 
-    /// A lane's [`Search`] has ended with a record of it; no parcel if that is damaged. Returns how
-    /// many lines turned out to be lost, and what is handed out: nothing if it was dropped meanwhile.
+    /// A lane's [`Search`] has found a record of it; no parcel if that is damaged. Returns how many
+    /// lines turned out to be lost.
     pub(super) fn found(
         &mut self,
         lane: usize,
         search: &Search,
         found: Found,
         parcel: Option<Arc<Parcel>>,
-    ) -> (u64, Option<Arc<Parcel>>) {
+    ) -> u64 {
         let Some(lane) = self.lanes.get_mut(lane) else {
-            return (0, None);
+            return 0;
         };
         let header = found.header;
+        let segment = search.segment.number;
+        if let Some(work) = &mut lane.at_work {
+            // Merged with that if it follows, and otherwise found once more.
+            let follows = !work.whole && work.at.segment == segment;
+            let follows = follows && header.lines_before == lane.taken;
+            match parcel.filter(|parcel| follows && can_merge(parcel)) {
+                Some(parcel) => lane.hand_out(segment, found, parcel),
+                None => work.whole = true,
+            }
+            return 0;
+        }
         let gone = header.lines_before < lane.taken
             || lane.gaps.skip(header.lines_before) != header.lines_before;
         if gone {
             // The segment with it, or the lane has moved on.
-            return (0, None);
+            return 0;
         }
         let mut lost = lane.skip_to(header.lines_before);
-        let segment = search.segment.number;
-        let handed = match parcel {
-            Some(parcel) => {
-                lane.hand_out(segment, found, parcel.clone());
-                Some(parcel)
-            }
+        match parcel {
+            Some(parcel) => lane.hand_out(segment, found, parcel),
             None => {
                 lane.read = Position {
                     segment,
                     offset: found.end(),
                 };
                 lost += lane.skip_to(header.lines_after());
-                None
             }
-        };
+        }
         self.damaged += lost;
-        (lost, handed)
+        lost
+    }
+
+    /// A lane could not read more than what it has at work, if it has something.
+    pub(super) fn no_more(&mut self, lane: usize) -> bool {
+        let work = self
+            .lanes
+            .get_mut(lane)
+            .and_then(|lane| lane.at_work.as_mut());
+        work.map(|work| work.whole = true).is_some()
     }
 
     /// What a lane was handed is settled.
@@ -320,7 +369,8 @@ impl Books {
     /// When the oldest line at work was written, in nanoseconds since 1970.
     pub(super) fn oldest(&self) -> Option<i64> {
         let at_work = self.lanes.iter().filter_map(|lane| lane.at_work.as_ref());
-        let lines = at_work.flat_map(|work| &work.parcel.batch.lines);
+        let parcels = at_work.flat_map(|work| &work.parcels);
+        let lines = parcels.flat_map(|parcel| &parcel.batch.lines);
         lines.map(|line| line.time).min()
     }
 
@@ -398,17 +448,56 @@ impl Books {
 }
 
 impl Lane {
+    /// Takes what need not be read back, as far as it can be handed out as one.
+    fn take_from_head(&mut self, merged: u64) {
+        let next = |lane: &Self, waiting: &Waiting| {
+            let before = waiting.found.header.lines_before;
+            before < lane.taken
+                || before == lane.taken
+                    && lane.at_work.as_ref().is_none_or(|work| {
+                        !work.whole
+                            && work.bytes < merged
+                            && work.at.segment == waiting.segment.number
+                            && can_merge(&waiting.parcel)
+                    })
+        };
+        while self.head.front().is_some_and(|waiting| next(self, waiting))
+            && let Some(waiting) = self.head.pop_front()
+        {
+            let Waiting {
+                parcel,
+                segment,
+                found,
+            } = waiting;
+            self.head_bytes -= found.header.length();
+            if found.header.lines_before == self.taken {
+                let mergeable = can_merge(&parcel);
+                self.hand_out(segment.number, found, parcel);
+                if let Some(work) = &mut self.at_work {
+                    work.whole |= !mergeable || work.bytes >= merged;
+                }
+            }
+        }
+    }
+
+    /// Adds to what is at work, or begins with it.
     fn hand_out(&mut self, segment: u64, found: Found, parcel: Arc<Parcel>) {
         let header = found.header;
         let at = |offset| Position { segment, offset };
         self.read = at(found.end());
-        self.at_work = Some(AtWork {
-            parcel,
+        self.taken = self.gaps.skip(header.lines_after());
+        let whole = !can_merge(&parcel);
+        let work = self.at_work.get_or_insert_with(|| AtWork {
+            parcels: Vec::new(),
             at: at(found.at),
             lines_before: header.lines_before,
-            lines: u64::from(header.lines),
+            lines: 0,
+            bytes: 0,
+            whole,
         });
-        self.taken = self.gaps.skip(header.lines_after());
+        work.parcels.push(parcel);
+        work.lines += u64::from(header.lines);
+        work.bytes += header.length();
     }
 
     /// Goes on with line `line`. Returns how many before it are missing.

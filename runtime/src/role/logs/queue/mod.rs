@@ -15,6 +15,7 @@
 //!   appended.
 //! - Memory is flat: cursors, the length of each segment, the parcel at work in each lane and at most
 //!   about 1 MiB a lane that wait.
+//! - What waits is handed out in parcels that were made of several, if those are small.
 //! - [`Settings::max_size`] bounds the bytes on the disk. One parcel that is larger than that has the
 //!   queue for itself. A full disk is a full queue, except that nothing is dropped for it.
 //!
@@ -40,6 +41,7 @@ mod folder;
 mod frame;
 mod gaps;
 mod home;
+mod merge;
 mod parcel;
 mod reader;
 mod recover;
@@ -81,6 +83,10 @@ const SEGMENTS: u64 = 16;
 /// the node's disk busy.
 const PACE: Duration = Duration::from_millis(50);
 
+/// Parcels that wait are merged until they have as many bytes on the disk: about as much as one that is
+/// read at once.
+const MERGED: u64 = 256 << 10;
+
 /// How a queue behaves.
 #[derive(Debug, Clone)]
 pub(in crate::role::logs) struct Settings {
@@ -94,6 +100,7 @@ pub(in crate::role::logs) struct Settings {
     pub(in crate::role::logs) when_full: WhenFull,
     segment: u64,
     pace: Duration,
+    merged: u64,
 }
 
 impl Settings {
@@ -110,6 +117,7 @@ impl Settings {
             when_full,
             segment: (max_size / SEGMENTS).min(SEGMENT),
             pace: PACE,
+            merged: MERGED,
         }
     }
 }

@@ -260,4 +260,6 @@ fn to_bytes<T: Serialize>(value: &T, bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;

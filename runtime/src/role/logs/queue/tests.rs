@@ -78,6 +78,7 @@ struct Bench {
 fn settings(max_size: u64, when_full: WhenFull) -> Settings {
     Settings {
         pace: Duration::ZERO,
+        merged: 0,
         ..Settings::new(0, 2, max_size, when_full)
     }
 }

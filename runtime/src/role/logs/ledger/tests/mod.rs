@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 
 mod behind;
+mod queued;
 use crate::role::logs::batch::{Fingerprint, Line, Source, Span};
 use crate::role::logs::output::{Content, DestinationSet};
 use crate::state::{Commit, Store};

@@ -71,6 +71,44 @@ async fn what_was_settled_since_the_last_sync_comes_again_after_a_kill_and_no_mo
 }
 
 #[tokio::test]
+async fn small_parcels_that_wait_come_out_as_a_few() {
+    let base = tempfile::tempdir().unwrap();
+    let merging = || Settings {
+        merged: 2_000,
+        ..settings(BIG, WhenFull::Block)
+    };
+    let mut bench = open(base.path(), merging());
+    for n in 0..200 {
+        bench.append(0, n, 1).await;
+    }
+    bench.kept().await;
+    let first = numbers(&bench.take(0).await.unwrap());
+    assert!((5..50).contains(&first.len()), "{first:?}");
+    // Not settled, so the same again, however much has come since.
+    bench.append(0, 200, 1).await;
+    bench.kept().await;
+    assert_eq!(numbers(&bench.take(0).await.unwrap()), first);
+    assert_eq!(bench.queue.stats().lines, 201);
+    bench.readers[0].settle();
+    assert_eq!(bench.queue.stats().lines, 201 - first.len() as u64);
+    bench.queue.sync().await.unwrap();
+    let second = numbers(&bench.take(0).await.unwrap());
+    bench.kill().await;
+    // From the disk, as well.
+    let mut bench = open(base.path(), merging());
+    let again = numbers(&bench.take(0).await.unwrap());
+    assert_eq!((again[0], again.len() > 4), (second[0], true));
+    let mut all = first;
+    let mut parcels = 0;
+    while let Some(numbers) = bench.deliver(0).await {
+        all.extend(numbers);
+        parcels += 1;
+    }
+    assert_eq!(all, (0..201).collect::<Vec<_>>());
+    assert!(parcels < 40, "{parcels}");
+}
+
+#[tokio::test]
 async fn how_far_a_file_is_held_is_known_until_a_checkpoint_has_it() {
     let base = tempfile::tempdir().unwrap();
     let small = || settings(16 << 10, WhenFull::Block);

@@ -214,9 +214,12 @@ impl Bench {
     }
 }
 
-async fn run(steps: Vec<Step>, max_size: u64, when_full: WhenFull) {
+async fn run(steps: Vec<Step>, max_size: u64, when_full: WhenFull, merged: u64) {
     let base = tempfile::tempdir().unwrap();
-    let settings = settings(max_size, when_full);
+    let settings = Settings {
+        merged,
+        ..settings(max_size, when_full)
+    };
     let mut model = Model {
         bench: Some(open(base.path(), settings.clone())),
         settings,
@@ -272,9 +275,10 @@ proptest! {
         steps in steps(),
         max_size in prop_oneof![Just(16u64 << 10), Just(256 << 10)],
         drop in any::<bool>(),
+        merged in prop_oneof![Just(0u64), Just(2_000), Just(64 << 10)],
     ) {
         let when_full = if drop { WhenFull::DropOldest } else { WhenFull::Block };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(steps, max_size, when_full));
+        runtime.block_on(run(steps, max_size, when_full, merged));
     }
 }
