@@ -125,6 +125,18 @@ impl History {
         lost.len()
     }
 
+    /// What is left of the log comes again, once more, to these destinations.
+    pub fn comes_again(&mut self, log: &File, destinations: &[&str]) {
+        let (_, _, content) = self.content(log);
+        let lines = content.unwrap().lines.clone();
+        for destination in destinations {
+            let again = self.again.entry((*destination).to_owned()).or_default();
+            for line in &lines {
+                *again.entry(*line).or_default() += 1;
+            }
+        }
+    }
+
     pub fn written(&self) -> u64 {
         self.written
     }

@@ -25,6 +25,18 @@ pub struct Fingerprint {
     pub hash: u64,
 }
 
+/// The last bytes before an offset of a file: whether they still stand there tells whether the file has
+/// what was read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Where they end.
+    pub offset: u64,
+    /// How many were hashed.
+    pub length: u32,
+    /// Their hash.
+    pub hash: u64,
+}
+
 /// How far one file was shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -36,12 +48,17 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Destination name, and the offset in bytes before which it acknowledged everything.
     pub marks: Vec<(String, u64)>,
+    /// What stood before these offsets, as far as it is known; each once.
+    pub footprints: Vec<Footprint>,
     /// When this was recorded.
     pub updated: SystemTime,
 }
 
-/// The layout that this daemon writes; the first byte of each value.
+/// The layout of all values but checkpoints, and of checkpoints before they had footprints; the first
+/// byte of each value.
 const LAYOUT: u8 = 1;
+/// The layout of checkpoints that this daemon writes: the former, then the footprints.
+const FOOTPRINTS: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct StoredCheckpoint {
@@ -109,19 +126,23 @@ impl StoredPlugin {
 
 impl Checkpoint {
     pub(super) fn encode(&self) -> Vec<u8> {
-        encode(&StoredCheckpoint {
+        let stored = StoredCheckpoint {
             generation: self.generation,
             fingerprint_length: self.fingerprint.length,
             fingerprint_hash: self.fingerprint.hash,
             path: self.path.as_os_str().as_bytes().to_vec(),
             marks: self.marks.clone(),
             updated: self.updated.into(),
-        })
+        };
+        tagged(FOOTPRINTS, &(stored, &self.footprints))
     }
 
     /// Nothing if the bytes are no checkpoint.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let stored: StoredCheckpoint = decode(bytes)?;
+        let (stored, footprints): (StoredCheckpoint, Vec<Footprint>) = match bytes.split_first()? {
+            (&FOOTPRINTS, body) => whole(body)?,
+            _ => (decode(bytes)?, Vec::new()),
+        };
         Some(Self {
             generation: stored.generation,
             fingerprint: Fingerprint {
@@ -130,23 +151,32 @@ impl Checkpoint {
             },
             path: OsString::from_vec(stored.path).into(),
             marks: stored.marks,
+            footprints,
             updated: stored.updated.time()?,
         })
     }
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    tagged(LAYOUT, value)
+}
+
+fn tagged<T: Serialize>(layout: u8, value: &T) -> Vec<u8> {
     #[expect(
         clippy::expect_used,
         reason = "writing to a growing vector cannot fail, and the types here are plain data of known lengths"
     )]
-    postcard::to_extend(value, vec![LAYOUT]).expect("plain data serializes")
+    postcard::to_extend(value, vec![layout]).expect("plain data serializes")
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (&LAYOUT, body) = bytes.split_first()? else {
         return None;
     };
+    whole(body)
+}
+
+fn whole<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let (value, rest) = postcard::take_from_bytes(body).ok()?;
     rest.is_empty().then_some(value)
 }
@@ -163,18 +193,29 @@ mod tests {
             any::<(u32, u64)>(),
             proptest::collection::vec(1u8..=255, 0..200),
             proptest::collection::vec(("\\PC{0,40}", any::<u64>()), 0..64),
+            proptest::collection::vec(any::<(u64, u32, u64)>(), 0..3),
             (0u64..1 << 40, 0u32..1_000_000_000),
         )
-            .prop_map(|(generation, print, path, marks, time)| Checkpoint {
-                generation,
-                fingerprint: Fingerprint {
-                    length: print.0,
-                    hash: print.1,
+            .prop_map(
+                |(generation, print, path, marks, footprints, time)| Checkpoint {
+                    generation,
+                    fingerprint: Fingerprint {
+                        length: print.0,
+                        hash: print.1,
+                    },
+                    path: OsString::from_vec(path).into(),
+                    marks,
+                    footprints: footprints
+                        .into_iter()
+                        .map(|(offset, length, hash)| Footprint {
+                            offset,
+                            length,
+                            hash,
+                        })
+                        .collect(),
+                    updated: UNIX_EPOCH + Duration::new(time.0, time.1),
                 },
-                path: OsString::from_vec(path).into(),
-                marks,
-                updated: UNIX_EPOCH + Duration::new(time.0, time.1),
-            })
+            )
     }
 
     proptest! {
@@ -197,7 +238,22 @@ mod tests {
             let mut tagged = vec![LAYOUT];
             tagged.extend(&bytes);
             let _ = Checkpoint::decode(&tagged);
+            tagged[0] = FOOTPRINTS;
+            let _ = Checkpoint::decode(&tagged);
+            tagged[0] = LAYOUT;
             let _ = decode::<StoredPlugin>(&tagged).and_then(|p| p.times());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_from_before_footprints_has_none(checkpoint in checkpoints()) {
+            let bytes = checkpoint.encode();
+            let footprints = postcard::to_allocvec(&checkpoint.footprints).unwrap();
+            let mut before = bytes[..bytes.len() - footprints.len()].to_vec();
+            before[0] = LAYOUT;
+            let expected = Checkpoint { footprints: Vec::new(), ..checkpoint };
+            prop_assert_eq!(Checkpoint::decode(&before), Some(expected));
         }
     }
 

@@ -14,7 +14,7 @@ mod plugins;
 mod store;
 mod values;
 
-pub use codec::{Checkpoint, FileId, Fingerprint};
+pub use codec::{Checkpoint, FileId, Fingerprint, Footprint};
 pub use commit::Commit;
 pub use error::Error;
 pub use file::SetAside;

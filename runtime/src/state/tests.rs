@@ -26,6 +26,11 @@ fn checkpoint(offset: u64) -> Checkpoint {
         },
         path: PathBuf::from("/var/log/a.log"),
         marks: vec![("out".to_owned(), offset), ("loki".to_owned(), offset / 2)],
+        footprints: vec![Footprint {
+            offset,
+            length: 64,
+            hash: 5,
+        }],
         updated: UNIX_EPOCH + Duration::new(1_790_000_000, 7),
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-pub use crate::state::{FileId, Fingerprint};
+pub use crate::state::{FileId, Fingerprint, Footprint};
 
 impl FileId {
     /// The lane, below `lanes`, to which this file belongs for as long as it lives.
@@ -45,6 +45,11 @@ pub struct Span {
     /// One past the last byte covered: reading goes on here once the batch is settled.
     /// Equal to `start` (with no line) to record a position alone.
     pub end: u64,
+    /// It is the first of a file that does not hold what was delivered of it, and is read from its start
+    /// once more.
+    pub again: bool,
+    /// What stands before its end, or before the end of what it was a part of.
+    pub footprint: Option<Footprint>,
 }
 
 /// Written to stderr.

@@ -414,6 +414,8 @@ mod tests {
             }),
             start,
             end,
+            again: false,
+            footprint: None,
         };
         let mut batch = Batch {
             spans: vec![span(1, 10, 40), span(2, 0, 5)],

@@ -35,6 +35,8 @@ pub(super) fn batch(lane: usize, lines: &[String]) -> Batch {
             }),
             start: 0,
             end: 0,
+            again: false,
+            footprint: None,
         }],
         ..Batch::default()
     };

@@ -155,6 +155,7 @@ impl Ledger {
                 fingerprint: books.fingerprint,
                 offset: books.offset(mark),
                 taken_back: Amount::default(),
+                footprints: books.footprints(),
                 path: books.path.to_path_buf(),
             });
         }

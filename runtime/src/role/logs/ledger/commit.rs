@@ -49,6 +49,7 @@ impl Ledger {
                 fingerprint: file.fingerprint,
                 path: file.path.to_path_buf(),
                 marks: books.destinations.iter().cloned().zip(offsets).collect(),
+                footprints: file.footprints(),
                 updated: now,
             };
             commit.checkpoint(id, checkpoint);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::batch::{Batch, FileId, Span};
+use super::super::batch::{Batch, FileId, Footprint, Span};
 use super::super::output::{Content, DestinationIndex, Output};
 use super::file::Mark;
 use super::tally::Amount;
@@ -43,6 +43,8 @@ pub(super) struct Part {
     /// One past the position of its furthest line: beyond `end` while a record of another stream is
     /// open that began there.
     pub(super) reach: u64,
+    /// What stands before an offset at its end or beyond.
+    pub(super) footprint: Option<Footprint>,
     pub(super) lines: Lines,
 }
 
@@ -87,6 +89,7 @@ impl Part {
             start: span.start,
             end: span.end,
             reach: span.end,
+            footprint: span.footprint,
             lines: Lines {
                 amount: Amount {
                     bytes: span.end - span.start,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::batch::{Fingerprint, Span};
+use super::super::batch::{Fingerprint, Footprint, Span};
 use super::super::output::DestinationIndex;
 use super::super::queue;
 use super::super::tail::Nameless;
@@ -39,6 +39,8 @@ pub(super) struct File {
     pub(super) unsent: UnderWay,
     /// Parcels under way for all that cover it.
     pub(super) pending: usize,
+    /// What stands before marks, with the generation; see [`Self::note`].
+    footprints: Vec<(u64, Footprint)>,
     /// What the store has.
     pub(super) committed: Committed,
     /// Settled since that commit.
@@ -98,6 +100,7 @@ impl File {
             under_way: UnderWay::default(),
             unsent: UnderWay::default(),
             pending: 0,
+            footprints: Vec::new(),
             committed: Committed {
                 marks: marks.clone(),
                 counted: low,
@@ -127,8 +130,27 @@ impl File {
         file
     }
 
+    /// What was delivered of it says nothing: see [`Span::again`].
+    fn begin_again(&mut self) {
+        let start = Mark {
+            generation: self.generation,
+            offset: 0,
+        };
+        self.marks.fill(start);
+        (self.counted, self.entered, self.reach) = (start, start, start);
+        self.committed = Committed {
+            marks: self.marks.clone(),
+            counted: start,
+        };
+        self.footprints.clear();
+        self.dirty = true;
+    }
+
     /// Takes note of a stretch that follows what is known.
     pub(super) fn enter(&mut self, span: &Span, part: &Part) {
+        if span.again && span.start == 0 {
+            self.begin_again();
+        }
         if span.generation > self.generation {
             let lost = std::mem::take(&mut self.uncommitted.now);
             self.uncommitted.before += lost;
@@ -247,6 +269,7 @@ impl File {
     /// A destination's queue holds everything before `end`, if that is of the present content: earlier
     /// ones are not read any more, and a later one is not known to be the queue's.
     pub(super) fn raise(&mut self, destination: DestinationIndex, end: &queue::End) {
+        let footprint = end.footprint;
         let end = Mark {
             generation: end.generation,
             offset: end.offset,
@@ -257,7 +280,43 @@ impl File {
         {
             *mark = end;
             self.dirty = true;
+            if let Some(footprint) = footprint.filter(|print| print.offset == end.offset) {
+                self.note(end.generation, footprint);
+            }
         }
+    }
+
+    /// Notes what stands before an offset of a content, for when a mark is there; forgets what no mark
+    /// needs.
+    pub(super) fn note(&mut self, generation: u64, footprint: Footprint) {
+        let known = (generation, footprint);
+        if self.footprints.contains(&known) {
+            return;
+        }
+        if self.footprints.len() > self.marks.len() {
+            let marks = &self.marks;
+            self.footprints.retain(|(generation, footprint)| {
+                let at = Mark {
+                    generation: *generation,
+                    offset: footprint.offset,
+                };
+                marks.contains(&at)
+            });
+        }
+        self.footprints.push(known);
+    }
+
+    /// What stands before the marks in the present content.
+    pub(super) fn footprints(&self) -> Vec<Footprint> {
+        let present = self.footprints.iter();
+        let present = present.filter(|(generation, footprint)| {
+            let at = Mark {
+                generation: *generation,
+                offset: footprint.offset,
+            };
+            *generation == self.generation && self.marks.contains(&at)
+        });
+        present.map(|(_, footprint)| *footprint).collect()
     }
 
     /// Where reading resumes. What a destination has beyond that is not sent to it again.

@@ -107,7 +107,10 @@ impl Ledger {
             let path = checkpoint.path.as_path().into();
             let instance = books.instances;
             books.instances += 1;
-            let file = File::at(path, checkpoint.fingerprint, marks, generation, instance);
+            let mut file = File::at(path, checkpoint.fingerprint, marks, generation, instance);
+            for footprint in checkpoint.footprints {
+                file.note(generation, footprint);
+            }
             books.files.insert(id, file);
         }
         books.destinations = names;
@@ -186,6 +189,7 @@ impl Ledger {
                 fingerprint: file.fingerprint,
                 offset,
                 taken_back: file.owed,
+                footprints: file.footprints(),
                 path: file.path.to_path_buf(),
             }
         };

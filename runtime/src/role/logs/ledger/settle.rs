@@ -80,6 +80,9 @@ impl Books {
         {
             *mark = part.end();
             file.dirty = true;
+            if let Some(footprint) = part.footprint.filter(|print| print.offset == part.end) {
+                file.note(part.generation, footprint);
+            }
         }
     }
 

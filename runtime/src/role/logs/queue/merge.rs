@@ -123,6 +123,7 @@ impl Merged {
             spans.len() - 1
         });
         spans[index].end = span.end;
+        spans[index].footprint = span.footprint;
         index as u32
     }
 }

@@ -10,15 +10,27 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::batch::{Batch, FileId, Span};
+use super::super::batch::{Batch, FileId, Footprint, Span};
 use super::super::output::{Content, DestinationIndex, OutputLine, Parcel, Record};
 pub(super) use decode::{decode, decode_summary};
 
 /// A place in a file: how far a record, or the queue, holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::role::logs) struct End {
     pub(in crate::role::logs) generation: u64,
     pub(in crate::role::logs) offset: u64,
+    /// What stands before it, or after.
+    pub(in crate::role::logs) footprint: Option<Footprint>,
+}
+
+impl From<&Span> for End {
+    fn from(span: &Span) -> Self {
+        Self {
+            generation: span.generation,
+            offset: span.end,
+            footprint: span.footprint,
+        }
+    }
 }
 
 /// A parcel, ready to be written.
@@ -36,8 +48,8 @@ pub(super) struct Malformed;
 /// How far a parcel reaches in each of its files, so that this is known of a record without its lines.
 #[derive(Serialize, Deserialize)]
 struct StoredSummary {
-    /// Device, inode, generation, offset.
-    ends: Vec<(u64, u64, u64, u64)>,
+    /// Device, inode, generation, offset, and what stands before it.
+    ends: Vec<(u64, u64, u64, u64, Option<Footprint>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +73,7 @@ struct StoredSpan<'a> {
     attributes: Vec<(&'a str, &'a str)>,
     start: u64,
     end: u64,
+    footprint: Option<Footprint>,
 }
 
 /// Numbers that ascend as a rule are stored as the difference from the line before.
@@ -195,7 +208,7 @@ fn within(batch: &Batch, output: &OutputLine) -> Option<u32> {
 fn summary(batch: &Batch) -> StoredSummary {
     let end = |span: &Span| {
         let FileId { device, inode } = span.file;
-        (device, inode, span.generation, span.end)
+        (device, inode, span.generation, span.end, span.footprint)
     };
     StoredSummary {
         ends: batch.spans.iter().map(end).collect(),
@@ -248,6 +261,7 @@ fn stored(span: &Span) -> StoredSpan<'_> {
             .collect(),
         start: span.start,
         end: span.end,
+        footprint: span.footprint,
     }
 }
 

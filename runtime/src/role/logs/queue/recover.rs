@@ -166,13 +166,7 @@ fn ends(segment: &Segment, found: &Found) -> io::Result<Option<Vec<(FileId, End)
         .and_then(|body| parcel::decode(&body, 0).ok());
     Ok(parcel.map(|parcel| {
         let spans = parcel.batch.spans.iter();
-        let ends = spans.map(|span| {
-            let end = End {
-                generation: span.generation,
-                offset: span.end,
-            };
-            (span.file, end)
-        });
+        let ends = spans.map(|span| (span.file, End::from(span)));
         ends.collect()
     }))
 }
@@ -264,7 +258,9 @@ impl Scan {
         }
         for (file, end) in ends {
             let known = self.recovered.ends.entry(file).or_insert(end);
-            *known = end.max(*known);
+            if (known.generation, known.offset) < (end.generation, end.offset) {
+                *known = end;
+            }
         }
     }
 

@@ -104,7 +104,11 @@ async fn keep(shared: &Arc<Shared>, parcels: Vec<Arc<Parcel>>) -> bool {
                 Ok(false) => Outcome::Full,
                 Err(error) => Outcome::Failed(error),
             },
-            outcome => outcome,
+            Outcome::Failed(error) => match shared.free().await {
+                Ok(true) => continue,
+                _ => Outcome::Failed(error),
+            },
+            Outcome::Done => Outcome::Done,
         };
         let pause = match outcome {
             Outcome::Done => {
@@ -178,6 +182,11 @@ impl<'a> Group<'a> {
         }
         if let Err(error) = self.flush() {
             outcome = Outcome::Failed(error);
+        }
+        let begun = self.disk.written() > SEGMENT_HEADER as u64;
+        if matches!(outcome, Outcome::Failed(_)) && begun && self.disk.unsynced() == 0 {
+            // On a full disk, what was delivered of this segment is the room for the next.
+            self.shared.seal(&mut self.disk);
         }
         (self.rest, outcome)
     }

@@ -163,14 +163,25 @@ impl Engine {
                 // Not to be opened now; the first turn checks.
                 None => Some(known.fingerprint),
             };
+            file.footprints.clone_from(&known.footprints);
+            let ours = file.size >= known.offset && file.check_footprints()?;
             let fresh = std::mem::replace(&mut file.generation, known.generation);
-            match head.filter(|_| file.size >= known.offset) {
-                Some(fingerprint) => {
+            let same_file = known.fingerprint.length > 0 && fresh <= known.generation;
+            match head {
+                Some(fingerprint) if ours => {
                     file.fingerprint = fingerprint;
                     file.seek(known.offset);
                     file.taken_back = known.taken_back;
                 }
-                None => {
+                // As a power cut leaves it. Its lines are known by the same ids, should they come again.
+                Some(fingerprint) if same_file => {
+                    tracing::warn!(path = %known.path.display(), offset = known.offset, size = file.size,
+                        "the log begins as it did and does not hold all that was read of it: it is read once more");
+                    file.fingerprint = fingerprint;
+                    file.begin_again();
+                    self.give_up_known(GivenUp::Truncated, known);
+                }
+                _ => {
                     file.fingerprint = known.fingerprint;
                     file.renew();
                     // Perhaps the inode was given to another file; then its birth tells.

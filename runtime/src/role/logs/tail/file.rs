@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{Mode, OFlags};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::batch::{FileId, Fingerprint, Source};
+use super::super::batch::{FileId, Fingerprint, Footprint, Source};
 use super::super::ledger::Amount;
 use super::lines::Joins;
 use super::multiline::Gathering;
@@ -27,6 +27,8 @@ use crate::manifest::{FileFormat, PodMetadata};
 
 /// How many of a file's first bytes are hashed.
 pub(super) const HEAD: usize = 1024;
+/// How many bytes before an offset are hashed.
+const FOOT: usize = 64;
 /// How many fingerprints of earlier contents are kept, to recognise copies of them.
 const PREVIOUS: usize = 8;
 
@@ -68,6 +70,10 @@ pub(super) struct File {
     pub(super) marked: u64,
     /// What was read from there on by the tail before this one, not settled, and not read again yet.
     pub(super) taken_back: Amount,
+    /// Its contents are not those that were delivered, as far as they go: said with the next span.
+    pub(super) again: bool,
+    /// What has to stand in it before it is read on.
+    pub(super) footprints: Vec<Footprint>,
     pub(super) joins: Joins,
     /// Lines that are being joined, if the source says so.
     pub(super) gathering: Option<Box<Gathering>>,
@@ -123,6 +129,8 @@ impl File {
             written: meta.modified().ok(),
             marked: 0,
             taken_back: Amount::default(),
+            again: false,
+            footprints: Vec::new(),
             joins: Joins::default(),
             gathering: matched
                 .multiline
@@ -192,6 +200,7 @@ impl File {
             fingerprint: self.fingerprint,
             offset: self.start,
             taken_back: Amount::default(),
+            footprints: Vec::new(),
             path: self.source.path.to_path_buf(),
         };
         Some(Nameless {
@@ -261,13 +270,36 @@ impl File {
         }
     }
 
+    /// Whether what was read of it before still stands in it, as far as that is known.
+    pub(super) fn check_footprints(&mut self) -> io::Result<bool> {
+        let Some(handle) = &self.handle else {
+            return Ok(true);
+        };
+        for expected in &self.footprints {
+            if footprint(handle, expected.offset)?.as_ref() != Some(expected) {
+                return Ok(false);
+            }
+        }
+        self.footprints = Vec::new();
+        Ok(true)
+    }
+
     /// Begins a new generation: the contents are not those that we knew.
     pub(super) fn renew(&mut self) {
         self.remember(self.fingerprint);
         self.generation += 1;
         self.fingerprint = Fingerprint::default();
+        self.footprints = Vec::new();
+        self.again = false;
         self.seek(0);
         self.position_due = false;
+    }
+
+    /// Reads the contents that we knew from their start, because not all that was read stands in them.
+    pub(super) fn begin_again(&mut self) {
+        self.footprints = Vec::new();
+        self.again = true;
+        self.seek(0);
     }
 
     /// Keeps a fingerprint of earlier contents.
@@ -351,6 +383,25 @@ pub(super) fn head(file: &fs::File, known: Fingerprint) -> io::Result<Option<Fin
         length: length as u32,
         hash: xxh3_64(&buffer[..length]),
     }))
+}
+
+/// What stands before `offset` in `file`: nothing if the file is shorter, or at its start.
+pub(super) fn footprint(file: &fs::File, offset: u64) -> io::Result<Option<Footprint>> {
+    let mut buffer = [0; FOOT];
+    let length = offset.min(FOOT as u64);
+    let bytes = &mut buffer[..length as usize];
+    if length == 0 {
+        return Ok(None);
+    }
+    match file.read_exact_at(bytes, offset - length) {
+        Ok(()) => Ok(Some(Footprint {
+            offset,
+            length: length as u32,
+            hash: xxh3_64(bytes),
+        })),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A folder being followed.

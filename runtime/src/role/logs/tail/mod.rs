@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, FileId, Fingerprint};
+use super::batch::{Batch, FileId, Fingerprint, Footprint};
 use super::destination::file::is_or_was;
 use super::ledger::Amount;
 use crate::kubernetes::Asked;
@@ -176,6 +176,8 @@ pub struct Known {
     pub offset: u64,
     /// What was read from there on before and not settled: given up if it is not there any more.
     pub(super) taken_back: Amount,
+    /// What stood before the offset, and before those to which destinations have more.
+    pub footprints: Vec<Footprint>,
     /// The span's source path.
     pub path: PathBuf,
 }

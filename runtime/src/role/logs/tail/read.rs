@@ -10,7 +10,7 @@ use super::super::batch::{Batch, LINE_CUT, LINE_UNFINISHED, Span};
 use super::super::cri::Clock;
 use super::super::ledger::Amount;
 use super::count::{self, Counter, Tally};
-use super::file::File;
+use super::file::{self, File};
 use super::lines::{Piece, Splitter};
 use super::multiline::Gather;
 use super::nameless::{PIECE, read_at};
@@ -143,7 +143,9 @@ impl Reader {
                 file.seek(file.size);
                 file.position_due = true;
             }
-        } else if !shrunk_since && (file.size < from || !file.check_head()?) {
+        } else if !shrunk_since
+            && (file.size < from || !file.check_head()? || !file.check_footprints()?)
+        {
             self.truncated(file, was, building, stats);
             return Ok(Outcome::More);
         }
@@ -378,6 +380,10 @@ impl Reader {
             return;
         }
         let end = file.low_water();
+        let footprint = file.handle.as_ref().and_then(|handle| {
+            // Without one, nothing is checked.
+            file::footprint(handle, end).unwrap_or_default()
+        });
         if file.taken_back != Amount::default() {
             file.taken_back.bytes = file.taken_back.bytes.saturating_sub(end - file.marked);
             if file.taken_back.bytes == 0 {
@@ -389,6 +395,7 @@ impl Reader {
             Some((number, index, _)) if number == building.number => {
                 let span = &mut building.batch.spans[index as usize];
                 span.end = end;
+                span.footprint = footprint;
                 span.fingerprint = file.fingerprint;
             }
             _ => {
@@ -401,6 +408,8 @@ impl Reader {
                     source: file.source.clone(),
                     start: file.marked,
                     end,
+                    again: std::mem::take(&mut file.again),
+                    footprint,
                 });
             }
         }

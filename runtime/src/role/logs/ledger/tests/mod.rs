@@ -28,6 +28,8 @@ fn batch(generation: u64, start: u64, lines: u64) -> Batch {
         }),
         start,
         end: start + lines,
+        again: false,
+        footprint: None,
     });
     for n in 0..lines {
         batch.lines.push(Line {

@@ -21,7 +21,14 @@ fn loaded(generation: u64, marks: [u64; 2]) -> Ledger {
 }
 
 fn ends(generation: u64, offset: u64) -> HashMap<FileId, queue::End> {
-    HashMap::from([(FILE, queue::End { generation, offset })])
+    HashMap::from([(
+        FILE,
+        queue::End {
+            generation,
+            offset,
+            footprint: None,
+        },
+    )])
 }
 
 #[test]

@@ -19,8 +19,13 @@ use super::{
 /// How far a record holds each of its files.
 pub(in super::super) fn decode_summary(bytes: &[u8]) -> Result<Vec<(FileId, End)>, Malformed> {
     let stored: StoredSummary = whole(bytes)?;
-    let end = |(device, inode, generation, offset)| {
-        (FileId { device, inode }, End { generation, offset })
+    let end = |(device, inode, generation, offset, footprint)| {
+        let end = End {
+            generation,
+            offset,
+            footprint,
+        };
+        (FileId { device, inode }, end)
     };
     Ok(stored.ends.into_iter().map(end).collect())
 }
@@ -102,6 +107,8 @@ fn span(stored: &StoredSpan<'_>) -> Span {
         }),
         start: stored.start,
         end: stored.end,
+        again: false,
+        footprint: stored.footprint,
     }
 }
 

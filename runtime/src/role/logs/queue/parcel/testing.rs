@@ -6,7 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::super::batch::{Batch, FileId, Fingerprint, Joined, Line, Source, Span};
+use super::super::super::batch::{
+    Batch, FileId, Fingerprint, Footprint, Joined, Line, Source, Span,
+};
 use super::super::super::output::{
     Content, DestinationIndex, DestinationSet, Output, OutputLine, Parcel, Payload, Record,
 };
@@ -74,6 +76,12 @@ fn batches() -> impl Strategy<Value = Batch> {
                     }),
                     start: inode / 2,
                     end: inode,
+                    again: false,
+                    footprint: attributes.then_some(Footprint {
+                        offset: inode,
+                        length,
+                        hash,
+                    }),
                 });
             }
             for (source, body, (time, position, flags)) in lines {

@@ -47,7 +47,7 @@ proptest! {
         lines.sort_unstable();
         lines.dedup();
         prop_assert_eq!(encoded.lines as usize, lines.len());
-        let end = |span: &Span| (span.file, End { generation: span.generation, offset: span.end });
+        let end = |span: &Span| (span.file, End::from(span));
         let ends: Vec<_> = parcel.batch.spans.iter().map(end).collect();
         prop_assert_eq!(decode_summary(&encoded.summary).unwrap(), ends);
     }

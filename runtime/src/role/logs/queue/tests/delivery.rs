@@ -38,6 +38,7 @@ async fn parcels_come_out_in_order_and_those_that_are_settled_do_not_come_again(
             End {
                 generation: 0,
                 offset: lines * LINE,
+                footprint: None,
             },
         )
     };

@@ -178,6 +178,7 @@ impl Rig {
                     fingerprint: span.fingerprint,
                     offset: span.end,
                     taken_back: Default::default(),
+                    footprints: span.footprint.into_iter().collect(),
                     path: span.source.path.to_path_buf(),
                 },
             );
