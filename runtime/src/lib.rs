@@ -1,5 +1,6 @@
 //! The Bulkhead node daemon, as a library for its binary and its tests.
 
+mod allocator;
 pub mod cli;
 pub mod daemon;
 pub mod failpoint;

@@ -54,6 +54,7 @@ enum OutputFormat {
 
 /// Reads the command line, does what it says and returns the exit code.
 pub fn main() -> ExitCode {
+    crate::allocator::share_heaps();
     let result = match Arguments::parse().command {
         Command::Run(command) => command.execute(),
         Command::Status(command) => command.execute(),

@@ -36,11 +36,16 @@ config:
 
 /// Destinations behind the same parse: their name, what their peer says, and the manifest with
 /// `ADDRESS` for the peer's.
-const NETWORK: [(&str, Speaks, &str); 7] = [
+const NETWORK: [(&str, Speaks, &str); 8] = [
     (
         "HTTP, NDJSON",
         Speaks::Http("200 OK", ""),
         "http: {url: \"http://ADDRESS/\"}",
+    ),
+    (
+        "queue on the disk → HTTP, NDJSON",
+        Speaks::Http("200 OK", ""),
+        "http: {url: \"http://ADDRESS/\"}\n    queue: {}",
     ),
     (
         "HTTP, NDJSON, gzip",
@@ -254,7 +259,9 @@ fn bulkhead(
     let report = node.wait_plugin("bench", "every line", |report| {
         let lines = &report["logs"]["lines"];
         let number = |name: &str| lines[name].as_u64().unwrap_or(0);
+        let queued = &report["logs"]["destinations"][0]["queue"]["lines"];
         number("acknowledged") + number("filtered") + number("deadLettered") >= corpus.lines
+            && queued.as_u64().unwrap_or(0) == 0
     });
     let run = Run {
         wall: begin.elapsed(),

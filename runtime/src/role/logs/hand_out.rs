@@ -128,7 +128,9 @@ impl HandOut {
 
     /// Takes those back that have everything that was entered.
     pub(super) fn look(&mut self) {
-        let caught_up = |one: &mut Detached| self.shared.ledger.attach(one.destination);
+        let caught_up = |one: &mut Detached| {
+            self.outlets[one.destination].is_open() && self.shared.ledger.attach(one.destination)
+        };
         for one in self.detached.extract_if(.., caught_up) {
             tracing::info!(
                 plugin = %self.shared.context.identity,

@@ -41,7 +41,7 @@ pub use stats::{DestinationStatus, State};
 use worker::Worker;
 
 /// Parcels that wait in a lane, beside the one at work.
-pub const QUEUE: usize = 2;
+pub const QUEUE: usize = 1;
 
 /// Is told how each parcel fared at each destination.
 pub trait Settle: Send + Sync + 'static {
