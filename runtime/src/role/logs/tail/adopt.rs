@@ -28,7 +28,9 @@ impl Engine {
         };
         let base = known.path.clone();
         let (fingerprint, offset) = (known.fingerprint, known.offset);
-        if base.parent() != found.path.parent() || found.meta.len() < offset {
+        // One that is too short may have been cut by a power cut, and then begins as it did.
+        let short = found.meta.len() < offset && fingerprint.length == 0;
+        if base.parent() != found.path.parent() || short {
             return;
         }
         let ours = file::open(&found.path)

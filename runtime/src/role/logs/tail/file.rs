@@ -27,8 +27,8 @@ use crate::manifest::{FileFormat, PodMetadata};
 
 /// How many of a file's first bytes are hashed.
 pub(super) const HEAD: usize = 1024;
-/// How many bytes before an offset are hashed.
-const FOOT: usize = 64;
+/// How many bytes before an offset are hashed: more than the lines of a log have in common at their ends.
+const FOOT: usize = 1024;
 /// How many fingerprints of earlier contents are kept, to recognise copies of them.
 const PREVIOUS: usize = 8;
 

@@ -146,3 +146,78 @@ fn an_inode_reused_while_the_file_was_closed_is_noticed() {
     assert!(rig.lines.iter().all(|line| seen.insert(line.generation)));
     assert_eq!(rig.stats.deleted.lines.load(Relaxed), 0);
 }
+
+/// A line as long as any other, which ends as every other does.
+fn probe(number: u32) -> String {
+    format!(
+        "{number:06} GET /healthz?verbose=true&exclude=etcd HTTP/1.1 200 kube-probe/1.31 took 0 ms, ok\n"
+    )
+}
+
+fn probes(numbers: std::ops::Range<u32>) -> String {
+    numbers.map(probe).collect()
+}
+
+/// Leaves as much of a log as if the power had gone, and writes other lines behind it.
+fn cut(rig: &Rig, name: &str, left: u32, others: std::ops::Range<u32>) {
+    let file = fs::File::options().write(true).open(rig.path(name));
+    file.unwrap()
+        .set_len(u64::from(left) * probe(0).len() as u64)
+        .unwrap();
+    rig.append(name, probes(others));
+}
+
+/// Which lines came after the first `before`.
+fn numbers(rig: &Rig, before: usize) -> Vec<u32> {
+    let lines = rig.lines[before..].iter();
+    lines.map(|line| line.body[..6].parse().unwrap()).collect()
+}
+
+#[test]
+fn a_log_that_was_cut_and_has_grown_past_its_position_is_read_once_more() {
+    for grown in [40, 50, 70] {
+        let mut rig = Rig::new();
+        rig.append("a.log", probes(0..100));
+        rig.start();
+        rig.until_lines(100);
+        rig.stop();
+        cut(&rig, "a.log", 50, 1000..1000 + grown);
+        rig.start();
+        rig.until_lines(150 + grown as usize);
+        assert_eq!(
+            numbers(&rig, 100),
+            (0..50).chain(1000..1000 + grown).collect::<Vec<_>>()
+        );
+        assert_eq!(rig.lines[100].generation, rig.lines[0].generation);
+        // And only once.
+        rig.stop();
+        rig.start();
+        rig.append("a.log", probe(2000));
+        rig.until_lines(151 + grown as usize);
+        assert_eq!(numbers(&rig, 150 + grown as usize), [2000]);
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_and_rotated_is_read_once_more() {
+    let mut rig = Rig::new();
+    age(&mut rig);
+    rig.config.start_at = StartAt::Beginning;
+    rig.append("a.log", probes(0..100));
+    rig.start();
+    rig.until_lines(100);
+    rig.stop();
+    cut(&rig, "a.log", 50, 1000..1020);
+    rig.rename("a.log", "a.log.1");
+    rig.append("a.log", "next\n");
+    rig.start();
+    rig.until("the next log", |rig| {
+        rig.lines.iter().any(|line| line.body == "next")
+    });
+    rig.lines.retain(|line| line.body != "next");
+    rig.until_lines(170);
+    assert_eq!(
+        numbers(&rig, 100),
+        (0..50).chain(1000..1020).collect::<Vec<_>>()
+    );
+}
