@@ -163,7 +163,7 @@ impl Rig {
             assert_eq!(span.file.lane(self.config.lanes), batch.lane);
             assert!(span.start <= span.end);
             if let Some(known) = self.known.get(&span.file) {
-                let expected = if known.generation == span.generation {
+                let expected = if known.generation == span.generation && !span.again {
                     known.offset
                 } else {
                     0
