@@ -6,7 +6,7 @@
 //! passes through, even with nothing for this destination in it. So parcels of a lane are settled
 //! in the order in which they were handed in, and the order within a file holds.
 //!
-//! Memory: a lane holds at most [`QUEUE`] waiting parcels and one at work; [`Outlet::send`] waits
+//! Memory: a lane holds at most [`WAITING`] waiting parcels and one at work; [`Outlet::send`] waits
 //! when they are there. What becomes of the plugin's other destinations then is the caller's.
 //!
 //! A destination may have a queue on the disk in front of its lanes (see `front`). Then a parcel is
@@ -41,7 +41,7 @@ pub use stats::{DestinationStatus, State};
 use worker::Worker;
 
 /// Parcels that wait in a lane, beside the one at work.
-pub const QUEUE: usize = 1;
+pub const WAITING: usize = 1;
 
 /// Is told how each parcel fared at each destination.
 pub trait Settle: Send + Sync + 'static {
@@ -129,7 +129,7 @@ impl Outlet {
         tasks.spawn_on(opening, &context.runtime);
         let lanes = (0..context.lanes.max(1))
             .map(|lane| {
-                let (sender, receiver) = mpsc::channel(QUEUE);
+                let (sender, receiver) = mpsc::channel(WAITING);
                 let worker = Worker::new(worker::Setup {
                     index,
                     lane,

@@ -312,10 +312,10 @@ async fn a_dead_destination_holds_a_few_parcels_and_stops_when_told() {
             Err(_) => break,
         }
         taken += 1;
-        assert!(taken <= QUEUE + 1);
+        assert!(taken <= WAITING + 1);
     }
     until("in trouble", || outlet.status().state == State::Retrying).await;
-    assert_eq!(outlet.status().waiting, QUEUE);
+    assert_eq!(outlet.status().waiting, WAITING);
     assert!(outlet.status().since.is_some());
     assert!(!outlet.drain(Duration::from_millis(20)).await);
     assert_eq!(ledger.calls(), []);

@@ -39,8 +39,8 @@ pub(super) struct File {
     pub(super) unsent: UnderWay,
     /// Parcels under way for all that cover it.
     pub(super) pending: usize,
-    /// What stands before marks, with the generation; see [`Self::note`].
-    footprints: Vec<(u64, Footprint)>,
+    /// What stands before marks; see [`Self::note`].
+    footprints: Vec<(Mark, Footprint)>,
     /// What the store has.
     pub(super) committed: Committed,
     /// Settled since that commit.
@@ -280,43 +280,33 @@ impl File {
         {
             *mark = end;
             self.dirty = true;
-            if let Some(footprint) = footprint.filter(|print| print.offset == end.offset) {
-                self.note(end.generation, footprint);
-            }
+            self.note(end, footprint);
         }
     }
 
-    /// Notes what stands before an offset of a content, for when a mark is there; forgets what no mark
-    /// needs.
-    pub(super) fn note(&mut self, generation: u64, footprint: Footprint) {
-        let known = (generation, footprint);
-        if self.footprints.contains(&known) {
+    /// Notes what stands before a mark, if it is known; forgets what no mark needs.
+    pub(super) fn note(&mut self, mark: Mark, footprint: Option<Footprint>) {
+        let Some(footprint) = footprint.filter(|print| print.offset == mark.offset) else {
+            return;
+        };
+        if self.footprints.contains(&(mark, footprint)) {
             return;
         }
         if self.footprints.len() > self.marks.len() {
             let marks = &self.marks;
-            self.footprints.retain(|(generation, footprint)| {
-                let at = Mark {
-                    generation: *generation,
-                    offset: footprint.offset,
-                };
-                marks.contains(&at)
-            });
+            self.footprints.retain(|(mark, _)| marks.contains(mark));
         }
-        self.footprints.push(known);
+        self.footprints.push((mark, footprint));
     }
 
     /// What stands before the marks in the present content.
     pub(super) fn footprints(&self) -> Vec<Footprint> {
-        let present = self.footprints.iter();
-        let present = present.filter(|(generation, footprint)| {
-            let at = Mark {
-                generation: *generation,
-                offset: footprint.offset,
-            };
-            *generation == self.generation && self.marks.contains(&at)
-        });
-        present.map(|(_, footprint)| *footprint).collect()
+        let present = |mark: &Mark| mark.generation == self.generation && self.marks.contains(mark);
+        let known = self.footprints.iter();
+        known
+            .filter(|(mark, _)| present(mark))
+            .map(|(_, footprint)| *footprint)
+            .collect()
     }
 
     /// Where reading resumes. What a destination has beyond that is not sent to it again.

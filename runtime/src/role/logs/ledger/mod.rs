@@ -109,7 +109,8 @@ impl Ledger {
             books.instances += 1;
             let mut file = File::at(path, checkpoint.fingerprint, marks, generation, instance);
             for footprint in checkpoint.footprints {
-                file.note(generation, footprint);
+                let offset = footprint.offset;
+                file.note(Mark { generation, offset }, Some(footprint));
             }
             books.files.insert(id, file);
         }

@@ -80,9 +80,7 @@ impl Books {
         {
             *mark = part.end();
             file.dirty = true;
-            if let Some(footprint) = part.footprint.filter(|print| print.offset == part.end) {
-                file.note(part.generation, footprint);
-            }
+            file.note(part.end(), part.footprint);
         }
     }
 
