@@ -65,9 +65,7 @@ impl History {
 
     /// The content that the log has now, if something was written to it.
     fn content(&mut self, log: &File) -> (u64, u64, Option<&mut Content>) {
-        let meta = log.metadata().unwrap();
-        let born = meta.created().unwrap().duration_since(UNIX_EPOCH).unwrap();
-        let (inode, birth) = (meta.ino(), born.as_nanos() as u64);
+        let (inode, birth) = known_by(log);
         let mut contents = self.contents.iter_mut().rev();
         let known = contents.find(|one| one.inode == inode && one.birth == birth);
         (inode, birth, known)
@@ -106,13 +104,18 @@ impl History {
         }
     }
 
-    /// Whether every line is committed.
-    pub fn is_committed(&self, node: &Node) -> bool {
-        let checkpoints = checkpoints(node);
-        self.contents.iter().all(|content| {
-            let marks = checkpoints.get(&content.inode).map(|found| &found.marks);
-            let end = content.lines.len() as u64 * LINE;
-            marks.is_some_and(|marks| marks.iter().all(|(_, mark)| *mark >= end))
+    /// Whether every line that the log has now is committed.
+    pub fn is_committed_in(&self, node: &Node, log: &File) -> bool {
+        let (inode, birth) = known_by(log);
+        let mut contents = self.contents.iter().rev();
+        let content = contents.find(|one| one.inode == inode && one.birth == birth);
+        let (Some(content), Some(known)) = (content, checkpoints(node)) else {
+            return false;
+        };
+        let end = content.lines.len() as u64 * LINE;
+        known.get(&inode).is_some_and(|checkpoint| {
+            let mut marks = checkpoint.marks.iter();
+            checkpoint.generation == content.generation && marks.all(|(_, mark)| *mark >= end)
         })
     }
 
@@ -186,7 +189,7 @@ impl History {
     /// The daemon has died: what had arrived at each destination and was not committed may come
     /// again, once more.
     pub fn crashed(&mut self, node: &Node, arrived: &[(&str, Vec<u64>)]) {
-        let checkpoints = checkpoints(node);
+        let checkpoints = left(node);
         for (destination, lines) in arrived {
             let lines: HashSet<u64> = lines.iter().copied().collect();
             let again = self.again.entry((*destination).to_owned()).or_default();
@@ -216,7 +219,7 @@ impl History {
         for line in came {
             *again.entry(*line).or_default() += 1;
         }
-        let checkpoints = checkpoints(node);
+        let checkpoints = left(node);
         for content in &self.contents {
             let known = checkpoints.get(&content.inode);
             if known.is_none_or(|known| known.generation < content.generation) {
@@ -276,19 +279,33 @@ pub fn number_in(record: &str) -> u64 {
     number(record["message"].as_str().unwrap())
 }
 
-/// What the dead daemon had committed, by inode. From a copy: the daemon shall find the store as it
-/// left it.
-fn checkpoints(node: &Node) -> HashMap<u64, Checkpoint> {
+/// A file's inode and birth.
+fn known_by(log: &File) -> (u64, u64) {
+    let meta = log.metadata().unwrap();
+    let born = meta.created().unwrap().duration_since(UNIX_EPOCH).unwrap();
+    (meta.ino(), born.as_nanos() as u64)
+}
+
+/// What the dead daemon had committed, by inode.
+fn left(node: &Node) -> HashMap<u64, Checkpoint> {
+    checkpoints(node).expect("the store was damaged")
+}
+
+/// What is committed, by inode. From a copy: the daemon shall find the store as it left it. Nothing
+/// if it is damaged, as a copy that was taken from a living daemon may be.
+fn checkpoints(node: &Node) -> Option<HashMap<u64, Checkpoint>> {
     let copy = tempfile::tempdir().unwrap();
     let store = node.state.join("bulkhead.redb");
     if fs::copy(store, copy.path().join("bulkhead.redb")).is_err() {
-        return HashMap::new();
+        return Some(HashMap::new());
     }
     let opened = Store::open(copy.path()).unwrap();
-    assert!(opened.set_aside.is_none(), "the store was damaged");
+    if opened.set_aside.is_some() {
+        return None;
+    }
     let checkpoints = opened.store.load_checkpoints("local/app").unwrap();
     let by_inode = checkpoints
         .into_iter()
         .map(|(file, checkpoint)| (file.inode, checkpoint));
-    by_inode.collect()
+    Some(by_inode.collect())
 }

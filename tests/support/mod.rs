@@ -17,6 +17,7 @@ pub mod rsyslog;
 pub mod sequence;
 pub mod sink;
 pub mod splunk;
+pub mod trial;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
