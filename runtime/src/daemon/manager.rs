@@ -177,7 +177,7 @@ impl Manager {
             return (
                 Goal::Refuse(format!(
                     "{}: limits.memory: {wanted} bytes are more than the {} that are left of the {} that this node can promise to plugins; lower limits.memory here or elsewhere, or raise the daemon's memory limit",
-                    accepted.manifest.origin.file.display(),
+                    accepted.manifest.origin.name().display(),
                     self.memory.saturating_sub(others),
                     self.memory
                 )),

@@ -2,17 +2,19 @@
 //! and reads each as far as it can be read.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
-use super::decode::{choices, decode, doubled_keys};
+use super::declared::{Document, Manifest, Origin};
+use super::decode::doubled_keys;
 use super::error::{Error, Position, Problem, Problems, Reason, quoted};
 use super::identity::{Identity, LOCAL_NAMESPACE};
-use super::spec::{Module, Plugin};
-use super::validate::validate;
+use super::meaning::digest;
+use super::places::{Mapping, Places};
+use super::plugin_text::PluginText;
+use super::spec::Plugin;
 use super::yaml::{self, Kind, Malformed, Node, Style};
 
 /// The label that makes a ConfigMap a plugin's manifest.
@@ -23,106 +25,6 @@ pub const KEY: &str = "plugin.yaml";
 pub const API_VERSION: &str = "bulkhead.dev/v1alpha1";
 /// A file longer than this is not read: a ConfigMap has at most 1 MiB.
 pub const MAX_FILE_BYTES: usize = 3 << 20;
-
-/// Where a manifest was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The file.
-    pub file: PathBuf,
-    /// Which document of the file, from 0.
-    pub document: usize,
-}
-
-/// A plugin as its owner declared it, checked in itself but not against a policy.
-#[derive(Debug, Clone)]
-pub struct Manifest {
-    /// Namespace and name.
-    pub identity: Identity,
-    /// Where it was read.
-    pub origin: Origin,
-    /// What it says.
-    pub spec: Plugin,
-    /// SHA-256 over what it means: defaults filled in, keys in order, no comments, and the module's
-    /// bytes if they are in it. Two manifests with one digest need no update between them.
-    pub digest: [u8; 32],
-    /// Base64 by key, without white space; known to be sound.
-    binary_data: BTreeMap<String, String>,
-    places: Places,
-}
-
-impl PartialEq for Manifest {
-    /// Same identity, meaning and origin: a comment or a moved line makes no difference.
-    fn eq(&self, other: &Self) -> bool {
-        self.identity == other.identity
-            && self.digest == other.digest
-            && self.origin == other.origin
-    }
-}
-
-impl Manifest {
-    /// The bytes of a key of `binaryData`; nothing if there is no such key. Decoded at each call.
-    pub fn binary(&self, key: &str) -> Option<Vec<u8>> {
-        STANDARD.decode(self.binary_data.get(key)?).ok()
-    }
-
-    /// The digest in hexadecimal.
-    pub fn digest_hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.digest.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-
-    /// The module's file, if that is where it comes from; a relative path starts at the manifest's
-    /// folder.
-    pub fn module_file(&self) -> Option<PathBuf> {
-        let Module::File { path, .. } = &self.spec.module else {
-            return None;
-        };
-        let folder = self.origin.file.parent().unwrap_or(Path::new("/"));
-        Some(folder.join(path))
-    }
-
-    /// An error about a field of this manifest, with its place in the file: for refusals by those who
-    /// know more than the manifest says (a plugin's schema, a module's digest).
-    pub fn refuse(
-        &self,
-        reason: Reason,
-        field: impl Into<String>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Error {
-        self.error(Problem::invalid(field, problem, remedy).because(reason))
-    }
-
-    pub(super) fn error(&self, problem: Problem) -> Error {
-        self.places.error(&self.origin.file, problem)
-    }
-}
-
-/// What one document of a file turned out to be.
-#[derive(Debug)]
-pub enum Document {
-    /// A manifest without fault.
-    Manifest(Box<Manifest>),
-    /// Meant as a manifest, and refused. Every error there is, at least one.
-    Refused {
-        /// Whose it is, if that could be read.
-        identity: Option<Identity>,
-        /// What is wrong.
-        errors: Vec<Error>,
-    },
-    /// Something else, such as a Service.
-    Ignored {
-        /// What it is, for a debug log.
-        note: String,
-        /// Set if it looks like a manifest that somebody forgot to label.
-        hint: Option<Error>,
-        /// Whether its label says `"false"`: somebody took it out knowingly.
-        dismissed: bool,
-    },
-}
 
 /// Reads a file's documents. An empty or malformed file is one refused document.
 pub fn read(file: &Path, bytes: &[u8]) -> Vec<Document> {
@@ -193,7 +95,7 @@ pub fn read(file: &Path, bytes: &[u8]) -> Vec<Document> {
         .enumerate()
         .filter(|(_, node)| !node.is_null())
         .map(|(document, node)| {
-            let origin = Origin {
+            let origin = Origin::File {
                 file: file.to_owned(),
                 document,
             };
@@ -219,7 +121,7 @@ fn read_document(origin: Origin, node: &Node, text: &str) -> Document {
     let outer = Outer {
         node,
         places: Places::of(node, None),
-        file: &origin.file,
+        file: origin.name(),
     };
     let plugin = node.get("data").and_then(|data| data.get(KEY));
     let label = node
@@ -339,9 +241,7 @@ impl Outer<'_> {
         }
     }
 
-    /// The base64 texts, without white space. The bytes are decoded once to see that they are sound,
-    /// and not kept.
-    fn binary_data(&self, problems: &Problems) -> BTreeMap<String, String> {
+    fn binary_data(&self, problems: &Problems) -> BTreeMap<String, Vec<u8>> {
         let entries = self.node.get("binaryData").map_or(&[][..], Node::entries);
         let mut binary_data = BTreeMap::new();
         for (key, node) in entries {
@@ -353,21 +253,23 @@ impl Outer<'_> {
                 }
                 _ => String::new(),
             };
+            let bytes = STANDARD.decode(&text).unwrap_or_else(|error| {
+                problems.push(Problem::invalid(
+                    &field,
+                    format!("is not base64, or was cut off: {error}"),
+                    "write what `base64 -w0 FILE` prints",
+                ));
+                Vec::new()
+            });
             if text.is_empty() {
                 problems.push(Problem::invalid(
                     field,
                     "is empty",
                     "write the bytes in base64",
                 ));
-            } else if let Err(error) = STANDARD.decode(&text) {
-                problems.push(Problem::invalid(
-                    field,
-                    format!("is not base64, or was cut off: {error}"),
-                    "write what `base64 -w0 FILE` prints",
-                ));
             }
             // Kept even if it is broken: then the key at least exists.
-            binary_data.insert(key.text.to_string(), text);
+            binary_data.insert(key.text.to_string(), bytes);
         }
         binary_data
     }
@@ -375,272 +277,26 @@ impl Outer<'_> {
     fn plugin(
         &self,
         node: &Node,
-        text: &str,
-        binary_data: &BTreeMap<String, String>,
+        outer: &str,
+        binary_data: &BTreeMap<String, Vec<u8>>,
     ) -> Result<(Plugin, Places), Vec<Error>> {
-        let mut field = "data".to_owned();
-        yaml::push_key(&mut field, KEY);
-        let fail = |problem: Problem| vec![self.places.error(self.file, problem)];
-        let Kind::Scalar { text: inner, .. } = &node.kind else {
-            return Err(fail(Problem::invalid(
+        let Kind::Scalar { text, .. } = &node.kind else {
+            let mut field = "data".to_owned();
+            yaml::push_key(&mut field, KEY);
+            let problem = Problem::invalid(
                 field,
                 "is not text",
                 format!("write `{KEY}: |` with a bar, so that what follows is one text"),
-            )));
+            );
+            return Err(vec![self.places.error(self.file, problem)]);
         };
-        let mapping = Mapping::of(node, inner, text);
-        let documents = yaml::documents(inner).map_err(|Malformed { at, problem }| {
-            fail(
-                Problem::invalid(
-                    &field,
-                    format!("is not YAML, or was cut off: {problem}"),
-                    "correct it there or just above",
-                )
-                .because(Reason::Syntax)
-                .at(mapping.outer(at)),
-            )
-        })?;
-        let root = match documents.as_slice() {
-            [root] if !root.is_null() => root,
-            [] | [_] => {
-                return Err(fail(Problem::invalid(
-                    field,
-                    "is empty",
-                    format!("begin with `apiVersion: {API_VERSION}`"),
-                )));
-            }
-            _ => {
-                return Err(fail(Problem::invalid(
-                    field,
-                    "has several documents",
-                    "write one plugin a ConfigMap",
-                )));
-            }
+        let mapping = Mapping::of(node, text, outer);
+        let text = PluginText {
+            text,
+            file: self.file,
+            mapping: Some(&mapping),
+            outer: &self.places,
         };
-        let places = Places::of(root, Some(&mapping));
-        let locate = |problem: Problem| {
-            let at = problem.at.map(|at| mapping.outer(at));
-            places.error(self.file, Problem { at, ..problem })
-        };
-        // The version first: every other complaint would be about another language.
-        version(root).map_err(|problem| vec![locate(problem)])?;
-
-        let problems = Problems::default();
-        let spec: Option<Plugin> = decode(&without_header(root), &problems);
-        if let Some(spec) = &spec {
-            validate(spec, binary_data, &problems);
-        }
-        match spec {
-            Some(spec) if problems.is_empty() => Ok((spec, places)),
-            _ => Err(problems
-                .into_vec()
-                .into_iter()
-                .map(|problem| locate(explain(problem)))
-                .collect()),
-        }
-    }
-}
-
-fn version(root: &Node) -> Result<(), Problem> {
-    let unsupported = |field: &str, problem: String, remedy: String| {
-        Err(Problem::invalid(field, problem, remedy).because(Reason::UnsupportedVersion))
-    };
-    for (field, known) in [("apiVersion", API_VERSION), ("kind", "Plugin")] {
-        match root.get(field).and_then(Node::text) {
-            Some(found) if found == known => {}
-            Some(found) => {
-                return unsupported(
-                    field,
-                    format!("{} is not known", quoted(found)),
-                    format!("this daemon knows `{field}: {known}`"),
-                );
-            }
-            None => {
-                return unsupported(
-                    "",
-                    format!("{KEY} has no `{field}`"),
-                    format!("begin with `{field}: {known}`"),
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The same tree without what names its version.
-fn without_header(root: &Node) -> Node {
-    let entries = root
-        .entries()
-        .iter()
-        .filter(|(key, _)| !matches!(&*key.text, "apiVersion" | "kind"))
-        .cloned()
-        .collect();
-    Node {
-        at: root.at,
-        kind: Kind::Mapping(entries),
-    }
-}
-
-/// Says more about fields that people expect.
-fn explain(problem: Problem) -> Problem {
-    if problem.reason != Reason::UnknownField {
-        return problem;
-    }
-    match problem.field.as_str() {
-        "spec" => Problem {
-            remedy: "remove this line: its fields stand at the top level".to_owned(),
-            ..problem
-        },
-        role @ ("metrics" | "enforcement" | "scanning" | "roles" | "role") => Problem {
-            problem: format!("`{role}` is no role that this daemon knows"),
-            remedy: choices("role sections", "", &["logs"]),
-            ..problem
-        },
-        _ => problem,
-    }
-}
-
-/// Where each field of a document was written, in the outer file.
-#[derive(Debug, Clone, Default)]
-struct Places(BTreeMap<String, Position>);
-
-impl Places {
-    fn of(node: &Node, mapping: Option<&Mapping>) -> Self {
-        let mut places = BTreeMap::new();
-        node.walk(&mut String::new(), &mut |path, node| {
-            // What a plugin's own configuration holds is the plugin's affair; its root is enough.
-            if places.len() < 2048 && !path.starts_with("config.") && !path.starts_with("config[") {
-                let at = mapping.map_or(node.at, |mapping| mapping.outer(node.at));
-                places.entry(path.to_owned()).or_insert(at);
-            }
-        });
-        Self(places)
-    }
-
-    /// The place of the field, or of the nearest one around it.
-    fn find(&self, field: &str) -> Option<Position> {
-        let mut field = field;
-        loop {
-            if let Some(at) = self.0.get(field) {
-                return Some(*at);
-            }
-            if field.is_empty() {
-                return None;
-            }
-            field = &field[..field.rfind(['.', '[']).unwrap_or(0)];
-        }
-    }
-
-    fn error(&self, file: &Path, problem: Problem) -> Error {
-        Error {
-            file: file.to_owned(),
-            position: problem.at.or_else(|| self.find(&problem.field)),
-            reason: problem.reason,
-            field: problem.field,
-            problem: problem.problem,
-            remedy: problem.remedy,
-        }
-    }
-}
-
-/// From places inside a text to places in the file that holds it.
-struct Mapping {
-    /// Where the text stands, for texts whose lines are not lines of the file.
-    start: Position,
-    /// For a block after `|`: the file's line before its first, and how far each line is indented.
-    block: Option<(u32, Vec<u32>)>,
-}
-
-impl Mapping {
-    fn of(node: &Node, inner: &str, outer: &str) -> Self {
-        let start = node.at;
-        let literal = matches!(
-            &node.kind,
-            Kind::Scalar {
-                style: Style::Literal,
-                ..
-            }
-        );
-        // The parser may place a block at its bar or at its first line: see which one fits.
-        let block = literal
-            .then(|| {
-                (start.line.saturating_sub(1)..=start.line).find_map(|before| {
-                    let lines = outer.lines().skip(before as usize);
-                    let indents: Option<Vec<u32>> = inner
-                        .lines()
-                        .zip(lines)
-                        .map(|(inner, outer)| {
-                            let indent = outer.strip_suffix(inner)?;
-                            let blank = indent.bytes().all(|b| b == b' ');
-                            blank.then(|| u32::try_from(indent.len()).unwrap_or(u32::MAX))
-                        })
-                        .collect();
-                    let indents = indents?;
-                    (indents.len() == inner.lines().count()).then_some((before, indents))
-                })
-            })
-            .flatten();
-        Self { start, block }
-    }
-
-    fn outer(&self, at: Position) -> Position {
-        let Some((before, indents)) = &self.block else {
-            return self.start;
-        };
-        let index = (at.line as usize).saturating_sub(1);
-        let indent = indents.get(index).or(indents.last()).copied().unwrap_or(0);
-        Position {
-            line: before.saturating_add(at.line),
-            column: indent.saturating_add(at.column),
-        }
-    }
-}
-
-/// SHA-256 over what a manifest means.
-fn digest(identity: &Identity, spec: &Plugin, binary_data: &BTreeMap<String, String>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(identity.to_string());
-    // Types whose serialization cannot fail: text keys, and no foreign code.
-    let value = serde_json::to_value(spec).unwrap_or_default();
-    hash_value(&value, &mut hash);
-    if let Module::BinaryData { key, .. } = &spec.module
-        && let Some(text) = binary_data.get(key)
-    {
-        hash.update(text);
-    }
-    hash.finalize().into()
-}
-
-/// Hashes a value so that the order of keys makes no difference and no two values look alike.
-fn hash_value(value: &serde_json::Value, hash: &mut Sha256) {
-    use serde_json::Value;
-    let length = |hash: &mut Sha256, kind: u8, n: usize| {
-        hash.update([kind]);
-        hash.update((n as u64).to_le_bytes());
-    };
-    match value {
-        Value::Object(members) => {
-            length(hash, b'{', members.len());
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_by_key(|(key, _)| *key);
-            for (key, value) in members {
-                length(hash, b'k', key.len());
-                hash.update(key);
-                hash_value(value, hash);
-            }
-        }
-        Value::Array(items) => {
-            length(hash, b'[', items.len());
-            items.iter().for_each(|item| hash_value(item, hash));
-        }
-        Value::String(text) => {
-            length(hash, b'"', text.len());
-            hash.update(text);
-        }
-        scalar => {
-            let text = scalar.to_string();
-            length(hash, b'#', text.len());
-            hash.update(text);
-        }
+        text.read(binary_data)
     }
 }

@@ -2,13 +2,18 @@
 //! check that needs no I/O. Nothing here opens a file, knows of Kubernetes' API or starts anything.
 
 mod configmap;
+mod declared;
 mod decode;
 mod endpoint;
 mod error;
 mod identity;
 mod index_name;
+mod meaning;
 mod metadata;
 mod multiline;
+mod object;
+mod places;
+mod plugin_text;
 mod policy;
 mod quantity;
 mod queue;
@@ -20,7 +25,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use configmap::{API_VERSION, Document, KEY, LABEL, MAX_FILE_BYTES, Manifest, Origin, read};
+pub use configmap::{API_VERSION, KEY, LABEL, MAX_FILE_BYTES, read};
+pub use declared::{Document, Manifest, Origin};
 pub use endpoint::{
     Acknowledgement, BasicAuth, Compression, ElasticsearchDestination, Endpoint, HttpDestination,
     LokiDestination, OtlpDestination, SplunkEndpoint, SplunkHecDestination, Tls,
@@ -30,6 +36,7 @@ pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;
 pub use metadata::{NameGlob, PodLabels, PodMetadata};
 pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
+pub use object::read_object;
 pub use policy::{NodeLimits, Policy, TrustedModule};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use queue::{Queue, WhenFull};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::configmap::Manifest;
+use super::declared::Manifest;
 use super::error::{Error, Problem, Reason};
 use super::identity::LOCAL_NAMESPACE;
 use super::quantity::{ByteSize, CpuShare, Period};

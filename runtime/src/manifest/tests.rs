@@ -491,7 +491,8 @@ fn other_documents_are_ignored_and_a_forgotten_label_is_hinted_at() {
     let Document::Manifest(manifest) = &documents[1] else {
         panic!("{documents:?}");
     };
-    assert_eq!(manifest.origin.document, 1);
+    let file = Path::new(FILE).to_owned();
+    assert_eq!(manifest.origin, Origin::File { file, document: 1 });
     let Document::Ignored {
         hint: Some(hint), ..
     } = &documents[2]

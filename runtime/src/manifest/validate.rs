@@ -34,7 +34,11 @@ struct Check<'a> {
 }
 
 /// Notes everything that is wrong with `spec`.
-pub(super) fn validate(spec: &Plugin, binary_data: &BTreeMap<String, String>, problems: &Problems) {
+pub(super) fn validate(
+    spec: &Plugin,
+    binary_data: &BTreeMap<String, Vec<u8>>,
+    problems: &Problems,
+) {
     let check = Check { problems };
     check.module(&spec.module, binary_data);
     check.file_grants(&spec.grants.files);
@@ -72,7 +76,7 @@ impl Check<'_> {
         }
     }
 
-    fn module(&self, module: &Module, binary_data: &BTreeMap<String, String>) {
+    fn module(&self, module: &Module, binary_data: &BTreeMap<String, Vec<u8>>) {
         match module {
             Module::Bundled(name) => {
                 if !is_dns_label(name) {

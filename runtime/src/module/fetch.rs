@@ -201,7 +201,7 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
             let bytes = manifest
                 .binary(key)
                 .ok_or_else(|| FetchError::NoKey { key: key.clone() })?;
-            let bytes = decompress(field, bytes)?;
+            let bytes = decompress(field, bytes.to_vec())?;
             let expected = sha256.as_deref();
             let expected = expected.map(|sha256| ("module.binaryData.sha256", sha256));
             verify(field, Cow::Owned(bytes), expected)

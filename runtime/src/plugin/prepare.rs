@@ -58,7 +58,7 @@ impl Preparer {
         declared: Declaration,
         found: impl FnOnce(Digest) + Send,
     ) -> Result<Prepared, Rejection> {
-        let file = declared.manifest.origin.file.clone();
+        let file = declared.manifest.origin.name().to_owned();
         self.unplaced(declared, found)
             .await
             .map_err(|rejection| match rejection {

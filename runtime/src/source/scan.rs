@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use super::{Accepted, Declared, Desired, ModuleFile};
-use crate::manifest::{self, Document, Identity, MAX_FILE_BYTES, Manifest, Policy, Reason};
+use crate::manifest::{self, Document, Identity, MAX_FILE_BYTES, Manifest, Origin, Policy, Reason};
 
 /// More files than this are not looked at.
 const MAX_FILES: usize = 4096;
@@ -249,7 +249,11 @@ impl Scanner {
             problems.extend(content.hints.iter().cloned());
             for manifest in &content.manifests {
                 let accepted = accept(manifest, &mut self.modules, &mut modules);
-                let origin = (path.clone(), manifest.origin.document);
+                let document = match manifest.origin {
+                    Origin::File { document, .. } => document,
+                    Origin::ConfigMap { .. } => 0,
+                };
+                let origin = (path.clone(), document);
                 origins
                     .entry(manifest.identity.clone())
                     .or_default()

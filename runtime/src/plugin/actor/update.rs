@@ -222,7 +222,7 @@ impl Actor {
                         Ok(Ok(())) => None,
                         Ok(Err(refusal)) => Some(Rejection::Refused(format!(
                             "{}: module: the new revision refuses the old one's snapshot: {}; the old one goes on. Use a module that reads it, or set `suspend: true` for a moment to begin without it",
-                            candidate.manifest.origin.file.display(),
+                            candidate.manifest.origin.name().display(),
                             refusal.message
                         ))),
                         Err(failure) => Some(Rejection::Failed(failure)),
