@@ -56,6 +56,8 @@ pub struct Node {
     pub outputs: PathBuf,
     /// Where the status endpoint shall listen.
     pub listen: String,
+    /// Where the daemon's manifests come from, as arguments.
+    pub source: Vec<String>,
     /// A command, and its arguments, that becomes the daemon whose command line comes after it.
     pub wrapper: Vec<String>,
     starts: usize,
@@ -67,6 +69,7 @@ impl Node {
         for name in ["manifests", "logs"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
+        let manifests = folder.path().join("manifests");
         Self {
             state: folder.path().join("state"),
             outputs: folder.path().to_owned(),
@@ -74,6 +77,10 @@ impl Node {
             daemon: None,
             status: None,
             listen: "127.0.0.1:0".to_owned(),
+            source: vec![
+                "--manifests".to_owned(),
+                manifests.to_str().unwrap().to_owned(),
+            ],
             wrapper: Vec::new(),
             starts: 0,
         }
@@ -114,8 +121,7 @@ impl Node {
             // The machine of the tests may itself be a pod.
             .env_remove("KUBERNETES_SERVICE_HOST")
             .arg("run")
-            .arg("--manifests")
-            .arg(self.path("manifests"))
+            .args(&self.source)
             .arg("--state")
             .arg(&self.state)
             .args(["--status", &self.listen, "--log-format", "json"])

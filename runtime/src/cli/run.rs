@@ -10,17 +10,37 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use super::Failed;
-use crate::daemon;
+use crate::daemon::{self, Manifests};
+use crate::kubernetes::WantedEvents;
 
 /// Run the node daemon.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  bulkhead run --manifests /etc/bulkhead --state /var/lib/bulkhead\n\nSIGTERM and SIGINT drain, checkpoint and end; SIGHUP reads the manifests again."
+    after_help = "Examples:\n  bulkhead run --manifests /etc/bulkhead --state /var/lib/bulkhead\n  bulkhead run --kubernetes --state /var/lib/bulkhead\n\nSIGTERM and SIGINT drain, checkpoint and end; SIGHUP reads the manifests again."
 )]
 pub(super) struct Run {
-    /// The folder of manifests (ConfigMap YAML).
-    #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The daemon's own namespace in the cluster.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "POD_NAMESPACE",
+        default_value = "bulkhead-system"
+    )]
+    namespace: String,
+    /// The ConfigMap in that namespace with the node's policy, under the key `policy.yaml`.
+    #[arg(long, value_name = "NAME", default_value = "bulkhead-policy")]
+    policy_config_map: String,
+    /// Which Events are written at the manifests' ConfigMaps.
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
+    events: EventKinds,
+    /// The file with the node's policy, for manifests from a folder.
+    #[arg(long, value_name = "FILE", conflicts_with = "kubernetes")]
+    policy: Option<PathBuf>,
+    /// A label of the node, for manifests from a folder; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label, conflicts_with = "kubernetes")]
+    node_label: Vec<(String, String)>,
     /// The folder of checkpoints, plugins' state and compiled code; made if it is missing.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -50,6 +70,34 @@ pub(super) struct Run {
     log_level: String,
 }
 
+/// Where manifests come from: one of the two.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct SourceArgs {
+    /// The folder of manifests (ConfigMap YAML).
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Manifests are the ConfigMaps of the cluster with the label bulkhead.dev/plugin=true.
+    #[arg(long)]
+    kubernetes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum EventKinds {
+    /// What happens and what goes wrong.
+    #[default]
+    All,
+    /// What goes wrong.
+    Warnings,
+    /// Nothing.
+    None,
+}
+
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     Json,
@@ -76,8 +124,24 @@ impl Run {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let manifests = match self.source.manifests {
+            Some(path) => Manifests::Folder {
+                path,
+                policy: self.policy,
+                labels: self.node_label.into_iter().collect(),
+            },
+            None => Manifests::Kubernetes {
+                namespace: self.namespace,
+                policy: self.policy_config_map,
+                events: match self.events {
+                    EventKinds::All => WantedEvents::All,
+                    EventKinds::Warnings => WantedEvents::Warnings,
+                    EventKinds::None => WantedEvents::Nothing,
+                },
+            },
+        };
         let options = daemon::Options {
-            manifests: self.manifests,
+            manifests,
             state: self.state,
             status: self.status,
             node_name: self.node_name.filter(|name| !name.is_empty()),

@@ -87,7 +87,7 @@ impl Checker {
             own: Own::default(),
             surroundings: Surroundings {
                 node_root: Path::new("/").into(),
-                secrets: Arc::new(DaemonSecrets),
+                secrets: Arc::new(DaemonSecrets::offline()),
                 machine: logs::record_id::Machine::new("check"),
                 node_name: facts::host_name().into(),
             },

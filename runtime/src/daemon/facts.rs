@@ -1,6 +1,7 @@
 //! Facts about the node, for plugins with the grant `nodeFacts`: names as documented in
 //! `sdk/wit`, `bulkhead:plugin/node`.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::module::Digest;
@@ -40,6 +41,18 @@ pub(super) fn read(node: &str) -> Facts {
             .then(|| Digest::of(format!("bulkhead:{machine}").as_bytes()).to_string()),
     );
     facts
+}
+
+/// The labels of a node without a cluster: those that the kubelet gives every node, and `more`.
+pub(super) fn labels(node: &str, more: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let own = [("hostname", node), ("os", "linux"), ("arch", arch)];
+    let own = own.map(|(key, value)| (format!("kubernetes.io/{key}"), value.to_owned()));
+    own.into_iter().chain(more).collect()
 }
 
 /// What the node calls itself.

@@ -1,24 +1,26 @@
 //! Keeps one actor for each declared plugin, and its state for a while after it is gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::observer::{PluginEvents, Uids};
 use super::own_log;
 use super::reporter::{NodeReporter, View};
 use super::safe_mode::SafeMode;
-use crate::kubernetes::Pods;
+use crate::kubernetes::{ClusterSecrets, Events, Pods};
 use crate::manifest::Identity;
-use crate::module::Cache;
-use crate::plugin::{self, Declaration, Goal, Marks};
+use crate::module::{Cache, Parts};
+use crate::plugin::{self, Declaration, Goal, Marks, Transition};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
-use crate::role::logs::destination::secrets::DaemonSecrets;
+use crate::role::logs::destination::secrets::{DaemonSecrets, NodeNames};
 use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver, Queues};
 use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
@@ -41,6 +43,9 @@ pub(super) struct Context {
     pub(super) safe_mode: SafeMode,
     pub(super) node_name: Arc<str>,
     pub(super) pods: Option<Pods>,
+    pub(super) parts: Option<Arc<dyn Parts>>,
+    pub(super) secrets: Option<ClusterSecrets>,
+    pub(super) events: Option<Events>,
     /// Bytes that all guests together may be promised.
     pub(super) memory: u64,
 }
@@ -55,6 +60,8 @@ pub(super) struct Manager {
     ending: JoinSet<Identity>,
     still_ending: HashMap<Identity, ()>,
     settled_absent: bool,
+    /// Problems of the source that the log has.
+    told: Vec<String>,
 }
 
 struct Shared {
@@ -69,6 +76,11 @@ struct Shared {
     machine: Machine,
     node_name: Arc<str>,
     pods: Option<Pods>,
+    parts: Option<Arc<dyn Parts>>,
+    secrets: Option<ClusterSecrets>,
+    labels: watch::Sender<Arc<BTreeMap<String, String>>>,
+    events: Option<Events>,
+    uids: watch::Sender<Uids>,
 }
 
 struct Plugin {
@@ -92,6 +104,11 @@ impl Manager {
                 machine: Machine::of_node(Path::new("/")),
                 node_name: context.node_name,
                 pods: context.pods,
+                parts: context.parts,
+                secrets: context.secrets,
+                labels: watch::Sender::default(),
+                events: context.events,
+                uids: watch::Sender::default(),
             }),
             safe_mode: context.safe_mode,
             memory: context.memory,
@@ -99,16 +116,21 @@ impl Manager {
             ending: JoinSet::new(),
             still_ending: HashMap::new(),
             settled_absent: false,
+            told: Vec::new(),
         }
     }
 
     /// Makes what runs follow what is declared.
     pub(super) async fn apply(&mut self, desired: &Desired) {
         let problems: Vec<String> = desired.problems.iter().map(ToString::to_string).collect();
-        for problem in &problems {
+        for problem in problems.iter().filter(|it| !self.told.contains(it)) {
             tracing::warn!("{problem}");
         }
+        self.told.clone_from(&problems);
         self.context.reporter.problems(problems);
+        self.context.labels.send_replace(desired.labels.clone());
+        let elsewhere = desired.elsewhere.iter().map(ToString::to_string);
+        self.context.reporter.elsewhere(elsewhere.collect());
         let gone: Vec<Identity> = self
             .plugins
             .keys()
@@ -118,6 +140,7 @@ impl Manager {
         for identity in gone {
             self.unload(identity).await;
         }
+        self.context.uids.send_replace(desired.uids.clone());
         for (identity, declared) in &desired.plugins {
             let (goal, memory) = self.goal(identity, declared);
             if let Some(plugin) = self.plugins.get_mut(identity) {
@@ -152,14 +175,31 @@ impl Manager {
     fn goal(&mut self, identity: &Identity, declared: &Declared) -> (Goal, Option<u64>) {
         let accepted = match declared {
             Declared::Accepted(accepted) => accepted,
-            Declared::Refused(errors) => {
+            Declared::Refused { errors, last_good } => {
                 let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                return (Goal::Refuse(messages.join("\n")), None);
+                let message = messages.join("\n");
+                let last_good = last_good.as_ref().map(|good| self.run(identity, good));
+                return match last_good {
+                    Some((Goal::Run(last_good), memory)) => {
+                        let last_good = Some(last_good);
+                        (Goal::Refuse { message, last_good }, memory)
+                    }
+                    _ => (Goal::refuse(message), None),
+                };
             }
         };
+        self.run(identity, accepted)
+    }
+
+    fn run(&mut self, identity: &Identity, accepted: &Accepted) -> (Goal, Option<u64>) {
         let hash = hash(accepted);
-        if let Some(reason) = self.safe_mode.reason(&identity.to_string(), &hash) {
-            return (Goal::LeaveOut(reason), Some(0));
+        if let Some(message) = self.safe_mode.reason(&identity.to_string(), &hash) {
+            let reason = "SafeMode";
+            return (Goal::Halt { reason, message }, Some(0));
+        }
+        if let Some(suspended) = &accepted.suspended {
+            let (reason, message) = ("SuspendedOnNode", suspended.to_string());
+            return (Goal::Halt { reason, message }, Some(0));
         }
         let spec = &accepted.manifest.spec;
         let wanted = if spec.suspend {
@@ -175,7 +215,7 @@ impl Manager {
             .sum();
         if others.saturating_add(wanted) > self.memory {
             return (
-                Goal::Refuse(format!(
+                Goal::refuse(format!(
                     "{}: limits.memory: {wanted} bytes are more than the {} that are left of the {} that this node can promise to plugins; lower limits.memory here or elsewhere, or raise the daemon's memory limit",
                     accepted.manifest.origin.name().display(),
                     self.memory.saturating_sub(others),
@@ -204,9 +244,14 @@ impl Manager {
         tracing::info!(plugin = %identity, "unloading: its manifest is gone");
         self.still_ending.insert(identity.clone(), ());
         let shared = self.context.clone();
+        let uid = shared.uids.borrow().get(&identity).cloned();
         self.ending.spawn(async move {
             plugin.handle.stop().await;
             shared.reporter.remove(&identity);
+            if let (Some(events), Some(uid)) = (&shared.events, uid) {
+                let message = "its manifest is gone, or not for this node any more";
+                events.tell(&identity, uid, Transition::Unloaded, message);
+            }
             let store = shared.store.clone();
             let name = identity.to_string();
             let marked =
@@ -316,7 +361,14 @@ impl Shared {
             own: own_log::find(),
             surroundings: Surroundings {
                 node_root: root.into(),
-                secrets: Arc::new(DaemonSecrets),
+                secrets: Arc::new(DaemonSecrets::new(
+                    identity.namespace(),
+                    self.secrets.clone(),
+                    NodeNames {
+                        name: self.node_name.clone(),
+                        labels: self.labels.subscribe(),
+                    },
+                )),
                 machine: self.machine,
                 node_name: self.node_name.clone(),
             },
@@ -337,6 +389,15 @@ impl Shared {
                 state,
                 drivers,
                 slot,
+                parts: self.parts.clone(),
+                observer: match &self.events {
+                    Some(events) => Arc::new(PluginEvents {
+                        events: events.clone(),
+                        plugin: identity.clone(),
+                        uids: self.uids.subscribe(),
+                    }),
+                    None => Arc::new(()),
+                },
             },
             goal,
         );

@@ -7,10 +7,13 @@ mod budget;
 pub(crate) mod checking;
 mod facts;
 mod manager;
+mod observer;
 mod own_log;
 mod reporter;
 mod safe_mode;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +24,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::kubernetes::{self, Access, Pods};
+use crate::kubernetes::{self, Access, ClusterSecrets, ConfigMapParts, Events, Pods, WantedEvents};
 use crate::manifest::Policy;
-use crate::module::{Cache, CacheError, Compiler};
+use crate::module::{Cache, CacheError, Compiler, Parts};
 use crate::plugin::Marks;
 use crate::sandbox::Sandbox;
-use crate::source::{self, Directory};
+use crate::source::{self, Directory, Kubernetes, KubernetesSettings, Rules, Source};
 use crate::state::{self, Store};
 use crate::status::{self, Server};
 
@@ -37,8 +40,8 @@ use safe_mode::SafeMode;
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of manifests.
-    pub manifests: PathBuf,
+    /// Where manifests come from.
+    pub manifests: Manifests,
     /// The folder of state.
     pub state: PathBuf,
     /// Where the status endpoint listens; loopback only.
@@ -50,6 +53,38 @@ pub struct Options {
     /// From this many deaths within five minutes on, plugins that were in a call are left out; 0
     /// for never.
     pub safe_mode_deaths: usize,
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone)]
+pub enum Manifests {
+    /// A folder.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The file of the node's policy.
+        policy: Option<PathBuf>,
+        /// The node's labels, beside those that every node has.
+        labels: BTreeMap<String, String>,
+    },
+    /// The ConfigMaps of the cluster.
+    Kubernetes {
+        /// The daemon's own namespace.
+        namespace: String,
+        /// The policy's ConfigMap in it.
+        policy: String,
+        /// Which Events are written.
+        events: WantedEvents,
+    },
+}
+
+impl fmt::Display for Manifests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder { path, .. } => path.display().fmt(f),
+            Self::Kubernetes { namespace, .. } => write!(f, "ConfigMaps of {namespace}"),
+        }
+    }
 }
 
 /// Why the daemon does not start.
@@ -70,6 +105,11 @@ pub enum Error {
     /// The WebAssembly engine does not start.
     #[error("the WebAssembly engine does not start on this machine: {0:#}")]
     Engine(wasmtime::Error),
+    /// Manifests shall come from a cluster, and there is none.
+    #[error(
+        "--kubernetes: there is no cluster here: run in a pod with a ServiceAccount, or name a --kubeconfig"
+    )]
+    NoCluster,
     /// Something of the operating system failed.
     #[error("{what}: {source}")]
     System {
@@ -102,8 +142,22 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         None => facts::host_name().into(),
     };
     let access = Access::find(options.kubeconfig.as_deref());
+    let parts = access.clone().map(|access| {
+        let parts: Arc<dyn Parts> = Arc::new(ConfigMapParts(access));
+        parts
+    });
+    let secrets = access.clone();
+    let secrets = secrets.map(|access| ClusterSecrets::new(access, Handle::current()));
+    let events = match (&access, &options.manifests) {
+        (Some(access), Manifests::Kubernetes { events, .. }) => {
+            let (events, writing) = Events::new(access.clone(), &node_name, *events);
+            Some((events, AbortOnDropHandle::new(tokio::spawn(writing))))
+        }
+        _ => None,
+    };
+    let (events, _writing) = events.unzip();
     // Nothing waits for the cluster.
-    let pods = access.map(|access| {
+    let pods = access.clone().map(|access| {
         let pods = Pods::new(&node_name);
         let watch = kubernetes::follow(pods.clone(), access);
         (pods, AbortOnDropHandle::new(tokio::spawn(watch)))
@@ -113,7 +167,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         let options = options.clone();
         let node_name = node_name.clone();
         // Opens files, maps code, looks at every manifest: nothing for an async thread.
-        tokio::task::spawn_blocking(move || start(&options, &node_name))
+        tokio::task::spawn_blocking(move || start(&options, &node_name, access))
             .await
             .map_err(|error| Error::System {
                 what: "starting".into(),
@@ -126,19 +180,26 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         sandbox,
         cache,
         safe_mode,
-        source,
+        from,
     } = started;
     let reporter = Arc::new(NodeReporter::new(safe_mode.left_out(), pods.clone()));
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        manifests = %options.manifests.display(),
+        manifests = %options.manifests,
         state = %options.state.display(),
         status = %format_args!("http://{address}/"),
         "bulkhead runs"
     );
 
+    let source = match from {
+        From::Folder(directory) => Source::Directory(directory),
+        From::Cluster(settings) => {
+            let folder = options.state.join("kubernetes");
+            Source::Kubernetes(Kubernetes::start(*settings, &folder).await)
+        }
+    };
     let mut manager = Manager::new(manager::Context {
         store,
         marks,
@@ -151,6 +212,9 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         safe_mode,
         node_name,
         pods,
+        parts,
+        secrets,
+        events,
         memory: budget::memory(),
     });
     let mut desired = source.desired();
@@ -197,10 +261,16 @@ struct Started {
     sandbox: Sandbox,
     cache: Cache,
     safe_mode: SafeMode,
-    source: Directory,
+    from: From,
 }
 
-fn start(options: &Options, node_name: &str) -> Result<Started, Error> {
+/// A source that has begun, or can.
+enum From {
+    Folder(Directory),
+    Cluster(Box<KubernetesSettings>),
+}
+
+fn start(options: &Options, node_name: &str, access: Option<Access>) -> Result<Started, Error> {
     let state = &options.state;
     let opened = Store::open(state)?;
     if let Some(aside) = &opened.set_aside {
@@ -218,14 +288,38 @@ fn start(options: &Options, node_name: &str) -> Result<Started, Error> {
     let sandbox =
         Sandbox::new(facts::read(node_name), vec![state.clone()]).map_err(Error::Engine)?;
     let cache = Cache::open(state.join("cache"), sandbox.engine(), Compiler::Child)?;
-    let source = Directory::start(&options.manifests, policy(state))?;
+    let from = match options.manifests.clone() {
+        Manifests::Folder {
+            path,
+            policy: policy_file,
+            labels,
+        } => {
+            let rules = Rules {
+                policy: policy(state),
+                policy_file,
+                labels: facts::labels(node_name, labels),
+            };
+            From::Folder(Directory::start(&path, rules)?)
+        }
+        Manifests::Kubernetes {
+            namespace,
+            policy: policy_name,
+            ..
+        } => From::Cluster(Box::new(KubernetesSettings {
+            access: access.ok_or(Error::NoCluster)?,
+            namespace,
+            node_name: node_name.to_owned(),
+            policy_name,
+            policy: policy(state),
+        })),
+    };
     Ok(Started {
         store,
         marks,
         sandbox,
         cache,
         safe_mode,
-        source,
+        from,
     })
 }
 

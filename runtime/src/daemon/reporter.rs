@@ -30,6 +30,7 @@ pub(super) struct NodeReporter {
 struct Inner {
     plugins: BTreeMap<Identity, View>,
     problems: Vec<String>,
+    elsewhere: Vec<String>,
     applied: bool,
     ending: bool,
 }
@@ -62,6 +63,10 @@ impl NodeReporter {
 
     pub(super) fn problems(&self, problems: Vec<String>) {
         self.write().problems = problems;
+    }
+
+    pub(super) fn elsewhere(&self, plugins: Vec<String>) {
+        self.write().elsewhere = plugins;
     }
 
     /// The manifests were applied once.
@@ -118,6 +123,7 @@ impl Reporter for NodeReporter {
             ready: not_ready.is_none(),
             not_ready,
             safe_mode: self.safe_mode.clone(),
+            elsewhere: inner.elsewhere.clone(),
             problems: inner.problems.clone(),
             plugins: inner.plugins.len(),
             pods: self.pods.as_ref().map(|pods| PodsReport {

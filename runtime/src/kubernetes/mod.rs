@@ -1,15 +1,24 @@
-//! The cluster, as far as this node needs it: how its API server is reached, and what it says of the
-//! node's pods. Everything works without: a server that is away, or none at all, delays nothing.
+//! The cluster, as far as this node needs it: how its API server is reached and watched, what it says
+//! of the node's pods, and the parts of modules. Everything works without: a server that is away, or
+//! none at all, delays nothing. Manifests are the affair of `source`.
 
 mod access;
 mod cache;
+mod events;
+mod follow;
+mod parts;
 mod pod;
-mod watch;
+mod secrets;
+pub(crate) mod watch;
 
 pub use access::{Access, Error};
 pub use cache::{Asked, Pods};
+pub use events::{Events, Wanted as WantedEvents};
+pub use follow::follow;
+pub use parts::ConfigMapParts;
 pub use pod::Pod;
-pub use watch::follow;
+pub use secrets::ClusterSecrets;
+pub(crate) use secrets::SecretKey;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

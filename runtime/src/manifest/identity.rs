@@ -89,6 +89,11 @@ pub(super) fn is_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// Whether `text` is a DNS subdomain by RFC 1123, in lower case.
+pub(super) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

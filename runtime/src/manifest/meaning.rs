@@ -16,7 +16,12 @@ pub(super) fn digest(
     let mut hash = Sha256::new();
     hash.update(identity.to_string());
     // Types whose serialization cannot fail: text keys, and no foreign code.
-    let value = serde_json::to_value(spec).unwrap_or_default();
+    let mut value = serde_json::to_value(spec).unwrap_or_default();
+    // Where it runs says nothing of how.
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("nodeSelector");
+        fields.remove("nodeExpressions");
+    }
     hash_value(&value, &mut hash);
     if let Module::BinaryData { key, .. } = &spec.module
         && let Some(bytes) = binary_data.get(key)

@@ -11,6 +11,7 @@ mod index_name;
 mod meaning;
 mod metadata;
 mod multiline;
+mod node_selector;
 mod object;
 mod places;
 mod plugin_text;
@@ -36,8 +37,12 @@ pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;
 pub use metadata::{NameGlob, PodLabels, PodMetadata};
 pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
+pub use node_selector::{NodeExpression, NodeOperator};
 pub use object::read_object;
-pub use policy::{NodeLimits, Policy, TrustedModule};
+pub use policy::{
+    Allowance, AllowedFolder, AllowedLogs, ModuleSource, NamespacePolicy, NodeLimits, Policy,
+    TrustedModule,
+};
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use queue::{Queue, WhenFull};
 pub use spec::{

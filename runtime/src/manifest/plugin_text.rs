@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::configmap::{API_VERSION, KEY};
+pub(super) use super::configmap::API_VERSION;
+use super::configmap::KEY;
 use super::decode::{choices, decode};
 use super::error::{Error, Problem, Problems, Reason, quoted};
 use super::places::{Mapping, Places};
@@ -65,7 +66,7 @@ impl PluginText<'_> {
             places.error(self.file, Problem { at, ..problem })
         };
         // The version first: every other complaint would be about another language.
-        version(root).map_err(|problem| vec![locate(problem)])?;
+        version(root, "Plugin").map_err(|problem| vec![locate(problem)])?;
 
         let problems = Problems::default();
         let spec: Option<Plugin> = decode(&without_header(root), &problems);
@@ -83,11 +84,12 @@ impl PluginText<'_> {
     }
 }
 
-fn version(root: &Node) -> Result<(), Problem> {
+/// Whether the document says that it is of a kind and version that this daemon knows.
+pub(super) fn version(root: &Node, kind: &str) -> Result<(), Problem> {
     let unsupported = |field: &str, problem: String, remedy: String| {
         Err(Problem::invalid(field, problem, remedy).because(Reason::UnsupportedVersion))
     };
-    for (field, known) in [("apiVersion", API_VERSION), ("kind", "Plugin")] {
+    for (field, known) in [("apiVersion", API_VERSION), ("kind", kind)] {
         match root.get(field).and_then(Node::text) {
             Some(found) if found == known => {}
             Some(found) => {
@@ -100,7 +102,7 @@ fn version(root: &Node) -> Result<(), Problem> {
             None => {
                 return unsupported(
                     "",
-                    format!("{KEY} has no `{field}`"),
+                    format!("has no `{field}`"),
                     format!("begin with `{field}: {known}`"),
                 );
             }
@@ -110,7 +112,7 @@ fn version(root: &Node) -> Result<(), Problem> {
 }
 
 /// The same tree without what names its version.
-fn without_header(root: &Node) -> Node {
+pub(super) fn without_header(root: &Node) -> Node {
     let entries = root
         .entries()
         .iter()

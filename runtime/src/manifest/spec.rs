@@ -1,5 +1,6 @@
 //! The manifest's types, `bulkhead.dev/v1alpha1`. Fields are camelCase; unknown ones are refused.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::endpoint::{
 };
 use super::metadata::PodMetadata;
 use super::multiline::Multiline;
+use super::node_selector::NodeExpression;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::queue::Queue;
 use super::syslog::SyslogDestination;
@@ -20,6 +22,12 @@ use super::syslog::SyslogDestination;
 pub struct Plugin {
     /// Where the component's bytes come from.
     pub module: Module,
+    /// Labels that the node must have, with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// What must hold of the node's labels besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_expressions: Vec<NodeExpression>,
     /// Stops the plugin at once and keeps its state.
     #[serde(default)]
     pub suspend: bool,
@@ -60,6 +68,15 @@ pub enum Module {
         /// SHA-256 of the component (uncompressed), if it shall be checked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
+    },
+    /// The `binaryData` of other ConfigMaps of the manifest's namespace, one key each, put together in
+    /// this order: the component, or a zstd frame that holds it. Fetched when the digest is new to the
+    /// node.
+    ConfigMapParts {
+        /// The ConfigMaps.
+        names: Vec<String>,
+        /// SHA-256 of the component (uncompressed), 64 hexadecimal digits.
+        sha256: String,
     },
 }
 
@@ -403,6 +420,35 @@ pub enum DestinationKind {
     Otlp(OtlpDestination),
     /// A syslog server.
     Syslog(SyslogDestination),
+}
+
+impl DestinationKind {
+    /// All kinds, as manifests write them.
+    pub(super) const NAMES: [&str; 8] = [
+        "file",
+        "stdout",
+        "http",
+        "elasticsearch",
+        "splunkHec",
+        "loki",
+        "otlp",
+        "syslog",
+    ];
+
+    /// As manifests write it.
+    pub(super) fn name(&self) -> &'static str {
+        let index = match self {
+            Self::File(_) => 0,
+            Self::Stdout(_) => 1,
+            Self::Http(_) => 2,
+            Self::Elasticsearch(_) => 3,
+            Self::SplunkHec(_) => 4,
+            Self::Loki(_) => 5,
+            Self::Otlp(_) => 6,
+            Self::Syslog(_) => 7,
+        };
+        Self::NAMES[index]
+    }
 }
 
 /// How records are written.

@@ -10,7 +10,8 @@ use std::path::{Component, Path};
 use globset::{Glob, GlobBuilder};
 
 use super::error::{Problem, Problems, quoted};
-use super::identity::is_dns_label;
+use super::identity::{is_dns_label, is_dns_subdomain};
+use super::node_selector::NodeOperator;
 use super::quantity::{ByteSize, Period};
 use super::queue::Queue;
 use super::spec::{
@@ -20,6 +21,8 @@ use super::spec::{
 
 /// The most destinations that a plugin may have.
 const MAX_DESTINATIONS: usize = 64;
+/// The most ConfigMaps that a module may be in: 1 MiB each, before they are uncompressed.
+const MAX_PARTS: usize = 64;
 /// The smallest queue that may be asked for: room is made in sixteenths of it.
 const MIN_QUEUE: ByteSize = ByteSize::mebibytes(1);
 /// The longest line that may be asked for.
@@ -41,6 +44,7 @@ pub(super) fn validate(
 ) {
     let check = Check { problems };
     check.module(&spec.module, binary_data);
+    check.nodes(spec);
     check.file_grants(&spec.grants.files);
     if let Some(state) = &spec.grants.state {
         check.not_zero_size("grants.state.quota", state.quota);
@@ -110,6 +114,57 @@ impl Check<'_> {
                 if let Some(sha256) = sha256 {
                     self.digest("module.binaryData.sha256", sha256);
                 }
+            }
+            Module::ConfigMapParts { names, sha256 } => {
+                let field = "module.configMapParts.names";
+                if names.is_empty() || names.len() > MAX_PARTS {
+                    self.refuse(
+                        field,
+                        format!("names {} ConfigMaps", names.len()),
+                        format!("name 1 to {MAX_PARTS}; `bulkhead plugin pack` writes them"),
+                    );
+                }
+                let mut seen = HashSet::new();
+                for (i, name) in names.iter().enumerate() {
+                    let field = format!("{field}[{i}]");
+                    if !is_dns_subdomain(name) {
+                        let problem = format!("{} is no name of a ConfigMap", quoted(name));
+                        self.refuse(field, problem, "write for example `app-module-0`");
+                    } else if !seen.insert(name) {
+                        let problem = format!("{} is named twice", quoted(name));
+                        self.refuse(field, problem, "name each part once, in order");
+                    }
+                }
+                self.digest("module.configMapParts.sha256", sha256);
+            }
+        }
+    }
+
+    fn nodes(&self, spec: &Plugin) {
+        for (i, expression) in spec.node_expressions.iter().enumerate() {
+            let field = format!("nodeExpressions[{i}].values");
+            let values = &expression.values;
+            let number = |value: &String| value.parse::<i64>().is_ok();
+            let operator = expression.operator;
+            let (fits, remedy) = match operator {
+                NodeOperator::In | NodeOperator::NotIn => {
+                    (!values.is_empty(), "name the values, `values: [a, b]`")
+                }
+                NodeOperator::Exists | NodeOperator::DoesNotExist => {
+                    (values.is_empty(), "remove `values`")
+                }
+                NodeOperator::Gt | NodeOperator::Lt => (
+                    values.len() == 1 && values.iter().all(number),
+                    "write one whole number, `values: [\"8\"]`",
+                ),
+            };
+            if !fits {
+                let problem = format!("{values:?} is nothing that {operator:?} can be asked with");
+                self.refuse(field, problem, remedy);
+            }
+            if expression.key.is_empty() {
+                let field = format!("nodeExpressions[{i}].key");
+                self.refuse(field, "is empty", "name a label of the node");
             }
         }
     }

@@ -103,7 +103,7 @@ impl Cache {
     /// # Errors
     /// If the module is not a valid component. A cache that cannot be written only costs time.
     pub fn get(&self, engine: &Engine, module: &Module) -> Result<Component, CacheError> {
-        let prefix = format!("{}-{:016x}-", module.digest, self.compatibility);
+        let prefix = self.prefix(module.digest);
         if let Some(component) = self.load(engine, &prefix) {
             return Ok(component);
         }
@@ -135,6 +135,15 @@ impl Cache {
         }
         from_memory(engine, &code)
             .map_err(|error| failed(CompileError::Failed(format!("{error:#}"))))
+    }
+
+    /// The compiled form of the module with this digest, if it is here.
+    pub fn find(&self, engine: &Engine, digest: Digest) -> Option<Component> {
+        self.load(engine, &self.prefix(digest))
+    }
+
+    fn prefix(&self, digest: Digest) -> String {
+        format!("{digest}-{:016x}-", self.compatibility)
     }
 
     /// Finds an entry by its name's start; whatever is broken is removed.

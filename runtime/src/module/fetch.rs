@@ -118,6 +118,11 @@ pub enum FetchError {
         /// The key asked for.
         key: String,
     },
+    /// There are no ConfigMaps where there is no cluster.
+    #[error(
+        "module.configMapParts: only a daemon of the cluster can fetch the parts; look at the module with `bulkhead inspect FILE`, or name it with `module.file` here"
+    )]
+    NoCluster,
     /// Not the bytes that the manifest names.
     #[error(
         "{field}: expected SHA-256 {expected}, found {found}; correct the digest or put the right module in place"
@@ -168,7 +173,8 @@ pub enum FetchError {
     },
 }
 
-/// Gets the bytes that `manifest` names and verifies them. Reads files, so not for async code.
+/// Gets the bytes that `manifest` names, where they are on the node, and verifies them. Reads files,
+/// so not for async code. Parts that the cluster has are for [`super::Parts`].
 ///
 /// # Errors
 /// If they cannot be had or are not what the manifest says. Worth another try only after the
@@ -206,7 +212,18 @@ pub fn fetch(manifest: &manifest::Manifest) -> Result<Module, FetchError> {
             let expected = expected.map(|sha256| ("module.binaryData.sha256", sha256));
             verify(field, Cow::Owned(bytes), expected)
         }
+        manifest::Module::ConfigMapParts { .. } => Err(FetchError::NoCluster),
     }
+}
+
+/// Verifies the parts of a module, put together.
+///
+/// # Errors
+/// If they are not what the manifest says.
+pub fn assemble(parts: Vec<u8>, sha256: &str) -> Result<Module, FetchError> {
+    let bytes = decompress("module.configMapParts.names", parts)?;
+    let expected = Some(("module.configMapParts.sha256", sha256));
+    verify("module.configMapParts.names", Cow::Owned(bytes), expected)
 }
 
 /// A module file's bytes, verified as `fetch` would, or a bundled plugin where there is no such

@@ -5,10 +5,12 @@ mod bundled;
 mod cache;
 mod compile;
 mod fetch;
+mod parts;
 
 pub use bundled::{Bundled, bundled};
 pub use cache::{Cache, CacheError};
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub use compile::{CompileError, Compiler};
 pub(crate) use fetch::named;
-pub use fetch::{Digest, FetchError, Module, fetch};
+pub use fetch::{Digest, FetchError, Module, assemble, fetch};
+pub use parts::{PartError, Parts, gather};

@@ -19,8 +19,9 @@ use super::backoff::Backoff;
 use super::marks::Slot;
 use super::prepare::{Prepared, Preparer, Rejection};
 use super::status::{Phase, Status};
+use super::transition::{Observer, Transition};
 use crate::manifest::Manifest;
-use crate::module::Cache;
+use crate::module::{Cache, Parts};
 use crate::sandbox::{
     Blueprint, Driver, Environment, Failure, Instance, KeyValue, Role, Sandbox, Task, Work,
     WorkSender,
@@ -37,12 +38,32 @@ const WORK_QUEUE: usize = 4;
 pub enum Goal {
     /// Run what is declared, or stand still if it says `suspend`.
     Run(Declaration),
-    /// The manifest was refused, for this reason: go on with what runs.
-    Refuse(String),
-    /// The daemon leaves this plugin out, for this reason.
-    LeaveOut(String),
+    /// The manifest was refused: go on with what runs.
+    Refuse {
+        /// Why.
+        message: String,
+        /// What to run if nothing does.
+        last_good: Option<Declaration>,
+    },
+    /// Stand still, whatever is declared.
+    Halt {
+        /// Why, as the reason of a condition.
+        reason: &'static str,
+        /// Why.
+        message: String,
+    },
     /// End, finishing what is under way.
     Stop,
+}
+
+impl Goal {
+    /// Refuses, with nothing to run instead.
+    pub fn refuse(message: String) -> Self {
+        Self::Refuse {
+            message,
+            last_good: None,
+        }
+    }
 }
 
 /// A manifest to run.
@@ -69,6 +90,10 @@ pub struct Context {
     pub drivers: Vec<(Role, Box<dyn Driver>)>,
     /// Where it is noted that a guest runs, for the next start's safe mode.
     pub slot: Slot,
+    /// Who has the parts of modules; nobody without a cluster.
+    pub parts: Option<Arc<dyn Parts>>,
+    /// Is told what becomes of the plugin.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// A running actor.
@@ -113,6 +138,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
             .map(|(role, driver)| (*role, driver.prepare()))
             .collect(),
         slot: context.slot.clone(),
+        parts: context.parts,
     };
     let actor = Actor {
         identity: context.identity,
@@ -121,6 +147,8 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         preparer,
         drivers: context.drivers,
         slot: context.slot,
+        observer: context.observer,
+        told: None,
         work,
         work_sender,
         active: None,
@@ -167,7 +195,7 @@ struct Preparing {
 /// A manifest that was rejected, and what the condition `UpToDate` says about it.
 struct Rejected {
     hash: String,
-    reason: &'static str,
+    transition: Transition,
     message: String,
 }
 
@@ -194,6 +222,9 @@ struct Actor {
     preparer: Preparer,
     drivers: Vec<(Role, Box<dyn Driver>)>,
     slot: Slot,
+    observer: Arc<dyn Observer>,
+    /// What the observer was told last: goals come again and again.
+    told: Option<(Transition, String)>,
     work: mpsc::Receiver<Box<dyn Work>>,
     work_sender: WorkSender,
     active: Option<Active>,
@@ -281,14 +312,19 @@ impl Actor {
                     .change(|status| status.phase = Phase::Terminating);
                 self.stop_roles(DRAIN);
             }
-            Goal::Refuse(message) => {
+            Goal::Refuse { message, last_good } => {
                 self.drop_candidate();
                 self.resume_roles();
-                self.refuse("Refused", message);
+                self.refuse(Transition::Refused, message);
+                if self.active.is_none()
+                    && let Some(last_good) = last_good
+                {
+                    self.prepare_candidate(last_good);
+                }
             }
-            Goal::LeaveOut(message) => {
-                tracing::warn!(plugin = %self.identity, "left out: {message}");
-                self.halt("SafeMode", message);
+            Goal::Halt { reason, message } => {
+                tracing::warn!(plugin = %self.identity, reason, "stands still: {message}");
+                self.halt(reason, message);
             }
             Goal::Run(declared) if declared.manifest.spec.suspend => {
                 tracing::info!(plugin = %self.identity, "suspended");
@@ -404,7 +440,21 @@ impl Actor {
         });
     }
 
+    /// Tells the observer; whether that was news.
+    fn tell(&mut self, transition: Transition, message: &str) -> bool {
+        let told = self.told.as_ref();
+        if told.is_some_and(|(last, said)| *last == transition && said == message) {
+            return false;
+        }
+        self.told = Some((transition, message.to_owned()));
+        self.observer.transition(transition, message);
+        true
+    }
+
     fn retry_later(&mut self, why: &str) {
+        if self.status.snapshot().phase != Phase::Degraded {
+            self.tell(Transition::Crashing, why);
+        }
         let delay = self.backoff.next();
         self.retry_at = Some(Instant::now() + delay);
         let next = Timestamp::now()
@@ -440,8 +490,13 @@ impl Actor {
             return;
         }
         let goal = self.goal.borrow().clone();
-        if let Goal::Run(declared) = goal {
-            self.prepare_candidate(declared);
+        match goal {
+            Goal::Run(declared)
+            | Goal::Refuse {
+                last_good: Some(declared),
+                ..
+            } => self.prepare_candidate(declared),
+            _ => {}
         }
     }
 
@@ -506,8 +561,8 @@ async fn halted(mut goal: watch::Receiver<Goal>) {
     loop {
         let halt = match &*goal.borrow_and_update() {
             Goal::Run(declared) => declared.manifest.spec.suspend,
-            Goal::LeaveOut(_) => true,
-            Goal::Refuse(_) | Goal::Stop => false,
+            Goal::Halt { .. } => true,
+            Goal::Refuse { .. } | Goal::Stop => false,
         };
         if halt {
             return;

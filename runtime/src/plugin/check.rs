@@ -33,10 +33,11 @@ pub async fn check(
         },
         roles,
         slot,
+        parts: None,
     };
     let hash = manifest.digest_hex();
     let prepared = preparer
-        .candidate(Declaration { manifest, hash }, |_| {})
+        .candidate(Declaration { manifest, hash }, &())
         .await?;
     Ok(prepared.revision)
 }

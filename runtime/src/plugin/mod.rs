@@ -7,9 +7,11 @@ mod check;
 mod marks;
 mod prepare;
 mod status;
+mod transition;
 
 pub use actor::{Context, Declaration, Goal, Handle, spawn};
 pub use check::check;
 pub use marks::{Marks, Slot};
 pub use prepare::{Rejection, check_config};
 pub use status::{Condition, ConditionStatus, Latency, Phase, Revision, Snapshot, Status};
+pub use transition::{Observer, Transition};

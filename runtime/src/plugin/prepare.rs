@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jsonschema::error::ValidationErrorKind;
+use wasmtime::component::Component;
 
 use super::actor::Declaration;
 use super::marks::Slot;
 use super::status::Revision;
-use crate::manifest::Manifest;
-use crate::module::{self, Cache, CacheError, CompileError, Digest};
+use crate::manifest::{Manifest, Module as ManifestModule};
+use crate::module::{self, Cache, CacheError, CompileError, Digest, FetchError, Module, Parts};
 use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, Role, Sandbox};
 
 /// The largest configuration schema, in bytes.
@@ -49,17 +50,33 @@ pub(super) struct Preparer {
     pub(super) environment: Environment,
     pub(super) roles: Vec<(Role, Prepare)>,
     pub(super) slot: Slot,
+    /// Who has the parts of modules; nobody without a cluster.
+    pub(super) parts: Option<Arc<dyn Parts>>,
+}
+
+/// What preparing tells of, while it goes on.
+pub(super) trait Progress: Send + Sync {
+    /// The module's digest is known.
+    fn found(&self, digest: Digest);
+    /// The module is not there yet, for this reason; it is asked for again.
+    fn waits(&self, why: String);
+}
+
+/// Nobody listens.
+impl Progress for () {
+    fn found(&self, _: Digest) {}
+    fn waits(&self, _: String) {}
 }
 
 impl Preparer {
-    /// Prepares a revision from its manifest. `found` is told the module's digest once it is known.
+    /// Prepares a revision from its manifest.
     pub(super) async fn candidate(
         &self,
         declared: Declaration,
-        found: impl FnOnce(Digest) + Send,
+        progress: &dyn Progress,
     ) -> Result<Prepared, Rejection> {
         let file = declared.manifest.origin.name().to_owned();
-        self.unplaced(declared, found)
+        self.unplaced(declared, progress)
             .await
             .map_err(|rejection| match rejection {
                 Rejection::Refused(message) => {
@@ -73,45 +90,100 @@ impl Preparer {
     async fn unplaced(
         &self,
         declared: Declaration,
-        found: impl FnOnce(Digest) + Send,
+        progress: &dyn Progress,
     ) -> Result<Prepared, Rejection> {
-        let this = self.clone();
-        let task = {
-            let manifest = declared.manifest.clone();
-            tokio::task::spawn_blocking(move || this.compile(&manifest))
+        let manifest = declared.manifest.clone();
+        let module = match &manifest.spec.module {
+            ManifestModule::ConfigMapParts { names, sha256 } => {
+                self.parts(&manifest, names, sha256, progress).await?
+            }
+            _ => None,
         };
+        let this = self.clone();
+        let task = tokio::task::spawn_blocking(move || this.compile(&manifest, module));
         let (digest, blueprint) = task
             .await
             .map_err(|error| Rejection::Refused(format!("module: compiling failed: {error}")))??;
-        found(digest);
+        progress.found(digest);
         crate::failpoint::hit("update.compiled");
         self.instantiate(declared, blueprint, digest).await
     }
 
-    fn compile(&self, manifest: &Manifest) -> Result<(Digest, Blueprint), Rejection> {
+    /// The parts of a module, unless its compiled form is here.
+    async fn parts(
+        &self,
+        manifest: &Manifest,
+        names: &[String],
+        sha256: &str,
+        progress: &dyn Progress,
+    ) -> Result<Option<Vec<u8>>, Rejection> {
+        let refused = |message: String| Rejection::Refused(message);
+        if let Some(digest) = Digest::parse(sha256) {
+            let (cache, engine) = (self.cache.clone(), self.sandbox.engine().clone());
+            let found = move || cache.find(&engine, digest).is_some();
+            let found = tokio::task::spawn_blocking(found).await;
+            if found.map_err(|error| refused(error.to_string()))? {
+                return Ok(None);
+            }
+        }
+        let Some(parts) = &self.parts else {
+            return Err(refused(FetchError::NoCluster.to_string()));
+        };
+        let namespace = manifest.identity.namespace();
+        let failed = |error: &module::PartError| progress.waits(error.to_string());
+        let bytes = module::gather(&**parts, namespace, names, failed).await;
+        bytes.map(Some).map_err(|error| refused(error.to_string()))
+    }
+
+    /// `parts` are the module's bytes if they came from elsewhere.
+    fn compile(
+        &self,
+        manifest: &Manifest,
+        parts: Option<Vec<u8>>,
+    ) -> Result<(Digest, Blueprint), Rejection> {
         let refused = |error: &dyn std::error::Error| Rejection::Refused(error.to_string());
-        let module = module::fetch(manifest).map_err(|error| refused(&error))?;
         let engine = self.sandbox.engine();
-        let component = self
-            .cache
-            .get(engine, &module)
-            .map_err(|error| match &error {
-                CacheError::Compile {
-                    reason: CompileError::Interrupted(_),
-                    ..
-                } => Rejection::Failed(Failure::new(
-                    "compile",
-                    Cause::Interrupted,
-                    error.to_string(),
-                )),
-                _ => refused(&error),
-            })?;
+        let (digest, component) = match (&manifest.spec.module, parts) {
+            (ManifestModule::ConfigMapParts { sha256, .. }, None) => {
+                let known = Digest::parse(sha256);
+                let found =
+                    known.and_then(|digest| Some((digest, self.cache.find(engine, digest)?)));
+                // Looked at just now: it can only have been thrown away since, as broken.
+                found.ok_or_else(|| {
+                    let why = "module: its compiled form was lost just now".to_owned();
+                    Rejection::Failed(Failure::new("compile", Cause::Interrupted, why))
+                })?
+            }
+            (ManifestModule::ConfigMapParts { sha256, .. }, Some(parts)) => {
+                let module = module::assemble(parts, sha256).map_err(|error| refused(&error))?;
+                (module.digest, self.compiled(&module)?)
+            }
+            _ => {
+                let module = module::fetch(manifest).map_err(|error| refused(&error))?;
+                (module.digest, self.compiled(&module)?)
+            }
+        };
         let spec = &manifest.spec;
         let blueprint = self
             .sandbox
             .link(&component, &spec.grants, &spec.limits)
             .map_err(|error| refused(&error))?;
-        Ok((module.digest, blueprint))
+        Ok((digest, blueprint))
+    }
+
+    fn compiled(&self, module: &Module) -> Result<Component, Rejection> {
+        let compiled = self.cache.get(self.sandbox.engine(), module);
+        compiled.map_err(|error| match &error {
+            CacheError::Compile {
+                reason: CompileError::Interrupted(_),
+                ..
+            } => Rejection::Failed(Failure::new(
+                "compile",
+                Cause::Interrupted,
+                error.to_string(),
+            )),
+            _ => Rejection::Refused(error.to_string()),
+        })
     }
 
     /// Makes an instance of a revision ready to serve.

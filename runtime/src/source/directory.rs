@@ -1,5 +1,6 @@
 //! A folder as a source: a thread that waits for changes, lets them come to rest, and looks.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,17 @@ pub enum Error {
     },
 }
 
+/// What holds on the node.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Its policy, or what holds whatever [`Self::policy_file`] says.
+    pub policy: Policy,
+    /// The file of its policy, if it has one.
+    pub policy_file: Option<PathBuf>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// A folder of manifests under watch, until this is dropped.
 #[derive(Debug)]
 pub struct Directory {
@@ -75,7 +87,7 @@ impl Control {
 
 impl Directory {
     /// Looks at `folder` once, then keeps watching it. Blocks for that first look.
-    pub fn start(folder: &Path, policy: Policy) -> Result<Self, Error> {
+    pub fn start(folder: &Path, rules: Rules) -> Result<Self, Error> {
         let missing = |source| Error::Folder {
             folder: folder.to_owned(),
             source,
@@ -97,7 +109,7 @@ impl Directory {
             .inspect_err(|error| tracing::warn!(%error, "no inotify, manifests are polled"))
             .ok();
         let mut watcher = Watcher {
-            scanner: Scanner::new(folder, policy),
+            scanner: Scanner::new(folder, rules),
             inotify,
             control: Arc::clone(&control),
             interval: POLL,
@@ -165,7 +177,7 @@ impl Watcher {
         let scanner = &self.scanner;
         self.inotify
             .as_mut()
-            .is_some_and(|inotify| inotify.watch(scanner.folder(), scanner.module_files()))
+            .is_some_and(|inotify| inotify.watch(scanner.folder(), scanner.other_files()))
     }
 
     fn run(mut self, sender: &watch::Sender<Arc<Desired>>) {

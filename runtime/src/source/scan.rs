@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
+use super::directory::Rules;
+use super::policy_file::PolicyFile;
 use super::{Accepted, Declared, Desired, ModuleFile};
 use crate::manifest::{self, Document, Identity, MAX_FILE_BYTES, Manifest, Origin, Policy, Reason};
 
@@ -92,6 +94,8 @@ struct Known {
 pub(super) struct Scanner {
     folder: PathBuf,
     policy: Policy,
+    policy_file: Option<PolicyFile>,
+    labels: Arc<BTreeMap<String, String>>,
     files: BTreeMap<PathBuf, Known>,
     modules: BTreeMap<PathBuf, Cached<Result<[u8; 32], String>>>,
     /// Whether something was found that a watch on the folder does not see change.
@@ -99,10 +103,14 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    pub(super) fn new(folder: PathBuf, policy: Policy) -> Self {
+    pub(super) fn new(folder: PathBuf, rules: Rules) -> Self {
+        let base = rules.policy.clone();
+        let policy_file = rules.policy_file;
         Self {
             folder,
-            policy,
+            policy: rules.policy,
+            policy_file: policy_file.map(|path| PolicyFile::new(path, base)),
+            labels: rules.labels.into(),
             files: BTreeMap::new(),
             modules: BTreeMap::new(),
             needs_polling: false,
@@ -113,9 +121,10 @@ impl Scanner {
         &self.folder
     }
 
-    /// Module files to watch for.
-    pub(super) fn module_files(&self) -> impl Iterator<Item = &Path> {
-        self.modules.keys().map(PathBuf::as_path)
+    /// Files outside of the folder to watch for: modules, and the policy.
+    pub(super) fn other_files(&self) -> impl Iterator<Item = &Path> {
+        let policy = self.policy_file.iter().map(PolicyFile::path);
+        self.modules.keys().map(PathBuf::as_path).chain(policy)
     }
 
     /// Reads everything anew at the next look, whatever the files' stamps say.
@@ -131,6 +140,12 @@ impl Scanner {
     /// What is declared now. A folder that cannot be read leaves all that is known as it is.
     pub(super) fn look(&mut self) -> Desired {
         let mut problems = Vec::new();
+        if let Some(policy) = self.policy_file.as_mut().and_then(PolicyFile::look) {
+            self.policy = policy;
+            self.forget_stamps();
+        }
+        let policy = self.policy_file.iter().flat_map(PolicyFile::errors);
+        problems.extend(policy.cloned());
         match self.list() {
             Ok(paths) => {
                 if paths.len() > MAX_FILES {
@@ -264,7 +279,7 @@ impl Scanner {
                     .push(accepted);
             }
             for (identity, errors) in &content.refused {
-                let refused = Declared::Refused(errors.clone());
+                let refused = Declared::refused(errors.clone());
                 origins
                     .entry(identity.clone())
                     .or_default()
@@ -282,7 +297,7 @@ impl Scanner {
             for identity in &known.identities {
                 if !origins.contains_key(identity) {
                     spoken_for = true;
-                    let refused = Declared::Refused(errors.clone());
+                    let refused = Declared::refused(errors.clone());
                     declared.insert(identity.clone(), vec![refused]);
                 }
             }
@@ -291,6 +306,7 @@ impl Scanner {
             }
         }
         self.modules = modules;
+        let mut elsewhere = BTreeSet::new();
         let plugins = declared
             .into_iter()
             .filter_map(|(identity, mut entries)| {
@@ -299,13 +315,25 @@ impl Scanner {
                     1 => entries.remove(0),
                     _ => {
                         let origins = origins.remove(&identity).unwrap_or_default();
-                        Declared::Refused(doubled(&identity, &origins, entries))
+                        Declared::refused(doubled(&identity, &origins, entries))
                     }
                 };
+                if let Declared::Accepted(accepted) = &declared
+                    && !accepted.manifest.spec.is_for(&self.labels)
+                {
+                    elsewhere.insert(identity);
+                    return None;
+                }
                 Some((identity, declared))
             })
             .collect();
-        Desired { plugins, problems }
+        Desired {
+            plugins,
+            elsewhere,
+            problems,
+            labels: self.labels.clone(),
+            ..Desired::default()
+        }
     }
 }
 
@@ -396,6 +424,7 @@ fn accept(
         return Declared::Accepted(Accepted {
             manifest: Arc::clone(manifest),
             module_file: None,
+            suspended: None,
         });
     };
     let module = now
@@ -408,8 +437,9 @@ fn accept(
                 path,
                 content: *content,
             }),
+            suspended: None,
         }),
-        Err(problem) => Declared::Refused(vec![manifest.refuse(
+        Err(problem) => Declared::refused(vec![manifest.refuse(
             Reason::Unreadable,
             "module.file.path",
             format!("{} {problem}", path.display()),
@@ -489,7 +519,7 @@ fn doubled(
         })
         .collect();
     for entry in entries {
-        if let Declared::Refused(more) = entry {
+        if let Declared::Refused { errors: more, .. } = entry {
             errors.extend(more);
         }
     }

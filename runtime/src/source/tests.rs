@@ -40,7 +40,7 @@ fn id(name: &str) -> Identity {
 }
 
 fn scanner(folder: &tempfile::TempDir) -> Scanner {
-    Scanner::new(folder.path().to_owned(), Policy::default())
+    Scanner::new(folder.path().to_owned(), Rules::default())
 }
 
 /// The note of an accepted plugin; its first error otherwise; nothing if it is not declared.
@@ -50,7 +50,7 @@ fn state(desired: &Desired, name: &str) -> Option<String> {
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        Declared::Refused(errors) => format!("refused: {}", errors[0]),
+        Declared::Refused { errors, .. } => format!("refused: {}", errors[0]),
     })
 }
 
@@ -73,7 +73,7 @@ fn until(directory: &Directory, what: &str, holds: impl Fn(&Desired) -> bool) ->
 }
 
 fn start(folder: &tempfile::TempDir) -> Directory {
-    Directory::start(folder.path(), Policy::default()).unwrap()
+    Directory::start(folder.path(), Rules::default()).unwrap()
 }
 
 fn problems(desired: &Desired) -> Vec<String> {
@@ -196,7 +196,7 @@ fn two_manifests_of_one_identity_are_both_named() {
     let copy = folder.path().join("copy.yaml");
     fs::write(&copy, text("a", "1")).unwrap();
     let desired = scanner.look();
-    let Declared::Refused(errors) = &desired.plugins[&id("a")] else {
+    let Declared::Refused { errors, .. } = &desired.plugins[&id("a")] else {
         panic!("one of two won");
     };
     assert!(errors.iter().all(|e| e.reason == Reason::DuplicateIdentity));
@@ -227,7 +227,7 @@ fn modules_are_watched_too() {
     fs::write(&manifest, with_module("a", module.to_str().unwrap())).unwrap();
     let content = |d: &Desired| match &d.plugins[&id("a")] {
         Declared::Accepted(accepted) => Some(accepted.module_file.clone().unwrap().content),
-        Declared::Refused(_) => None,
+        Declared::Refused { .. } => None,
     };
     let directory = start(&folder);
     let missing = state(&directory.desired().borrow(), "a").unwrap();
@@ -323,12 +323,12 @@ fn odd_files_neither_block_nor_stop_the_source() {
 fn a_missing_folder_is_an_error_at_start_and_a_problem_later() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("manifests");
-    let error = Directory::start(&folder, Policy::default()).unwrap_err();
+    let error = Directory::start(&folder, Rules::default()).unwrap_err();
     assert!(error.to_string().contains("--manifests"), "{error}");
 
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("a.yaml"), text("a", "1")).unwrap();
-    let directory = Directory::start(&folder, Policy::default()).unwrap();
+    let directory = Directory::start(&folder, Rules::default()).unwrap();
     fs::rename(&folder, parent.path().join("away")).unwrap();
     let gone = until(&directory, "gone", |d| !d.problems.is_empty());
     assert!(is(&gone, "a", "1"), "what was known stays");

@@ -35,7 +35,10 @@ pub struct NodeReport {
     pub not_ready: Option<String>,
     /// Plugins that are left out because they were in a call when the daemon died.
     pub safe_mode: Vec<String>,
-    /// What is wrong with manifests of which nobody knows whose they are.
+    /// Plugins that are declared for other nodes, by their selectors.
+    pub elsewhere: Vec<String>,
+    /// What is wrong with the source of manifests, or with manifests of which nobody knows whose they
+    /// are.
     pub problems: Vec<String>,
     /// How many plugins there are.
     pub plugins: usize,

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "as in support/mod.rs")]
 
 mod pki;
+pub mod rig;
 
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -261,6 +262,63 @@ impl Cluster {
         let object = json!({"metadata": {"name": name}});
         self.create("/api/v1/namespaces", &object);
         name
+    }
+
+    /// A namespace whose manifests the daemon may read, as `deploy/` lets it in its own.
+    pub fn own_namespace(&self) -> String {
+        let namespace = self.namespace();
+        self.bind(&namespace, NAMESPACE, SERVICE_ACCOUNT);
+        namespace
+    }
+
+    /// Lets an account read manifests in a namespace.
+    pub fn bind(&self, namespace: &str, of: &str, account: &str) {
+        let path =
+            format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
+        let binding = json!({
+            "metadata": {"name": "bulkhead-manifests"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "bulkhead-manifests",
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": of}],
+        });
+        self.create(&path, &binding);
+    }
+
+    /// Has etcd forget all states before the present one, so that a watch cannot begin there.
+    pub fn compact(&self) {
+        let post = |path: &str, body: Value| {
+            let url = format!("http://{}/v3/kv/{path}", self.etcd);
+            let request = self.client.post(url).body(body.to_string());
+            let answer = self.runtime.block_on(async {
+                let answer = request.send().await.unwrap();
+                answer.bytes().await.unwrap()
+            });
+            serde_json::from_slice::<Value>(&answer).unwrap()
+        };
+        let range = post("range", json!({"key": "AA=="}));
+        let revision = range["header"]["revision"].as_str().unwrap();
+        post(
+            "compaction",
+            json!({"revision": revision, "physical": true}),
+        );
+    }
+
+    /// How often the API server was asked, by its own account: the sum over the lines of
+    /// `apiserver_request_total` that have all these labels.
+    pub fn requests(&self, labels: &[&str]) -> f64 {
+        let (_, metrics) = self.request("GET", "/metrics", None);
+        let metrics = metrics.as_str().unwrap();
+        let lines = metrics.lines();
+        let counted = lines.filter(|line| {
+            line.starts_with("apiserver_request_total{")
+                && labels.iter().all(|label| line.contains(label))
+        });
+        counted
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
     }
 
     /// A token as the kubelet asks for it, for the API server unless an audience is given.

@@ -9,6 +9,7 @@ use crate::manifest::endpoint::{
     Compression, ElasticsearchDestination, Endpoint, HttpDestination, LokiDestination,
     SplunkHecDestination, Tls,
 };
+use crate::manifest::identity::is_dns_subdomain;
 use crate::manifest::spec::Retry;
 
 impl Check<'_> {
@@ -245,7 +246,8 @@ impl Check<'_> {
             );
         }
         placeholder(value).unwrap_or_else(|problem| {
-            self.refuse(at, problem, "write `${env:NAME}` or `${file:/path}`");
+            let remedy = "write `${env:NAME}`, `${file:/path}`, `${secret:NAME/KEY}`, `${node:name}` or `${node:label/KEY}`";
+            self.refuse(at, problem, remedy);
         });
     }
 
@@ -289,6 +291,16 @@ impl Check<'_> {
     }
 }
 
+/// Whether it is `NAME/KEY` as the API server takes them.
+fn is_secret(reference: &str) -> bool {
+    let key = |key: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !key.is_empty() && key.chars().all(plain)
+    };
+    let parts = reference.split_once('/');
+    parts.is_some_and(|(name, of)| is_dns_subdomain(name) && key(of))
+}
+
 /// Whether every `${` begins a placeholder that is known.
 fn placeholder(value: &str) -> Result<(), &'static str> {
     let mut rest = value;
@@ -297,6 +309,9 @@ fn placeholder(value: &str) -> Result<(), &'static str> {
         match inside.split_once(':') {
             Some(("env", name)) if !name.is_empty() => {}
             Some(("file", path)) if path.starts_with('/') => {}
+            Some(("secret", reference)) if is_secret(reference) => {}
+            Some(("node", "name")) => {}
+            Some(("node", label)) if label.len() > 6 && label.starts_with("label/") => {}
             _ => return Err("has a placeholder that is not known"),
         }
         rest = next;

@@ -7,11 +7,23 @@ use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::backoff::Backoff;
-use super::super::prepare::{Prepared, Rejection};
-use super::super::status::Phase;
+use super::super::prepare::{Prepared, Progress, Rejection};
+use super::super::status::{Phase, Status};
+use super::super::transition::Transition;
 use super::{Active, Actor, DRAIN, Declaration, Goal, Preparing, Rejected, Roles};
 use crate::module::Digest;
 use crate::sandbox::Failure;
+
+impl Progress for Status {
+    fn found(&self, digest: Digest) {
+        self.change(|status| status.candidate = Some(digest));
+    }
+
+    fn waits(&self, why: String) {
+        let message = format!("the module is not there yet, and is asked for again: {why}");
+        self.condition("UpToDate", false, "Fetching", message);
+    }
+}
 
 impl Actor {
     /// Makes `manifest` the candidate, unless it is at work or was rejected.
@@ -83,10 +95,7 @@ impl Actor {
         let preparer = self.preparer.clone();
         let status = self.status.clone();
         let hash = declared.hash.clone();
-        let task = tokio::spawn(async move {
-            let found = |digest: Digest| status.change(|status| status.candidate = Some(digest));
-            preparer.candidate(declared, found).await
-        });
+        let task = tokio::spawn(async move { preparer.candidate(declared, &status).await });
         self.preparing = Some(Preparing {
             candidate: Some(hash),
             task: AbortOnDropHandle::new(task),
@@ -156,7 +165,7 @@ impl Actor {
             (Rejection::Refused(message), _) => {
                 self.reject_for_good(Rejected {
                     hash,
-                    reason: "Refused",
+                    transition: Transition::Refused,
                     message: message.clone(),
                 });
                 self.revive(message);
@@ -168,7 +177,7 @@ impl Actor {
                 self.note_failure(failure);
                 self.reject_for_good(Rejected {
                     hash,
-                    reason: "UpdateFailed",
+                    transition: Transition::UpdateFailed,
                     message: message.clone(),
                 });
                 self.revive(&message);
@@ -193,12 +202,15 @@ impl Actor {
     }
 
     fn reject_for_good(&mut self, rejected: Rejected) {
-        self.refuse(rejected.reason, rejected.message.clone());
+        self.refuse(rejected.transition, rejected.message.clone());
         self.rejected = Some(rejected);
     }
 
-    pub(super) fn refuse(&mut self, reason: &'static str, message: String) {
-        tracing::warn!(plugin = %self.identity, reason, "{message}");
+    pub(super) fn refuse(&mut self, transition: Transition, message: String) {
+        let reason = transition.reason();
+        if self.tell(transition, &message) {
+            tracing::warn!(plugin = %self.identity, reason, "{message}");
+        }
         if self.active.is_none() {
             // What a candidate used went with it.
             self.status.usage.clear_memory();
@@ -274,6 +286,10 @@ impl Actor {
             pause_us = pause.as_micros() as u64,
             "{}", if is_update { "updated" } else { "loaded" }
         );
+        let what = format!(
+            "{} {} with module {} is at work",
+            revision.name, revision.version, revision.digest
+        );
         self.status.change(|status| {
             status.active = Some(revision);
             status.probation = is_update;
@@ -284,6 +300,11 @@ impl Actor {
             }
         });
         self.ready("serving");
+        let transition = match is_update {
+            true => Transition::Updated,
+            false => Transition::Loaded,
+        };
+        self.tell(transition, &what);
         if is_update {
             self.status.condition(
                 "UpToDate",
@@ -297,6 +318,14 @@ impl Actor {
         } else {
             self.up_to_date("the declared revision is at work");
         }
+        // The last good one runs in place of what is declared.
+        let refused = match &*self.goal.borrow() {
+            Goal::Refuse { message, .. } => Some(message.clone()),
+            _ => None,
+        };
+        if let Some(message) = refused {
+            self.refuse(Transition::Refused, message);
+        }
     }
 
     pub(super) fn roll_back(&mut self, failed: Active, previous: Active, failure: &Failure) {
@@ -305,13 +334,14 @@ impl Actor {
             "the new revision failed in its probation ({failure}); the one before it is at work again. Change the manifest to try another"
         );
         tracing::warn!(plugin = %self.identity, "rolled back: {message}");
+        self.tell(Transition::RolledBack, &message);
         let restart = self
             .drivers
             .iter()
             .any(|(_, driver)| driver.restarts(&failed.manifest, &previous.manifest));
         self.rejected = Some(Rejected {
             hash: failed.revision.manifest,
-            reason: "RolledBack",
+            transition: Transition::RolledBack,
             message: message.clone(),
         });
         let revision = previous.revision.clone();

@@ -153,7 +153,7 @@ pub(super) fn context(folder: &Path, lanes: usize) -> (Context, Arc<Ledger>) {
         queues: Home::new(folder, Path::new("/"), "local", "test").unwrap(),
         surroundings: Surroundings {
             node_root: Arc::from(Path::new("/")),
-            secrets: Arc::new(DaemonSecrets),
+            secrets: Arc::new(DaemonSecrets::offline()),
             machine: Machine::new("test"),
             node_name: Arc::from("node-1"),
         },

@@ -1,4 +1,4 @@
-//! A value made of secrets, made again when a file of theirs changes.
+//! A value made of secrets, made again when one of them changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::secrets::{Resolved, Template};
 
-/// How often a file is looked at.
+/// How often is looked whether one has changed.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a [`Lookup`] made.
@@ -32,7 +32,7 @@ type Make<T> = dyn Fn(&[Resolved], &mut Vec<String>) -> Result<T, String> + Send
 /// Makes a `T` of secrets when it is needed, and keeps it while they stay the same.
 pub(super) struct Lookup<T> {
     make: Arc<Make<T>>,
-    has_files: bool,
+    can_change: bool,
     state: Mutex<State<T>>,
 }
 
@@ -64,7 +64,7 @@ impl<T: Send + Sync + 'static> Lookup<T> {
         };
         Ok(Self {
             make: Arc::new(make),
-            has_files: secrets.iter().any(|secret| secret.template.has_files()),
+            can_change: secrets.iter().any(|secret| secret.template.can_change()),
             state: Mutex::new(State {
                 secrets,
                 found,
@@ -73,11 +73,11 @@ impl<T: Send + Sync + 'static> Lookup<T> {
         })
     }
 
-    /// The value, made anew if a file changed or after [`Lookup::forget`].
+    /// The value, made anew if a secret changed or after [`Lookup::forget`].
     pub(super) async fn current(&self) -> Result<Arc<Found<T>>, String> {
         let mut state = self.state.lock().await;
         if let Some(found) = &state.found
-            && (!self.has_files || state.checked.elapsed() < CHECK_EVERY)
+            && (!self.can_change || state.checked.elapsed() < CHECK_EVERY)
         {
             return Ok(Arc::clone(found));
         }

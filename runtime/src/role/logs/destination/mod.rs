@@ -145,7 +145,7 @@ pub struct Surroundings {
     /// Where the node's root folder is mounted: `/` on a bare host, `/host` in a pod. Paths of
     /// file destinations are resolved inside it.
     pub node_root: Arc<Path>,
-    /// Resolves `${env:NAME}` and `${file:PATH}`.
+    /// Resolves references to secrets.
     pub secrets: Arc<dyn Secrets>,
     /// For the stable ids of records.
     pub machine: Machine,

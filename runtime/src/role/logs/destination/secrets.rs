@@ -1,8 +1,10 @@
-//! Values that name a secret instead of holding it: `${env:NAME}` and `${file:/path}`.
+//! Values that name a secret instead of holding it: `${env:NAME}`, `${file:/path}` and, of the cluster,
+//! `${secret:NAME/KEY}`; and what differs from node to node, `${node:name}` and `${node:label/KEY}`.
 //!
 //! The secret is looked up when it is needed, kept out of `Debug`, and taken out of whatever a peer
 //! says before that reaches a log or the status.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -10,6 +12,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::kubernetes::{ClusterSecrets, SecretKey};
 
 /// A file larger than this, in bytes, is no credential; a system's bundle of certificates is shorter.
 const MAX_FILE: u64 = 512 << 10;
@@ -25,14 +31,120 @@ pub trait Secrets: Send + Sync {
     /// Whether the file may be read, in the daemon's own file system. An error is a refusal and
     /// says why.
     fn may_read(&self, path: &Path) -> Result<(), String>;
+
+    /// A key of a Secret in the manifest's own namespace.
+    fn secret(&self, name: &str, key: &str) -> Arc<dyn Live>;
+
+    /// A label of the node, or its name if there is no label's name.
+    fn node(&self, label: Option<&str>) -> Arc<dyn Live>;
+}
+
+/// A value that may change while the daemon runs.
+pub trait Live: Send + Sync {
+    /// What it is now. Must not block.
+    ///
+    /// An error says why there is none, and never a value.
+    fn get(&self) -> Result<String, String>;
 }
 
 /// The daemon's environment and files, without what would hand over the daemon itself: its
-/// service account, kernel interfaces, and other processes.
-#[derive(Debug, Clone, Copy)]
-pub struct DaemonSecrets;
+/// service account, kernel interfaces, and other processes; and what the cluster has for a namespace.
+#[derive(Debug, Clone)]
+pub struct DaemonSecrets {
+    namespace: Box<str>,
+    cluster: Option<ClusterSecrets>,
+    node: NodeNames,
+}
+
+/// What the node is called.
+#[derive(Debug, Clone)]
+pub struct NodeNames {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels.
+    pub labels: watch::Receiver<Arc<BTreeMap<String, String>>>,
+}
+
+impl Default for NodeNames {
+    fn default() -> Self {
+        Self {
+            name: "".into(),
+            labels: watch::channel(Arc::default()).1,
+        }
+    }
+}
+
+impl DaemonSecrets {
+    /// For manifests of a namespace. Without a cluster there are no Secrets of it.
+    pub fn new(namespace: &str, cluster: Option<ClusterSecrets>, node: NodeNames) -> Self {
+        Self {
+            namespace: namespace.into(),
+            cluster,
+            node,
+        }
+    }
+
+    /// Where there is no daemon: environment and files.
+    pub fn offline() -> Self {
+        Self::new("local", None, NodeNames::default())
+    }
+}
+
+impl Live for SecretKey {
+    fn get(&self) -> Result<String, String> {
+        Self::get(self)
+    }
+}
+
+struct NoCluster;
+
+impl Live for NoCluster {
+    fn get(&self) -> Result<String, String> {
+        Err(
+            "there is no cluster here, and so no Secret; use `${env:NAME}` or `${file:/path}`"
+                .to_owned(),
+        )
+    }
+}
+
+struct NodeName(Arc<str>);
+
+impl Live for NodeName {
+    fn get(&self) -> Result<String, String> {
+        Ok(self.0.to_string())
+    }
+}
+
+struct NodeLabel {
+    labels: watch::Receiver<Arc<BTreeMap<String, String>>>,
+    key: Box<str>,
+}
+
+impl Live for NodeLabel {
+    fn get(&self) -> Result<String, String> {
+        let found = self.labels.borrow().get(&*self.key).cloned();
+        found.ok_or_else(|| format!("the node has no label {}", self.key))
+    }
+}
 
 impl Secrets for DaemonSecrets {
+    fn secret(&self, name: &str, key: &str) -> Arc<dyn Live> {
+        match &self.cluster {
+            Some(cluster) => Arc::new(cluster.key(&self.namespace, name, key)),
+            None => Arc::new(NoCluster),
+        }
+    }
+
+    fn node(&self, label: Option<&str>) -> Arc<dyn Live> {
+        match label {
+            None => Arc::new(NodeName(self.node.name.clone())),
+            Some(key) => Arc::new(NodeLabel {
+                labels: self.node.labels.clone(),
+                key: key.into(),
+            }),
+        }
+    }
+
     fn env(&self, name: &str) -> Result<Option<OsString>, String> {
         Ok(std::env::var_os(name))
     }
@@ -89,6 +201,11 @@ enum Part {
         path: PathBuf,
         read: Option<(Stamp, String)>,
     },
+    Live {
+        live: Arc<dyn Live>,
+        is_secret: bool,
+        read: Option<String>,
+    },
 }
 
 /// What changes when a file is written or, as Kubernetes does it, replaced through a link.
@@ -108,7 +225,7 @@ pub struct Resolved {
 }
 
 impl Template {
-    /// Reads `${env:NAME}` and `${file:/path}` in `text`; anything else stands for itself.
+    /// Reads the references in `text`; anything else stands for itself.
     ///
     /// An error says what is wrong with which reference.
     pub fn parse(text: &str, secrets: &Arc<dyn Secrets>) -> Result<Self, String> {
@@ -129,9 +246,17 @@ impl Template {
                     path: PathBuf::from(path),
                     read: None,
                 },
+                Some(("secret", reference)) if is_key(reference) => {
+                    let (name, key) = reference.split_once('/').unwrap_or_default();
+                    Part::live(secrets.secret(name, key), true)
+                }
+                Some(("node", "name")) => Part::live(secrets.node(None), false),
+                Some(("node", reference)) if reference.starts_with("label/") => {
+                    Part::live(secrets.node(reference.strip_prefix("label/")), false)
+                }
                 _ => {
                     return Err(format!(
-                        "\"${{{reference}}}\" is neither ${{env:NAME}} nor ${{file:/path}}"
+                        "\"${{{reference}}}\" is none of ${{env:NAME}}, ${{file:/path}}, ${{secret:NAME/KEY}}, ${{node:name}} and ${{node:label/KEY}}"
                     ));
                 }
             });
@@ -166,13 +291,12 @@ impl Template {
     }
 
     /// Whether the value can change while the daemon runs.
-    pub fn has_files(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| matches!(part, Part::File { .. }))
+    pub fn can_change(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.any(|part| matches!(part, Part::File { .. } | Part::Live { .. }))
     }
 
-    /// Whether a file has another content since [`Template::resolve`], by its time, size and inode.
+    /// Whether it is another one since [`Template::resolve`]; a file by its time, size and inode.
     /// Blocks, briefly.
     pub fn changed(&self) -> bool {
         self.parts.iter().any(|part| match part {
@@ -180,7 +304,8 @@ impl Template {
                 let now = std::fs::metadata(path).ok().map(|found| stamp(&found));
                 now != read.as_ref().map(|(stamp, _)| *stamp)
             }
-            _ => false,
+            Part::Live { live, read, .. } => live.get().ok() != *read,
+            Part::Text(_) | Part::Env(_) => false,
         })
     }
 
@@ -211,6 +336,19 @@ impl Template {
                     *read = Some((stamp, text.clone()));
                     text
                 }
+                Part::Live {
+                    live,
+                    is_secret,
+                    read,
+                } => {
+                    let text = live.get()?;
+                    *read = Some(text.clone());
+                    if !*is_secret {
+                        resolved.text.push_str(&text);
+                        continue;
+                    }
+                    text
+                }
             };
             resolved.text.push_str(&secret);
             resolved.hidden.push(secret);
@@ -220,6 +358,22 @@ impl Template {
         }
         Ok(resolved)
     }
+}
+
+impl Part {
+    fn live(live: Arc<dyn Live>, is_secret: bool) -> Self {
+        Self::Live {
+            live,
+            is_secret,
+            read: None,
+        }
+    }
+}
+
+/// Whether it is `NAME/KEY`.
+fn is_key(reference: &str) -> bool {
+    let parts = reference.split_once('/');
+    parts.is_some_and(|(name, key)| !name.is_empty() && !key.is_empty() && !key.contains('/'))
 }
 
 impl fmt::Debug for Template {
@@ -281,7 +435,19 @@ mod tests {
     use super::*;
 
     struct Fake;
+    struct Key(String);
+    impl Live for Key {
+        fn get(&self) -> Result<String, String> {
+            Ok(self.0.clone())
+        }
+    }
     impl Secrets for Fake {
+        fn secret(&self, name: &str, key: &str) -> Arc<dyn Live> {
+            Arc::new(Key(format!("{name}.{key}")))
+        }
+        fn node(&self, label: Option<&str>) -> Arc<dyn Live> {
+            Arc::new(Key(label.unwrap_or("n1").to_owned()))
+        }
         fn env(&self, name: &str) -> Result<Option<OsString>, String> {
             Ok((name == "TOKEN").then(|| OsString::from("s3cret")))
         }
@@ -308,8 +474,27 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_the_cluster_are_hidden_and_the_nodes_names_are_not() {
+        let mut template = template("${secret:a/b} ${node:name} ${node:label/x.y/z}").unwrap();
+        assert!(template.can_change());
+        let resolved = template.resolve().unwrap();
+        assert_eq!(resolved.text, "a.b n1 x.y/z");
+        assert_eq!(resolved.hidden, ["a.b"]);
+        assert!(!template.changed());
+    }
+
+    #[test]
     fn a_wrong_reference_is_named() {
-        for text in ["${env:}", "${file:relative}", "${vault:x}", "${env:A"] {
+        for text in [
+            "${env:}",
+            "${file:relative}",
+            "${vault:x}",
+            "${env:A",
+            "${secret:a}",
+            "${secret:a/}",
+            "${secret:a/b/c}",
+            "${node:ip}",
+        ] {
             assert!(template(text).is_err(), "{text}");
         }
         let error = template("${env:ABSENT}").unwrap().resolve().unwrap_err();
@@ -337,12 +522,12 @@ mod tests {
     #[test]
     fn the_daemons_own_secrets_are_refused() {
         assert!(
-            DaemonSecrets
+            DaemonSecrets::offline()
                 .may_read(Path::new("/proc/self/environ"))
                 .is_err()
         );
         assert!(
-            DaemonSecrets
+            DaemonSecrets::offline()
                 .may_read(Path::new("/etc/../proc/version"))
                 .is_err()
         );

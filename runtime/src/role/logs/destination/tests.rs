@@ -15,7 +15,7 @@ use crate::role::logs::testing::batch;
 fn surroundings() -> Surroundings {
     Surroundings {
         node_root: Arc::from(Path::new("/")),
-        secrets: Arc::new(secrets::DaemonSecrets),
+        secrets: Arc::new(secrets::DaemonSecrets::offline()),
         machine: Machine::new("test"),
         node_name: Arc::from("node-1"),
     }

@@ -21,7 +21,7 @@ fn opened(address: &str, fields: &Value) -> Opened {
 fn surroundings() -> Surroundings {
     Surroundings {
         node_root: Arc::from(std::path::Path::new("/")),
-        secrets: Arc::new(DaemonSecrets),
+        secrets: Arc::new(DaemonSecrets::offline()),
         machine: Machine::new("test"),
         node_name: Arc::from("node-1"),
     }
