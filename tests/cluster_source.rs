@@ -7,6 +7,7 @@ mod cluster;
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -327,6 +328,54 @@ fn a_module_travels_in_parts_and_only_to_nodes_that_lack_it() {
     declare(&rig, 2, true);
     let report = rig.wait("app", "the update", |report| report["updates"] == 1);
     assert_eq!(report["active"]["digest"], second.as_str());
+}
+
+#[test]
+fn what_pack_writes_runs() {
+    let mut rig = Rig::new(Cluster::shared());
+    let (module, digest) = fixture_module("fixture-logs");
+    let spec = rig.node.path("plugin.yaml");
+    fs::write(&spec, rig.spec("app")).unwrap();
+    rig.node.start();
+    for (i, extra) in [&["--inline"][..], &[]].into_iter().enumerate() {
+        let output = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .args([
+                "plugin",
+                "pack",
+                "--name",
+                "app",
+                "--namespace",
+                &rig.namespace,
+            ])
+            .arg("--spec")
+            .arg(&spec)
+            .arg(&module)
+            .args(extra)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let page = String::from_utf8(output.stdout).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&page).unwrap();
+        assert_eq!(objects.len(), 1 + i);
+        for object in objects {
+            rig.put(&rig.namespace, object);
+        }
+        let report = rig.wait("app", "the module", |report| {
+            report["updates"] == i && report["phase"] == "Running"
+        });
+        assert_eq!(report["active"]["digest"], digest.as_str());
+    }
+    let refused = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .args(["plugin", "pack", "--name", "app", "--spec"])
+        .arg(&spec)
+        .arg(rig.node.path("token"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("not a WebAssembly component"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! The C library's allocator, told to keep memory together. Nothing else may be set here.
+//! The allocator: glibc's, told to keep memory together, or in a static binary mimalloc, since musl's
+//! takes one lock for all threads. Nothing else may be set here.
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// To be called before any thread is started.
 ///

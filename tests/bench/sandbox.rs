@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bulkhead::manifest::{Grants, Limits};
 use bulkhead::sandbox::bindings::logs::exports::bulkhead::plugin::logs as wit;
-use bulkhead::sandbox::{Blueprint, Environment, Instance, Journal, Sandbox};
+use bulkhead::sandbox::{Blueprint, Environment, Instance, Journal, NodeFolders, Sandbox};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use wasmtime::component::Component;
@@ -87,7 +87,7 @@ async fn process(instance: &mut Instance, bytes: &[u8], lines: &[wit::Line]) -> 
 
 fn benches(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let sandbox = Sandbox::new(Vec::new(), Vec::new()).expect("a sandbox");
+    let sandbox = Sandbox::new(Vec::new(), NodeFolders::bare(Vec::new())).expect("a sandbox");
     let minimal = module("fixture_minimal");
     let plugin = blueprint(&sandbox, &minimal);
     let config = r#"{"contains":"needle"}"#;

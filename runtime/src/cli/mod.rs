@@ -2,6 +2,7 @@
 
 mod check;
 mod inspect;
+mod pack;
 mod run;
 mod status;
 
@@ -40,6 +41,7 @@ enum Command {
 #[derive(Subcommand)]
 enum Plugin {
     Inspect(inspect::Inspect),
+    Pack(pack::Pack),
 }
 
 /// How results are printed.
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
+        Command::Plugin(Plugin::Pack(command)) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
     };
     result.unwrap_or_else(|error| {

@@ -44,6 +44,10 @@ pub(super) struct Run {
     /// The folder of checkpoints, plugins' state and compiled code; made if it is missing.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
+    /// Where the node's root folder is mounted, in a pod: granted folders, and the files and queues of
+    /// destinations, are looked for in it.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    host_root: PathBuf,
     /// Where the status endpoint listens; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
     status: SocketAddr,
@@ -143,6 +147,7 @@ impl Run {
         let options = daemon::Options {
             manifests,
             state: self.state,
+            host_root: self.host_root,
             status: self.status,
             node_name: self.node_name.filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig,

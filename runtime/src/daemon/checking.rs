@@ -14,7 +14,7 @@ use crate::role::logs::destination::secrets::DaemonSecrets;
 use crate::role::logs::tail::Own;
 use crate::role::logs::{self, LogsDriver, Queues};
 use crate::sandbox::{
-    Description, Driver, Environment, Interfaces, Journal, KeyValue, Role, Sandbox,
+    Description, Driver, Environment, Interfaces, Journal, KeyValue, NodeFolders, Role, Sandbox,
 };
 use crate::state::{Store, Values};
 
@@ -49,8 +49,11 @@ impl Checker {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = Store::open(&folder).map_err(|error| text(&error))?.store;
         let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
-        let sandbox = Sandbox::new(facts::read(&facts::host_name()), vec![folder.clone()])
-            .map_err(|error| text(&error))?;
+        let sandbox = Sandbox::new(
+            facts::read(Path::new("/"), &facts::host_name()),
+            NodeFolders::bare(vec![folder.clone()]),
+        )
+        .map_err(|error| text(&error))?;
         let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
             .map_err(|error| text(&error))?;
         Ok(Self {

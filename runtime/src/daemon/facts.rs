@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use crate::module::Digest;
 use crate::sandbox::Facts;
 
-/// Reads them once, at start, on the node called `node`. What cannot be read is left out.
-pub(super) fn read(node: &str) -> Facts {
+/// Reads them once, at start, on the node called `node`, whose root folder is `root`. What cannot be
+/// read is left out.
+pub(super) fn read(root: &Path, node: &str) -> Facts {
     let mut facts = Facts::new();
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -17,7 +19,7 @@ pub(super) fn read(node: &str) -> Facts {
     };
     let system = rustix::system::uname();
     add("node.name", Some(node.to_owned()));
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let release = fs::read_to_string(root.join("etc/os-release")).unwrap_or_default();
     add("os.id", setting(&release, "ID"));
     add("os.version", setting(&release, "VERSION_ID"));
     add(
@@ -33,7 +35,7 @@ pub(super) fn read(node: &str) -> Facts {
         memory_total(&memory).map(|bytes| bytes.to_string()),
     );
     // The id itself is confidential (machine-id(5)).
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let machine = fs::read_to_string(root.join("etc/machine-id")).unwrap_or_default();
     let machine = machine.trim();
     add(
         "machine.id.hash",

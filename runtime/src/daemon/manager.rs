@@ -37,6 +37,8 @@ pub(super) struct Context {
     pub(super) sandbox: Sandbox,
     pub(super) cache: Cache,
     pub(super) state: PathBuf,
+    /// The node's root folder.
+    pub(super) root: Arc<Path>,
     pub(super) control: Handle,
     pub(super) guests: Handle,
     pub(super) reporter: Arc<NodeReporter>,
@@ -70,6 +72,7 @@ struct Shared {
     sandbox: Sandbox,
     cache: Cache,
     state: PathBuf,
+    root: Arc<Path>,
     control: Handle,
     guests: Handle,
     reporter: Arc<NodeReporter>,
@@ -101,7 +104,8 @@ impl Manager {
                 control: context.control,
                 guests: context.guests,
                 reporter: context.reporter,
-                machine: Machine::of_node(Path::new("/")),
+                machine: Machine::of_node(&context.root),
+                root: context.root,
                 node_name: context.node_name,
                 pods: context.pods,
                 parts: context.parts,
@@ -303,7 +307,7 @@ impl Manager {
                 tracing::info!(plugin, "forgot the state of a plugin that is gone");
             }
             let known = shared.store.known_plugins()?;
-            logs::purge_queues(&shared.state, Path::new("/"), |plugin| {
+            logs::purge_queues(&shared.state, &shared.root, |plugin| {
                 known.iter().any(|record| record.identity == plugin)
             });
             Ok::<_, crate::state::Error>(())
@@ -348,7 +352,7 @@ impl Shared {
         let values = Arc::new(Values::open(self.store.clone(), &name).map_err(text)?);
         let dead_letters = DeadLetters::new(&self.state, identity.namespace(), identity.name())
             .ok_or("the state folder's path is not absolute")?;
-        let root = Path::new("/");
+        let root = &*self.root;
         let queues = Queues::new(&self.state, root, identity.namespace(), identity.name())
             .ok_or("its name cannot be that of a folder")?;
         let logs = LogsDriver::open(logs::Context {

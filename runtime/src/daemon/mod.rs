@@ -28,7 +28,7 @@ use crate::kubernetes::{self, Access, ClusterSecrets, ConfigMapParts, Events, Po
 use crate::manifest::Policy;
 use crate::module::{Cache, CacheError, Compiler, Parts};
 use crate::plugin::Marks;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{NodeFolders, Sandbox};
 use crate::source::{self, Directory, Kubernetes, KubernetesSettings, Rules, Source};
 use crate::state::{self, Store};
 use crate::status::{self, Server};
@@ -44,6 +44,8 @@ pub struct Options {
     pub manifests: Manifests,
     /// The folder of state.
     pub state: PathBuf,
+    /// Where the node's root folder is.
+    pub host_root: PathBuf,
     /// Where the status endpoint listens; loopback only.
     pub status: SocketAddr,
     /// What the node is called; as the system calls it if not given.
@@ -206,6 +208,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         sandbox,
         cache,
         state: options.state.as_path().into(),
+        root: options.host_root.as_path().into(),
         control: Handle::current(),
         guests,
         reporter: reporter.clone(),
@@ -285,8 +288,17 @@ fn start(options: &Options, node_name: &str, access: Option<Access>) -> Result<S
         source,
     })?;
     let safe_mode = SafeMode::begin(store.clone(), in_call, options.safe_mode_deaths)?;
-    let sandbox =
-        Sandbox::new(facts::read(node_name), vec![state.clone()]).map_err(Error::Engine)?;
+    let host = options.host_root.as_path();
+    let folders = NodeFolders {
+        root: host.into(),
+        // In a pod it is there twice.
+        private: [
+            state.clone(),
+            host.join(state.strip_prefix("/").unwrap_or(state)),
+        ]
+        .into(),
+    };
+    let sandbox = Sandbox::new(facts::read(host, node_name), folders).map_err(Error::Engine)?;
     let cache = Cache::open(state.join("cache"), sandbox.engine(), Compiler::Child)?;
     let from = match options.manifests.clone() {
         Manifests::Folder {

@@ -7,12 +7,49 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// statfs(2).
 const PROCFS: u64 = 0x9fa0;
 const SYSFS: u64 = 0x6265_6572;
+
+/// The node's folders, of which there may be grants.
+#[derive(Debug, Clone)]
+pub struct NodeFolders {
+    /// Where the node's root folder is: `/` on a bare host, `/host` in a pod.
+    pub root: Arc<Path>,
+    /// Folders that no grant may reach, as the daemon sees them.
+    pub private: Arc<[PathBuf]>,
+}
+
+impl NodeFolders {
+    /// Of a bare host.
+    pub fn bare(private: Vec<PathBuf>) -> Self {
+        Self {
+            root: Path::new("/").into(),
+            private: private.into(),
+        }
+    }
+
+    /// Opens a path of the node. Links in it, absolute ones too, are the node's.
+    fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if *self.root == *Path::new("/") {
+            return Ok(rustix::fs::open(path, flags, Mode::empty())?);
+        }
+        let root = rustix::fs::open(&*self.root, flags, Mode::empty())?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(
+            root,
+            path,
+            flags,
+            Mode::empty(),
+            resolve,
+        )?)
+    }
+}
 
 /// A granted folder, held open.
 pub(super) struct Folder(OwnedFd);
@@ -47,19 +84,16 @@ pub enum FolderError {
 impl Folder {
     /// Opens `path`, unless it leads to `/`, procfs or sysfs, or shares anything with a private
     /// folder. Blocks.
-    pub(super) fn open(path: &Path, private: &[PathBuf]) -> Result<Self, FolderError> {
+    pub(super) fn open(path: &Path, folders: &NodeFolders) -> Result<Self, FolderError> {
         let unusable = |source: io::Error| FolderError::Unusable {
             path: path.to_owned(),
             source,
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| unusable(errno.into()))?;
-        let folder = Self(descriptor);
+        let folder = Self(folders.open(path).map_err(unusable)?);
         let real = std::fs::read_link(folder.path()).map_err(unusable)?;
         let statistics = rustix::fs::fstatfs(&folder.0).map_err(|errno| unusable(errno.into()))?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(unusable)?;
-        let reaches = if real == Path::new("/") {
+        let reaches = if real == Path::new("/") || real == *folders.root {
             Some("leads to /, the whole node".to_owned())
         } else if let PROCFS | SYSFS = statistics.f_type as u64 {
             Some(format!(
@@ -69,7 +103,7 @@ impl Folder {
         } else if let Some(mount) = kernel_mount_below(&real, &mounts) {
             Some(format!("holds {mount}, a file system of the kernel's"))
         } else {
-            let private = private.iter().find(|private| {
+            let private = folders.private.iter().find(|private| {
                 let private = private.canonicalize();
                 private.is_ok_and(|private| private.starts_with(&real) || real.starts_with(private))
             });
@@ -127,17 +161,18 @@ mod tests {
         let inside = |name: &str| temporary.path().join(name);
         fs::create_dir(inside("state")).unwrap();
         fs::create_dir(inside("plain")).unwrap();
-        let private = [inside("state")];
-        assert!(Folder::open(&inside("plain"), &private).is_ok());
+        let state = inside("state");
+        let folders = NodeFolders::bare(vec![state.clone()]);
+        assert!(Folder::open(&inside("plain"), &folders).is_ok());
         for (name, target) in [
             ("root", Path::new("/")),
             ("proc", Path::new("/proc/self")),
             ("sys", Path::new("/sys")),
-            ("state-link", &private[0]),
+            ("state-link", &state),
             ("above", temporary.path()),
         ] {
             symlink(target, inside(name)).unwrap();
-            let opened = Folder::open(&inside(name), &private);
+            let opened = Folder::open(&inside(name), &folders);
             assert!(
                 matches!(opened, Err(FolderError::OffLimits { .. })),
                 "{name}"
@@ -147,12 +182,39 @@ mod tests {
             if name == "file" {
                 fs::write(inside(name), "").unwrap();
             }
-            let opened = Folder::open(&inside(name), &private);
+            let opened = Folder::open(&inside(name), &folders);
             assert!(
                 matches!(opened, Err(FolderError::Unusable { .. })),
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn in_a_pod_links_lead_where_they_lead_on_the_node() {
+        let node = tempfile::tempdir().unwrap();
+        let inside = |name: &str| node.path().join(name);
+        fs::create_dir_all(inside("srv/real")).unwrap();
+        fs::create_dir_all(inside("var/lib/bulkhead")).unwrap();
+        symlink("/srv/real", inside("srv/link")).unwrap();
+        symlink("/", inside("srv/root")).unwrap();
+        symlink("/var/lib", inside("srv/state")).unwrap();
+        let folders = NodeFolders {
+            root: node.path().canonicalize().unwrap().into(),
+            private: [inside("var/lib/bulkhead")].into(),
+        };
+        let open = |path: &str| Folder::open(Path::new(path), &folders);
+        let linked = open("/srv/link").unwrap();
+        let real = fs::read_link(linked.path()).unwrap();
+        assert_eq!(real, inside("srv/real").canonicalize().unwrap());
+        for path in ["/srv/root", "/srv/state", "/var", "/srv/../.."] {
+            let opened = open(path);
+            assert!(
+                matches!(opened, Err(FolderError::OffLimits { .. })),
+                "{path}"
+            );
+        }
+        assert!(open("/etc/passwd").is_err());
     }
 
     #[test]

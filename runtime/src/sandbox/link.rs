@@ -3,7 +3,6 @@
 //! Every import is checked by name before anything is linked, so that a missing grant is refused
 //! with the YAML that would add it, not with a linker's error.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::bindings;
 use super::engine::Clock;
 use super::failure::{Cause, Failure};
-use super::folder::{Folder, FolderError};
+use super::folder::{Folder, FolderError, NodeFolders};
 use super::host::{Facts, Granted, Host, KeyValue};
 use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, Instance, Usage};
 use super::journal::Journal;
@@ -191,15 +190,14 @@ pub struct Blueprint {
     lifecycle: bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices,
     logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
     interfaces: Interfaces,
-    folders: Vec<FileGrant>,
+    files: Vec<FileGrant>,
     quota: u64,
     memory: u64,
     cpu: u32,
     limits: CallLimits,
     clock: Clock,
     facts: Arc<Facts>,
-    /// Folders that no grant may reach.
-    private: Arc<[PathBuf]>,
+    folders: NodeFolders,
 }
 
 impl Blueprint {
@@ -207,7 +205,7 @@ impl Blueprint {
         engine: &Engine,
         clock: Clock,
         facts: Arc<Facts>,
-        private: Arc<[PathBuf]>,
+        folders: NodeFolders,
         component: &Component,
         grants: &Grants,
         limits: &Limits,
@@ -227,7 +225,7 @@ impl Blueprint {
             });
         }
         for (index, grant) in grants.files.iter().enumerate() {
-            Folder::open(&grant.host, &private)
+            Folder::open(&grant.host, &folders)
                 .map_err(|source| LinkError::Folder { index, source })?;
         }
         let mismatch = |error: wasmtime::Error| LinkError::Mismatch(format!("{error:#}"));
@@ -253,7 +251,7 @@ impl Blueprint {
             lifecycle,
             logs,
             interfaces,
-            folders: grants.files.clone(),
+            files: grants.files.clone(),
             quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
             memory: limits.memory.0,
             cpu: limits.cpu.millis,
@@ -263,7 +261,7 @@ impl Blueprint {
             },
             clock,
             facts,
-            private,
+            folders,
         })
     }
 
@@ -286,7 +284,7 @@ impl Blueprint {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(Output::new("stdout", environment.journal.clone()))
             .stderr(stderr.clone());
-        for (index, grant) in self.folders.iter().enumerate() {
+        for (index, grant) in self.files.iter().enumerate() {
             let perms = if grant.writable {
                 FsPerms::ReadWrite
             } else {
@@ -296,7 +294,7 @@ impl Blueprint {
                 let message = format!("grants.files[{index}].host: {error}");
                 Failure::new("instantiate", Cause::Trap, message)
             };
-            let folder = Folder::open(&grant.host, &self.private)
+            let folder = Folder::open(&grant.host, &self.folders)
                 .map_err(|error| failed(error.to_string()))?;
             wasi.preopened_dir(folder.path(), &grant.guest, perms)
                 .map_err(|error| failed(format!("{}: {error}", grant.host.display())))?;

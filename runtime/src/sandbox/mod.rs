@@ -13,7 +13,6 @@ mod link;
 mod role;
 mod stdio;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -21,7 +20,7 @@ use wasmtime::component::Component;
 
 pub use engine::TICK;
 pub use failure::{Cause, Failure};
-pub use folder::FolderError;
+pub use folder::{FolderError, NodeFolders};
 pub use host::{Facts, Host, KeyValue, KeyValueError};
 pub use instance::{BlueprintId, Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
@@ -36,22 +35,22 @@ pub struct Sandbox {
     engine: Engine,
     clock: engine::Clock,
     facts: Arc<Facts>,
-    private: Arc<[PathBuf]>,
+    folders: NodeFolders,
 }
 
 impl Sandbox {
-    /// Starts the engine. No granted folder may reach one of the `private` ones.
+    /// Starts the engine. Grants are of `folders`.
     ///
     /// # Errors
     /// If this CPU is not supported or the clock's thread cannot start.
-    pub fn new(facts: Facts, private: Vec<PathBuf>) -> wasmtime::Result<Self> {
+    pub fn new(facts: Facts, folders: NodeFolders) -> wasmtime::Result<Self> {
         let engine = engine::new()?;
         let clock = engine::Clock::start(&engine)?;
         Ok(Self {
             engine,
             clock,
             facts: Arc::new(facts),
-            private: private.into(),
+            folders,
         })
     }
 
@@ -82,7 +81,7 @@ impl Sandbox {
             &self.engine,
             self.clock.clone(),
             self.facts.clone(),
-            self.private.clone(),
+            self.folders.clone(),
             component,
             grants,
             limits,
