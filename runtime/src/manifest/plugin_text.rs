@@ -89,6 +89,13 @@ pub(super) fn version(root: &Node, kind: &str) -> Result<(), Problem> {
     let unsupported = |field: &str, problem: String, remedy: String| {
         Err(Problem::invalid(field, problem, remedy).because(Reason::UnsupportedVersion))
     };
+    if !matches!(root.kind, Kind::Mapping(_)) {
+        return Err(Problem::invalid(
+            "",
+            "is not a mapping of fields to values",
+            format!("begin with `apiVersion: {API_VERSION}`"),
+        ));
+    }
     for (field, known) in [("apiVersion", API_VERSION), ("kind", kind)] {
         match root.get(field).and_then(Node::text) {
             Some(found) if found == known => {}
