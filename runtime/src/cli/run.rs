@@ -1,7 +1,6 @@
 //! `bulkhead run`: the daemon.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use super::Failed;
+use super::endpoint::Endpoint;
 use crate::daemon;
 
 /// Run the node daemon.
@@ -24,9 +24,8 @@ pub(super) struct Run {
     /// The folder of checkpoints, plugins' state and compiled code; made if it is missing.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Where the status endpoint listens; loopback only.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
-    status: SocketAddr,
+    #[command(flatten)]
+    endpoint: Endpoint,
     /// What the cluster calls this node; as the system calls itself unless given.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node_name: Option<String>,
@@ -79,7 +78,7 @@ impl Run {
         let options = daemon::Options {
             manifests: self.manifests,
             state: self.state,
-            status: self.status,
+            status: self.endpoint.options(false),
             node_name: self.node_name.filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,

@@ -172,7 +172,7 @@ fn reason(error: &watcher::Error) -> String {
 }
 
 /// An error with its causes, where it does not name them itself.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
