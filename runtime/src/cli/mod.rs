@@ -3,6 +3,7 @@
 mod check;
 mod endpoint;
 mod inspect;
+mod kubectl;
 mod run;
 mod status;
 mod table;
@@ -59,7 +60,12 @@ enum OutputFormat {
 /// Reads the command line, does what it says and returns the exit code.
 pub fn main() -> ExitCode {
     crate::allocator::share_heaps();
-    let result = run(Arguments::parse().command);
+    let program = std::env::args_os().next();
+    let result = if kubectl::is_meant(program.as_deref()) {
+        kubectl::main()
+    } else {
+        run(Arguments::parse().command)
+    };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");
         ExitCode::from(error.code)

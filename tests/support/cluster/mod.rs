@@ -3,6 +3,7 @@
 //! makes of them. `build.sh`, which `make setup` runs, gets the programs.
 #![allow(dead_code, unreachable_pub, reason = "as in support/mod.rs")]
 
+pub mod kubelet;
 mod pki;
 
 use std::fs::{self, File};
