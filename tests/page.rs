@@ -174,6 +174,14 @@ fn every_answer_is_as_the_description_says() {
             assert!(described, "{name}.{field} has no description");
         }
     }
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let probe = ["/healthz", "/readyz"].contains(&&**path);
+        let responses = item["get"]["responses"].as_object().unwrap();
+        assert_eq!(item["get"]["security"] == json!([]), probe, "{path}");
+        for code in ["401", "403"] {
+            assert_eq!(responses.contains_key(code), !probe, "{path}: {code}");
+        }
+    }
     let plugins = ["runs", "traps", "refused", "idle", "waits", "no-such"];
     for (path, item) in document["paths"].as_object().unwrap() {
         let path = path.replace("{namespace}", "local");

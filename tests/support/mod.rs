@@ -100,8 +100,9 @@ impl Node {
         let log = self.daemon_log_path();
         let address = wait_for("the daemon to listen", || {
             let log = fs::read_to_string(&log).ok()?;
-            let at = log.find("http://127.0.0.")? + "http://".len();
-            log[at..].split('/').next()?.parse().ok()
+            let at = log.find("\"status\":\"http")?;
+            let (_, address) = log[at..].split_once("://")?;
+            address.split('/').next()?.parse().ok()
         });
         self.status = Some(address);
     }

@@ -1,10 +1,13 @@
 //! The command line: one command a file.
 
 mod check;
+mod endpoint;
 mod inspect;
+mod kubectl;
 mod pack;
 mod run;
 mod status;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,6 +16,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage, 3 no daemon answers.
 pub(crate) const UNREACHABLE: u8 = 3;
+/// The audience of status tokens.
+const AUDIENCE: &str = "bulkhead.dev";
 
 #[derive(Parser)]
 #[command(
@@ -57,18 +62,27 @@ enum OutputFormat {
 /// Reads the command line, does what it says and returns the exit code.
 pub fn main() -> ExitCode {
     crate::allocator::share_heaps();
-    let result = match Arguments::parse().command {
+    let program = std::env::args_os().next();
+    let result = if kubectl::is_meant(program.as_deref()) {
+        kubectl::main()
+    } else {
+        run(Arguments::parse().command)
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::from(error.code)
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode, Failed> {
+    match command {
         Command::Run(command) => command.execute(),
         Command::Status(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
         Command::Plugin(Plugin::Pack(command)) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
-    };
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
-        ExitCode::from(error.code)
-    })
+    }
 }
 
 /// What a command ends with, if not well.

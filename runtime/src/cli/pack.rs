@@ -123,7 +123,7 @@ impl Pack {
         let path = self.spec.as_deref().unwrap_or(Path::new("the manifest"));
         // The parts hold nothing that could be wrong, and may be longer than a file of manifests.
         let start = page.rfind("---\n").map_or(0, |at| at + 4);
-        for document in manifest::read(path, page[start..].as_bytes()) {
+        for document in manifest::read(path, &page.as_bytes()[start..]) {
             if let Document::Refused { errors, .. } = document {
                 // Places are those of the page, which nobody has seen.
                 let errors = errors.into_iter().map(|error| {

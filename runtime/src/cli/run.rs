@@ -1,7 +1,6 @@
 //! `bulkhead run`: the daemon.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use super::Failed;
+use super::endpoint::Endpoint;
 use crate::daemon::{self, Manifests};
 use crate::kubernetes::WantedEvents;
 
@@ -48,9 +48,8 @@ pub(super) struct Run {
     /// destinations, are looked for in it.
     #[arg(long, value_name = "DIR", default_value = "/")]
     host_root: PathBuf,
-    /// Where the status endpoint listens; loopback only.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
-    status: SocketAddr,
+    #[command(flatten)]
+    endpoint: Endpoint,
     /// What the cluster calls this node; as the system calls itself unless given.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node_name: Option<String>,
@@ -128,6 +127,7 @@ impl Run {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let in_cluster = self.source.kubernetes;
         let manifests = match self.source.manifests {
             Some(path) => Manifests::Folder {
                 path,
@@ -148,7 +148,7 @@ impl Run {
             manifests,
             state: self.state,
             host_root: self.host_root,
-            status: self.status,
+            status: self.endpoint.options(in_cluster),
             node_name: self.node_name.filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,

@@ -1,15 +1,17 @@
 //! `bulkhead status`: asks a running daemon.
 
+mod daemon;
 mod watch;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failed, OutputFormat, UNREACHABLE, bytes, print};
+use super::table::{table, tame};
+use super::{Failed, OutputFormat, bytes, print};
+use daemon::Daemon;
 
 /// Show how the plugins of this node are.
 #[derive(Args)]
@@ -22,9 +24,8 @@ pub(super) struct Status {
     /// Show again every second until interrupted, also while the daemon restarts.
     #[arg(long)]
     watch: bool,
-    /// Where the daemon's status endpoint listens.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9720")]
-    status: std::net::SocketAddr,
+    #[command(flatten)]
+    daemon: Daemon,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
@@ -40,7 +41,7 @@ impl Status {
             if self.watch {
                 return watch::run(&self).await;
             }
-            let list = self.get("/v1/plugins").await?;
+            let list = self.daemon.get("/v1/plugins").await?;
             match self.output {
                 OutputFormat::Json => print(&pretty(self.selected(&list)?)),
                 OutputFormat::Text => print(&page(&self, &list)?),
@@ -53,15 +54,11 @@ impl Status {
     fn selected<'a>(&self, list: &'a Value) -> Result<&'a Value, Failed> {
         let items = list["items"]
             .as_array()
-            .ok_or_else(|| Failed::new(self.stranger(&"its answer has no list of plugins")))?;
+            .ok_or_else(|| self.daemon.stranger(&"its answer has no list of plugins"))?;
         let Some(name) = &self.name else {
             return Ok(list);
         };
-        let matches = |plugin: &&Value| {
-            let full = format!("{}/{}", text(&plugin["namespace"]), text(&plugin["name"]));
-            full == *name || text(&plugin["name"]) == name
-        };
-        let mut found = items.iter().filter(matches);
+        let mut found = items.iter().filter(|plugin| is_called(plugin, name));
         match (found.next(), found.next()) {
             (Some(plugin), None) => Ok(plugin),
             (None, _) => Err(Failed::new(format!(
@@ -72,45 +69,6 @@ impl Status {
             ))),
         }
     }
-
-    async fn get(&self, path: &str) -> Result<Value, Failed> {
-        let unreachable = |error: reqwest::Error| Failed {
-            message: format!(
-                "no daemon answers at http://{}: {}; start one with `bulkhead run`, or name its address with --status",
-                self.status,
-                innermost(&error)
-            ),
-            code: UNREACHABLE,
-        };
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(5))
-            .no_proxy()
-            .build()
-            .map_err(unreachable)?;
-        let answer = client
-            .get(format!("http://{}{path}", self.status))
-            .send()
-            .await
-            .map_err(unreachable)?;
-        let body = answer.bytes().await.map_err(unreachable)?;
-        serde_json::from_slice(&body).map_err(|error| Failed::new(self.stranger(&error)))
-    }
-
-    fn stranger(&self, why: &dyn std::fmt::Display) -> String {
-        format!(
-            "what answers at http://{} is not a bulkhead daemon: {why}; name the daemon's address with --status",
-            self.status
-        )
-    }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 /// For people. What a plugin said must not steer the terminal.
@@ -118,13 +76,12 @@ fn page(status: &Status, list: &Value) -> Result<String, Failed> {
     let selected = status.selected(list)?;
     let page = match &status.name {
         Some(_) => detail(selected),
-        None => table(selected["items"].as_array().map_or(&[], Vec::as_slice)),
+        None => list_of(selected["items"].as_array().map_or(&[], Vec::as_slice)),
     };
-    let steers = |character: char| character.is_control() && character != '\n';
-    Ok(page.replace(steers, " "))
+    Ok(tame(&page))
 }
 
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
@@ -139,62 +96,58 @@ fn condition<'a>(plugin: &'a Value, kind: &str) -> Option<&'a Value> {
         .find(|condition| condition["type"] == kind)
 }
 
-fn table(items: &[Value]) -> String {
+/// Whether a plugin's NAME or NAMESPACE/NAME is this.
+pub(super) fn is_called(plugin: &Value, name: &str) -> bool {
+    let (namespace, own) = (text(&plugin["namespace"]), text(&plugin["name"]));
+    own == name || name.split_once('/') == Some((namespace, own))
+}
+
+/// What a row of a plugin has; see [`cells`].
+pub(super) const HEADING: [&str; 11] = [
+    "NAMESPACE",
+    "NAME",
+    "PHASE",
+    "UPDATE",
+    "VERSION",
+    "DIGEST",
+    "RESTARTS",
+    "MEMORY",
+    "CPU",
+    "LINES",
+    "LAG",
+];
+
+/// A plugin in one row.
+pub(super) fn cells(plugin: &Value) -> [String; HEADING.len()] {
+    let up_to_date = condition(plugin, "UpToDate");
+    let digest = text(&plugin["active"]["digest"]);
+    let logs = &plugin["logs"];
+    [
+        text(&plugin["namespace"]).to_owned(),
+        text(&plugin["name"]).to_owned(),
+        text(&plugin["phase"]).to_owned(),
+        up_to_date
+            .map_or("-", |condition| text(&condition["reason"]))
+            .to_owned(),
+        text(&plugin["active"]["version"]).to_owned(),
+        digest.get(..12).unwrap_or(digest).to_owned(),
+        plugin["restarts"].to_string(),
+        bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
+        format!("{:.2}s", plugin["cpuSeconds"].as_f64().unwrap_or(0.0)),
+        logs["lines"]["read"]
+            .as_u64()
+            .map_or("-".into(), |lines| lines.to_string()),
+        logs["lag"]["bytes"].as_u64().map_or("-".into(), bytes),
+    ]
+}
+
+fn list_of(items: &[Value]) -> String {
     if items.is_empty() {
         return "no plugins; put a manifest into the daemon's --manifests folder\n".to_owned();
     }
-    let heading = [
-        "NAMESPACE",
-        "NAME",
-        "PHASE",
-        "UPDATE",
-        "VERSION",
-        "DIGEST",
-        "RESTARTS",
-        "MEMORY",
-        "CPU",
-        "LINES",
-        "LAG",
-    ];
-    let mut rows = vec![heading.map(str::to_owned)];
-    for plugin in items {
-        let up_to_date = condition(plugin, "UpToDate");
-        let digest = text(&plugin["active"]["digest"]);
-        let logs = &plugin["logs"];
-        rows.push([
-            text(&plugin["namespace"]).to_owned(),
-            text(&plugin["name"]).to_owned(),
-            text(&plugin["phase"]).to_owned(),
-            up_to_date
-                .map_or("-", |condition| text(&condition["reason"]))
-                .to_owned(),
-            text(&plugin["active"]["version"]).to_owned(),
-            digest.get(..12).unwrap_or(digest).to_owned(),
-            plugin["restarts"].to_string(),
-            bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
-            format!("{:.2}s", plugin["cpuSeconds"].as_f64().unwrap_or(0.0)),
-            logs["lines"]["read"]
-                .as_u64()
-                .map_or("-".into(), |lines| lines.to_string()),
-            logs["lag"]["bytes"].as_u64().map_or("-".into(), bytes),
-        ]);
-    }
-    let mut widths = [0; 11];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut page = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}   ");
-        }
-        page.push_str(line.trim_end());
-        page.push('\n');
-    }
-    page
+    let heading = HEADING.map(str::to_owned).to_vec();
+    let rows = items.iter().map(|plugin| cells(plugin).to_vec());
+    table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
 }
 
 fn detail(plugin: &Value) -> String {
@@ -333,14 +286,13 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn columns_line_up_whatever_the_names() {
-        let page = table(&[
-            json!({"namespace": "a", "name": "x", "phase": "Running", "restarts": 0}),
-            json!({"namespace": "a-long-one", "name": "é", "phase": "Degraded", "restarts": 12}),
-        ]);
-        let lines: Vec<&str> = page.lines().collect();
-        let column = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
-        assert_eq!(column(lines[0], "PHASE"), column(lines[1], "Running"));
-        assert_eq!(column(lines[0], "PHASE"), column(lines[2], "Degraded"));
+    fn a_plugin_is_called_by_its_name_or_both() {
+        let plugin = json!({"namespace": "shop", "name": "logs"});
+        for name in ["logs", "shop/logs"] {
+            assert!(is_called(&plugin, name), "{name}");
+        }
+        for name in ["shop", "shop/", "/logs", "other/logs", "shop/logs/x", ""] {
+            assert!(!is_called(&plugin, name), "{name}");
+        }
     }
 }

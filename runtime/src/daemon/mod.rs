@@ -14,7 +14,6 @@ mod safe_mode;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +45,8 @@ pub struct Options {
     pub state: PathBuf,
     /// Where the node's root folder is.
     pub host_root: PathBuf,
-    /// Where the status endpoint listens; loopback only.
-    pub status: SocketAddr,
+    /// Where the status endpoint listens, and who may read.
+    pub status: status::Options,
     /// What the node is called; as the system calls it if not given.
     pub node_name: Option<String>,
     /// How the cluster is reached, if not as the pod's ServiceAccount.
@@ -136,14 +135,14 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("listening to SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening to SIGINT"))?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(system("listening to SIGHUP"))?;
-    let server = Server::bind(options.status).await?;
-    let address = server.address();
+    let access = Access::find(options.kubeconfig.as_deref());
+    let server = Server::bind(&options.status, access.as_ref()).await?;
+    let url = server.url();
 
     let node_name: Arc<str> = match options.node_name.take() {
         Some(name) => name.into(),
         None => facts::host_name().into(),
     };
-    let access = Access::find(options.kubeconfig.as_deref());
     let parts = access.clone().map(|access| {
         let parts: Arc<dyn Parts> = Arc::new(ConfigMapParts(access));
         parts
@@ -191,7 +190,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         version = env!("CARGO_PKG_VERSION"),
         manifests = %options.manifests,
         state = %options.state.display(),
-        status = %format_args!("http://{address}/"),
+        status = %url,
         "bulkhead runs"
     );
 

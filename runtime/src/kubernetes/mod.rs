@@ -1,6 +1,7 @@
-//! The cluster, as far as this node needs it: how its API server is reached and watched, what it says
-//! of the node's pods, and the parts of modules. Everything works without: a server that is away, or
-//! none at all, delays nothing. Manifests are the affair of `source`.
+//! The cluster, as far as this node needs it: how its API server is reached and watched, what it says of
+//! the node's pods, of Secrets, of parts of modules and of those who ask for the status, and the Events
+//! that it is told. Everything else works without: a server that is away, or none at all, delays nothing.
+//! Manifests are the affair of `source`.
 
 mod access;
 mod cache;
@@ -8,6 +9,7 @@ mod events;
 mod follow;
 mod parts;
 mod pod;
+mod review;
 mod secrets;
 pub(crate) mod watch;
 
@@ -17,6 +19,7 @@ pub use events::{Events, Wanted as WantedEvents};
 pub use follow::follow;
 pub use parts::ConfigMapParts;
 pub use pod::Pod;
+pub use review::{ApiReviewer, Reviewer, Unavailable, User};
 pub use secrets::ClusterSecrets;
 pub(crate) use secrets::SecretKey;
 

@@ -1,11 +1,17 @@
-//! The status endpoint: how the node's plugins are, over HTTP, on loopback. It reads and never
-//! changes anything, and never waits for a guest.
+//! The status endpoint: how the node's plugins are, over HTTP. It reads and never changes anything, and
+//! never waits for a guest. On loopback it is plain and open; elsewhere it has TLS, and the cluster tells
+//! who may read.
 
+mod auth;
+mod cache;
+mod connections;
 mod metrics;
 mod openapi;
 mod page;
+mod refusal;
 mod report;
 mod server;
+mod tls;
 
 pub use report::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
-pub use server::{Error, Server};
+pub use server::{Auth, Error, Options, Server};

@@ -10,7 +10,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::report::{JournalReport, NodeReport, PluginList, PluginReport, Refusal};
+use super::auth::PROBES;
+use super::refusal::Refusal;
+use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -41,7 +43,16 @@ fn document() -> Value {
     let plugins = json_of::<PluginList>(&mut schemas, "The plugins.");
     let plugin = json_of::<PluginReport>(&mut schemas, "The plugin.");
     let journal = json_of::<JournalReport>(&mut schemas, "The plugin's journal.");
-    let missing = json_of::<Refusal>(&mut schemas, "There is no such plugin.");
+    let mut refusal = |description: &str| json_of::<Refusal>(&mut schemas, description);
+    let missing = refusal("There is no such plugin.");
+    let refusals = [
+        (
+            "401",
+            refusal("No token, or one that the cluster does not know."),
+        ),
+        ("403", refusal("The token's owner may not get this path.")),
+        ("503", refusal("The cluster does not tell who may.")),
+    ];
     let text = |kind: &str, description: &str| json!({"description": description, "content": {kind: {"schema": {"type": "string"}}}});
     let plain = "text/plain; charset=utf-8";
     let mut index = text(
@@ -99,6 +110,17 @@ fn document() -> Value {
             [("200", journal), ("404", missing)],
         ),
     ];
+    let paths = paths.map(|(path, mut item)| {
+        let get = &mut item["get"];
+        if PROBES.contains(&&*path) {
+            get["security"] = json!([]);
+        } else {
+            for (code, refusal) in &refusals {
+                get["responses"][code] = refusal.clone();
+            }
+        }
+        (path, item)
+    });
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -107,7 +129,15 @@ fn document() -> Value {
             "description": "How the plugins of one node are. It reads and never changes anything. Fields may be added; programs must ignore those that they do not know.",
         },
         "paths": paths.into_iter().collect::<Map<_, _>>(),
-        "components": {"schemas": schemas.take_definitions(true)},
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": {"token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Of the cluster, with `--status-auth kubernetes`; without, none.",
+            }},
+        },
+        "security": [{"token": []}, {}],
     })
 }
 

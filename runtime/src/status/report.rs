@@ -76,25 +76,6 @@ pub(super) struct JournalReport {
     pub dropped: u64,
 }
 
-/// Why a request was not answered, in the form of the Kubernetes API's `Status`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "Status")]
-pub(super) struct Refusal {
-    /// `Status`.
-    pub kind: &'static str,
-    /// `v1`.
-    pub api_version: &'static str,
-    /// `Failure`.
-    pub status: &'static str,
-    /// One word for programs, in CamelCase.
-    pub reason: &'static str,
-    /// For people: what happened and what to do.
-    pub message: String,
-    /// The HTTP status code.
-    pub code: u16,
-}
-
 /// One plugin.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

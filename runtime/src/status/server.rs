@@ -1,28 +1,79 @@
-//! The HTTP server. Plain HTTP is for loopback only; authenticated TLS comes with the cluster.
+//! The HTTP server: where it listens, what stands in front of it, and its paths.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::report::{JournalReport, PluginList, Refusal, Reporter};
-use super::{metrics, openapi, page};
+use super::auth::{self, Guard};
+use super::refusal::failure;
+use super::report::{JournalReport, PluginList, Reporter};
+use super::tls::Tls;
+use super::{connections, metrics, openapi, page};
+use crate::kubernetes::{Access, ApiReviewer};
+
+/// Where and for whom to listen.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The address; port 0 takes any.
+    pub address: SocketAddr,
+    /// Who may read.
+    pub auth: Auth,
+    /// The folder of a certificate, `tls.crt`, and its key, `tls.key`.
+    pub tls: Option<PathBuf>,
+    /// Whom tokens must be for.
+    pub audience: String,
+}
+
+/// Who may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Whom the cluster lets.
+    Kubernetes,
+    /// Everybody on this machine.
+    None,
+}
 
 /// Why the endpoint does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Others could reach it.
+    /// Others could read it.
     #[error(
-        "--status {0}: the status endpoint has no authentication yet and listens on loopback only; use 127.0.0.1:PORT"
+        "--status {0}: with --status-auth none the endpoint is for loopback only, since whoever reaches it may read; use 127.0.0.1:PORT, or --status-auth kubernetes"
     )]
-    NotLoopback(SocketAddr),
+    Open(SocketAddr),
+    /// Nobody tells who may read.
+    #[error(
+        "--status {0}: the cluster shall tell who may read, and none is known; give --kubeconfig, or run as a pod with a ServiceAccount; without a cluster the endpoint is for loopback only: --status 127.0.0.1:PORT --status-auth none"
+    )]
+    NoCluster(SocketAddr),
+    /// The certificate cannot be used.
+    #[error(
+        "--status-tls {path}: {reason}; it takes a folder with tls.crt and tls.key in PEM, as a mounted Secret of the type kubernetes.io/tls has them", path = path.display()
+    )]
+    Certificate {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something that does not fail.
+    #[error("--status {address}: TLS cannot be set up: {reason}")]
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong.
+        reason: String,
+    },
     /// The address is taken or not ours.
     #[error(
         "--status {address}: cannot listen: {source}; is another daemon running? Choose another port with --status"
@@ -39,39 +90,78 @@ pub enum Error {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    guard: Option<Arc<Guard>>,
+    tls: Option<Tls>,
 }
 
 type Shared = Arc<dyn Reporter>;
 
 impl Server {
-    /// Listens on `address`; port 0 takes any.
+    /// Listens. Beyond loopback there is always TLS, and the cluster at `access` tells who may read.
     ///
     /// # Errors
-    /// If the address is not loopback or cannot be listened on.
-    pub async fn bind(address: SocketAddr) -> Result<Self, Error> {
-        if !address.ip().is_loopback() {
-            return Err(Error::NotLoopback(address));
-        }
+    /// If others could read what is not for them, or the address cannot be listened on.
+    pub async fn bind(options: &Options, access: Option<&Access>) -> Result<Self, Error> {
+        let address = options.address;
+        let loopback = address.ip().to_canonical().is_loopback();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let broken = |reason: String| Error::Tls { address, reason };
+        let guard = match options.auth {
+            Auth::None if loopback => None,
+            Auth::None => return Err(Error::Open(address)),
+            Auth::Kubernetes => {
+                let access = access.ok_or(Error::NoCluster(address))?.clone();
+                let reviewer = ApiReviewer::new(access, options.audience.clone());
+                let guard = Guard::new(Box::new(reviewer), &provider);
+                let guard = guard.ok_or_else(|| broken("no random numbers".to_owned()))?;
+                Some(Arc::new(guard))
+            }
+        };
+        let tls = match &options.tls {
+            Some(path) => {
+                let tls = Tls::from_folder(path, provider).await;
+                let path = path.clone();
+                Some(tls.map_err(|reason| Error::Certificate { path, reason })?)
+            }
+            None if loopback => None,
+            None => {
+                tracing::info!(
+                    "the status endpoint has made a certificate of its own, which no client can verify; --status-tls takes one"
+                );
+                Some(Tls::self_signed(&provider).map_err(broken)?)
+            }
+        };
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            guard,
+            tls,
+        })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
     }
 
     /// Answers until `shutdown`.
     pub async fn serve(self, reporter: Shared, shutdown: CancellationToken) {
+        let ready = match self.guard {
+            None => get(ready),
+            // Anybody may ask, and the reason names plugins.
+            Some(_) => get(ready_without_reason),
+        };
         let router = Router::new()
             .route("/", get(page::index))
             .route("/page.css", get(page::style))
             .route("/page.js", get(page::script))
             .route("/openapi.json", get(openapi::serve))
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
+            .route("/readyz", ready)
             .route("/metrics", get(metrics_page))
             .route("/v1/node", get(node))
             .route("/v1/plugins", get(plugins))
@@ -86,23 +176,19 @@ impl Server {
                     "MethodNotAllowed",
                     "this endpoint only answers GET",
                 )
-            })
-            .layer(axum::middleware::map_response(page::guard))
-            .layer(axum::middleware::from_fn(only_by_address))
-            .with_state(reporter);
-        let ended = shutdown.clone();
-        let serving = axum::serve(self.listener, router)
-            .with_graceful_shutdown(async move { ended.cancelled().await });
-        // A connection that is kept open must not hold up the end.
-        tokio::select! {
-            result = serving => if let Err(error) = result {
-                tracing::error!("the status endpoint ended: {error}");
-            },
-            () = async {
-                shutdown.cancelled().await;
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            } => {}
-        }
+            });
+        let router = match self.guard {
+            // A page of another site cannot make a browser send a token, so the name does not matter.
+            Some(guard) => router.layer(from_fn_with_state(guard, auth::require)),
+            None => router.layer(from_fn(only_by_address)),
+        };
+        let router = router.layer(map_response(page::guard)).with_state(reporter);
+        let (acceptor, folder) = match self.tls {
+            Some(tls) => (Some(tls.acceptor), tls.folder),
+            None => (None, None),
+        };
+        let _follows = folder.map(|folder| AbortOnDropHandle::new(tokio::spawn(folder.follow())));
+        connections::serve(self.listener, acceptor, router, shutdown).await;
     }
 }
 
@@ -136,6 +222,16 @@ async fn ready(State(reporter): State<Shared>) -> Response {
     match reporter.node().not_ready {
         None => "ready\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
+    }
+}
+
+async fn ready_without_reason(State(reporter): State<Shared>) -> Response {
+    match reporter.node().not_ready {
+        None => "ready\n".into_response(),
+        Some(_) => {
+            let text = "not ready; /v1/node says why\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
     }
 }
 
@@ -180,19 +276,6 @@ fn no_plugin(namespace: &str, name: &str) -> Response {
         "NotFound",
         &format!("there is no plugin {namespace}/{name}; /v1/plugins lists them"),
     )
-}
-
-/// An error in the form of the Kubernetes API's `Status`.
-fn failure(code: StatusCode, reason: &'static str, message: &str) -> Response {
-    let body = Refusal {
-        kind: "Status",
-        api_version: "v1",
-        status: "Failure",
-        reason,
-        message: message.to_owned(),
-        code: code.as_u16(),
-    };
-    (code, Json(body)).into_response()
 }
 
 #[cfg(test)]

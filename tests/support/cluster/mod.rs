@@ -3,6 +3,7 @@
 //! makes of them. `build.sh`, which `make setup` runs, gets the programs.
 #![allow(dead_code, unreachable_pub, reason = "as in support/mod.rs")]
 
+pub mod kubelet;
 mod pki;
 pub mod rig;
 
@@ -33,6 +34,7 @@ pub struct Cluster {
     /// Of an administrator.
     token: String,
     client: reqwest::Client,
+    authority: pki::Authority,
     runtime: tokio::runtime::Runtime,
     keeper: Keeper,
     running: Mutex<Running>,
@@ -89,6 +91,7 @@ impl Cluster {
             etcd: free_port(ip),
             token,
             client,
+            authority,
             runtime: tokio::runtime::Runtime::new().unwrap(),
             keeper: Keeper::start(),
             running: Mutex::default(),
@@ -341,6 +344,20 @@ impl Cluster {
     pub fn kubeconfig(&self, folder: &Path, namespace: &str, name: &str) -> PathBuf {
         let token = folder.join("token");
         fs::write(&token, self.service_account_token(namespace, name, &[])).unwrap();
+        self.kubeconfig_of(folder, name, namespace, &json!({"tokenFile": token}))
+    }
+
+    /// A kubeconfig in `folder` for a user with a client certificate.
+    pub fn user_kubeconfig(&self, folder: &Path, name: &str, groups: &[&str]) -> PathBuf {
+        self.authority.certify_user(name, groups);
+        let user = json!({
+            "client-certificate": self.path(&format!("{name}.pem")),
+            "client-key": self.path(&format!("{name}.key")),
+        });
+        self.kubeconfig_of(folder, name, "default", &user)
+    }
+
+    fn kubeconfig_of(&self, folder: &Path, name: &str, namespace: &str, user: &Value) -> PathBuf {
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -348,7 +365,7 @@ impl Cluster {
                 "server": format!("https://{}", self.address),
                 "certificate-authority": self.path("ca.pem"),
             }}],
-            "users": [{"name": name, "user": {"tokenFile": token}}],
+            "users": [{"name": name, "user": user}],
             "contexts": [{"name": "test", "context": {
                 "cluster": "test", "user": name, "namespace": namespace,
             }}],

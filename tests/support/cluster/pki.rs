@@ -45,6 +45,25 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// `NAME.pem` and `NAME.key` for a user of the cluster, in these groups.
+    pub fn certify_user(&self, name: &str, groups: &[&str]) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = Default::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        for group in groups {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let key = self::key(&self.folder.join(format!("{name}.key")));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.folder.join(format!("{name}.pem"));
+        fs::write(path, certificate.pem()).unwrap();
+    }
+}
+
 /// A new private key at `path`.
 pub fn key(path: &Path) -> KeyPair {
     let key = KeyPair::generate().unwrap();

@@ -30,6 +30,8 @@ impl Rig {
             &namespace,
             "--node-name",
             &node_name,
+            "--status-auth",
+            "none",
             "--kubeconfig",
             kubeconfig.to_str().unwrap(),
         ]

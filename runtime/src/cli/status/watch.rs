@@ -82,8 +82,8 @@ pub(super) async fn run(status: &Status) -> Result<ExitCode, Failed> {
 
 async fn look(status: &Status) -> Result<(Value, Value), Failed> {
     Ok((
-        status.get("/v1/node").await?,
-        status.get("/v1/plugins").await?,
+        status.daemon.get("/v1/node").await?,
+        status.daemon.get("/v1/plugins").await?,
     ))
 }
 
