@@ -40,4 +40,4 @@ test: setup
 	$(CARGO) test --locked --workspace $(FEATURES)
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench cluster

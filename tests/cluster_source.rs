@@ -260,6 +260,18 @@ fn the_policy_says_which_namespaces_may_declare_what() {
     });
     rig.wait_no_problem();
 
+    // What runs must be allowed, too.
+    rig.policy(&format!("namespaces: {{{shop}: {{}}}}"));
+    let halted = wait_for("the plugin to stand still", || {
+        let report = rig.plugin_of(&shop, "app")?;
+        (report["phase"] == "Suspended").then_some(report)
+    });
+    assert_eq!(reason(&halted, "Ready"), "PolicyRefused");
+    rig.policy(&format!("namespaces: {{{shop}: {{allGrants: true}}}}"));
+    wait_for("the plugin to run", || {
+        (rig.plugin_of(&shop, "app")?["phase"] == "Running").then_some(())
+    });
+
     // A broken policy changes nothing.
     rig.policy("namespace: {}");
     let problem = rig.wait_problem("bulkhead-policy");

@@ -1,6 +1,6 @@
 //! Keeps one actor for each declared plugin, and its state for a while after it is gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use super::own_log;
 use super::reporter::{NodeReporter, View};
 use super::safe_mode::SafeMode;
 use crate::kubernetes::{ClusterSecrets, Events, Pods};
-use crate::manifest::Identity;
+use crate::manifest::{Identity, Policy};
 use crate::module::{Cache, Parts};
 use crate::plugin::{self, Declaration, Goal, Marks, Transition};
 use crate::role::logs::dead_letter::DeadLetters;
@@ -90,6 +90,57 @@ struct Plugin {
     handle: plugin::Handle,
     /// `limits.memory` of what was last accepted.
     memory: u64,
+    /// What was accepted lately, by its hash: one of these runs.
+    accepted: VecDeque<Declaration>,
+}
+
+/// How many of these are remembered: of a revision that works only those fail that come after it, and
+/// a policy that changes as well is rare.
+const ACCEPTED: usize = 8;
+
+impl Plugin {
+    fn new(handle: plugin::Handle) -> Self {
+        Self {
+            handle,
+            memory: 0,
+            accepted: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of what it is to be.
+    fn note(&mut self, goal: &Goal, memory: Option<u64>) {
+        self.memory = memory.unwrap_or(self.memory);
+        let (Goal::Run(declared)
+        | Goal::Refuse {
+            last_good: Some(declared),
+            ..
+        }) = goal
+        else {
+            return;
+        };
+        if self
+            .accepted
+            .iter()
+            .any(|known| known.hash == declared.hash)
+        {
+            return;
+        }
+        self.accepted.truncate(ACCEPTED - 1);
+        self.accepted.push_front(declared.clone());
+    }
+
+    /// Why the policy does not let go on what runs, if it does not.
+    fn forbidden(&self, policy: &Policy) -> Option<String> {
+        let active = self.handle.status.snapshot().active?;
+        let mut accepted = self.accepted.iter();
+        let running = accepted.find(|known| known.hash == active.manifest)?;
+        let errors: Vec<String> = policy
+            .check(&running.manifest)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        (!errors.is_empty()).then(|| errors.join("\n"))
+    }
 }
 
 impl Manager {
@@ -146,20 +197,27 @@ impl Manager {
         }
         self.context.uids.send_replace(desired.uids.clone());
         for (identity, declared) in &desired.plugins {
-            let (goal, memory) = self.goal(identity, declared);
+            let (mut goal, memory) = self.goal(identity, declared);
             if let Some(plugin) = self.plugins.get_mut(identity) {
-                plugin.memory = memory.unwrap_or(plugin.memory);
+                plugin.note(&goal, memory);
+                // A policy is for what runs as well as for what shall.
+                if matches!(goal, Goal::Refuse { .. })
+                    && let Some(message) = plugin.forbidden(&desired.policy)
+                {
+                    let reason = "PolicyRefused";
+                    goal = Goal::Halt { reason, message };
+                }
                 plugin.handle.set(goal);
                 continue;
             }
             if self.still_ending.contains_key(identity) {
                 continue;
             }
-            match self.load(identity.clone(), goal).await {
+            match self.load(identity.clone(), goal.clone()).await {
                 Ok(handle) => {
-                    let memory = memory.unwrap_or(0);
-                    self.plugins
-                        .insert(identity.clone(), Plugin { handle, memory });
+                    let mut plugin = Plugin::new(handle);
+                    plugin.note(&goal, memory);
+                    self.plugins.insert(identity.clone(), plugin);
                 }
                 Err(error) => {
                     tracing::error!(plugin = %identity, "cannot load: {error}");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::manifest::{self, Identity, Manifest};
+use crate::manifest::{self, Identity, Manifest, Policy};
 
 pub use directory::{Directory, Error, Rules};
 pub use kubernetes::{Kubernetes, Settings as KubernetesSettings};
@@ -29,6 +29,8 @@ pub struct Desired {
     pub elsewhere: BTreeSet<Identity>,
     /// What is wrong with the source itself, or with files of which nobody knows whose they are.
     pub problems: Vec<manifest::Error>,
+    /// By which this was judged, for what runs already.
+    pub policy: Arc<Policy>,
     /// The labels of this node, as far as they are known.
     pub labels: Arc<BTreeMap<String, String>>,
     /// The UIDs of the ConfigMaps of plugins, if they are a cluster's.

@@ -93,7 +93,7 @@ struct Known {
 /// Looks at one folder again and again.
 pub(super) struct Scanner {
     folder: PathBuf,
-    policy: Policy,
+    policy: Arc<Policy>,
     policy_file: Option<PolicyFile>,
     labels: Arc<BTreeMap<String, String>>,
     files: BTreeMap<PathBuf, Known>,
@@ -108,7 +108,7 @@ impl Scanner {
         let policy_file = rules.policy_file;
         Self {
             folder,
-            policy: rules.policy,
+            policy: rules.policy.into(),
             policy_file: policy_file.map(|path| PolicyFile::new(path, base)),
             labels: rules.labels.into(),
             files: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl Scanner {
     pub(super) fn look(&mut self) -> Desired {
         let mut problems = Vec::new();
         if let Some(policy) = self.policy_file.as_mut().and_then(PolicyFile::look) {
-            self.policy = policy;
+            self.policy = policy.into();
             self.forget_stamps();
         }
         let policy = self.policy_file.iter().flat_map(PolicyFile::errors);
@@ -331,6 +331,7 @@ impl Scanner {
             plugins,
             elsewhere,
             problems,
+            policy: self.policy.clone(),
             labels: self.labels.clone(),
             ..Desired::default()
         }

@@ -18,8 +18,18 @@ pub struct Rig {
 impl Rig {
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let namespace = cluster.own_namespace();
-        let mut node = Node::new();
         let node_name = format!("node-of-{namespace}");
+        Self::on(cluster, namespace, node_name)
+    }
+
+    /// Another node with the same manifests.
+    pub fn beside(&self, index: u64) -> Self {
+        let node_name = format!("{}-{index}", self.node_name);
+        Self::on(self.cluster.clone(), self.namespace.clone(), node_name)
+    }
+
+    fn on(cluster: Arc<Cluster>, namespace: String, node_name: String) -> Self {
+        let mut node = Node::new();
         let object = json!({"metadata": {"name": node_name, "labels": {"zone": "a"}}});
         cluster.create("/api/v1/nodes", &object);
         let folder = node.folder.path();

@@ -53,7 +53,7 @@ struct Namespace {
 struct Object {
     uid: Option<Arc<str>>,
     read: Result<Arc<Manifest>, Vec<Error>>,
-    /// The last that this node accepted, if the present one is not.
+    /// The last that this node accepted.
     good: Option<Arc<Manifest>>,
     /// To be kept once it is accepted.
     unsaved: Option<Box<ConfigMap>>,
@@ -72,7 +72,7 @@ pub(super) struct Seen {
     home: String,
     /// Of this node, whatever the cluster says.
     base: Policy,
-    policy: Option<Policy>,
+    policy: Option<Arc<Policy>>,
     policy_told: bool,
     policy_name: PathBuf,
     node: Option<NodeMeta>,
@@ -123,6 +123,8 @@ impl Seen {
             .flat_map(|it| it.objects.values_mut())
         {
             object.unsaved = None;
+            // Or it would not have been kept.
+            object.good = object.read.as_ref().ok().cloned();
         }
         seen.changes.clear();
         seen
@@ -186,10 +188,7 @@ impl Seen {
             _ => false,
         };
         let unsaved = (read.is_ok() && !is_saved).then(|| Box::new(stripped(object)));
-        let good = before.and_then(|before| match before.read {
-            Ok(manifest) if before.good.is_none() => Some(manifest),
-            _ => before.good,
-        });
+        let good = before.and_then(|before| before.good);
         let entry = Object {
             uid,
             read,
@@ -235,14 +234,14 @@ impl Seen {
         };
         match read {
             Ok(policy) => {
-                let before = self.policy.replace(policy);
+                let before = self.policy.replace(policy.into());
                 if before != self.policy {
                     let text = text.flatten().map(str::to_owned);
                     self.changes.push(Change::Policy(text));
                 }
             }
             Err(errors) => {
-                let shut = || self.base.shut(&errors);
+                let shut = || self.base.shut(&errors).into();
                 self.policy.get_or_insert_with(shut);
                 self.policy_errors = errors;
             }
@@ -293,6 +292,7 @@ impl Seen {
         let Some(policy) = &self.policy else {
             return desired;
         };
+        desired.policy = policy.clone();
         let mut uids = BTreeMap::new();
         let objects = self.namespaces.values_mut().flat_map(|it| &mut it.objects);
         for (identity, object) in objects {
@@ -304,8 +304,8 @@ impl Seen {
                 desired.elsewhere.insert(identity.clone());
                 continue;
             };
-            if matches!(declared, Declared::Accepted(_)) {
-                object.good = None;
+            if let Declared::Accepted(accepted) = &declared {
+                object.good = Some(accepted.manifest.clone());
                 if let Some(unsaved) = object.unsaved.take() {
                     self.changes
                         .push(Change::Manifest(identity.clone(), unsaved));
