@@ -1,6 +1,5 @@
 //! Taking files on: where reading begins in each, and which of one log's files comes first.
 
-use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +9,7 @@ use super::super::batch::FileId;
 use super::discover::Found;
 use super::engine::Engine;
 use super::file::{self, File, file_id};
+use super::meta::Meta;
 use super::select::Matched;
 use super::stats::GivenUp;
 use super::suspects::Suspect;
@@ -112,7 +112,7 @@ impl Engine {
             return;
         };
         self.known.entry(id).or_insert(nameless.known);
-        let placed = nameless.handle.metadata().and_then(|meta| {
+        let placed = Meta::of_file(&nameless.handle).and_then(|meta| {
             let mut file = File::new(&meta, &base, matched);
             file.handle = Some(nameless.handle);
             self.place(&mut file, false, &meta)?;
@@ -150,15 +150,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn is_young(&self, meta: &Metadata) -> bool {
-        match meta.created() {
-            Ok(born) => born + CLOCK_SLACK >= self.config.first_seen,
-            Err(_) => self.stats.scanned.load(Relaxed),
+    pub(super) fn is_young(&self, meta: &Meta) -> bool {
+        match meta.born() {
+            Some(born) => born + CLOCK_SLACK >= self.config.first_seen,
+            None => self.stats.scanned.load(Relaxed),
         }
     }
 
     /// Decides where reading starts. After an error nothing has changed.
-    fn place(&mut self, file: &mut File, young: bool, meta: &Metadata) -> io::Result<()> {
+    fn place(&mut self, file: &mut File, young: bool, meta: &Meta) -> io::Result<()> {
         if let Some(known) = self.known.get(&file.id) {
             let head = match &file.handle {
                 Some(handle) => file::head(handle, known.fingerprint)?,

@@ -16,6 +16,7 @@ use super::super::batch::FileId;
 use super::Item;
 use super::engine::Engine;
 use super::file::{Folder, Name, file_id};
+use super::meta::Meta;
 use super::select::{Matched, State};
 use super::stats::GivenUp;
 use super::suspects::Suspect;
@@ -28,7 +29,7 @@ pub(super) struct Found<'a> {
     pub(super) path: PathBuf,
     /// The path behind it, if it is a symbolic link.
     pub(super) target: Option<PathBuf>,
-    pub(super) meta: Metadata,
+    pub(super) meta: Meta,
     /// Whether we saw it being created.
     pub(super) created: bool,
     /// The log that it was until it was renamed, if we saw that.
@@ -276,7 +277,7 @@ impl Engine {
         };
         let path = folder.path.join(name);
         let links = folder.links.get(name).cloned().unwrap_or_default();
-        match fs::symlink_metadata(&path) {
+        match Meta::of_link(&path) {
             Ok(meta) if meta.is_symlink() => match resolve(&path) {
                 Ok((target, meta)) if meta.is_file() => self.found(Found {
                     folder: at,
@@ -497,8 +498,8 @@ impl Engine {
 }
 
 /// The path behind a link, without links in it, and what is there.
-fn resolve(path: &Path) -> io::Result<(PathBuf, Metadata)> {
+fn resolve(path: &Path) -> io::Result<(PathBuf, Meta)> {
     let target = fs::canonicalize(path)?;
-    let meta = fs::symlink_metadata(&target)?;
+    let meta = Meta::of_link(&target)?;
     Ok((target, meta))
 }

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::batch::{FileId, Fingerprint, Footprint, Source};
 use super::super::ledger::Amount;
 use super::lines::Joins;
+use super::meta::Meta;
 use super::multiline::Gathering;
 use super::pod::OfPod;
 use super::select::{Matched, State};
@@ -107,7 +108,7 @@ pub(super) struct File {
 
 impl File {
     /// A file of the log at `base`.
-    pub(super) fn new(meta: &Metadata, base: &Path, matched: Matched) -> Self {
+    pub(super) fn new(meta: &Meta, base: &Path, matched: Matched) -> Self {
         let mut file = Self {
             id: file_id(meta),
             generation: first_generation(meta),
@@ -119,7 +120,7 @@ impl File {
             }),
             pod: None,
             format: matched.format,
-            born: meta.created().ok(),
+            born: meta.born(),
             names: Vec::new(),
             handle: None,
             offset: 0,
@@ -246,9 +247,9 @@ impl File {
     }
 
     /// Whether `meta` is of this file and not of a later one with the same inode.
-    pub(super) fn is(&self, meta: &Metadata) -> bool {
+    pub(super) fn is(&self, meta: &Meta) -> bool {
         file_id(meta) == self.id
-            && match (self.born, meta.created().ok()) {
+            && match (self.born, meta.born()) {
                 // An open handle keeps the inode from being reused.
                 (Some(ours), Some(theirs)) => ours == theirs || self.handle.is_some(),
                 _ => true,
@@ -338,19 +339,19 @@ pub(super) fn file_id(meta: &Metadata) -> FileId {
 
 /// The generation of a file that we have no checkpoint of. File systems give a deleted file's inode
 /// to the next one at once, so counting from zero would give two files the same record ids.
-fn first_generation(meta: &Metadata) -> u64 {
+fn first_generation(meta: &Meta) -> u64 {
     let since = meta
-        .created()
-        .unwrap_or_else(|_| SystemTime::now())
+        .born()
+        .unwrap_or_else(SystemTime::now)
         .duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Opens a regular file for reading without ever waiting (a FIFO would).
-pub(super) fn open(path: &Path) -> io::Result<(fs::File, Metadata)> {
+pub(super) fn open(path: &Path) -> io::Result<(fs::File, Meta)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let meta = file.metadata()?;
+    let meta = Meta::of_file(&file)?;
     if !meta.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,

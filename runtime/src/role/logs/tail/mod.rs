@@ -27,6 +27,7 @@ mod discover;
 mod engine;
 mod file;
 mod lines;
+mod meta;
 mod multiline;
 mod nameless;
 mod outlet;

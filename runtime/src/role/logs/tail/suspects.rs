@@ -15,6 +15,7 @@ use super::super::batch::Fingerprint;
 use super::discover::Found;
 use super::engine::Engine;
 use super::file::{self, file_id};
+use super::meta::Meta;
 
 /// A name to be judged later.
 #[derive(Debug)]
@@ -75,11 +76,11 @@ impl Engine {
         let name: &OsStr = &suspect.name;
         let path = folder.path.join(name);
         // A link (to a matched file) is followed; what is not matched is none.
-        let Ok(meta) = fs::metadata(&path) else {
+        let Ok(meta) = Meta::of(&path) else {
             return true;
         };
         let id = file_id(&meta);
-        let birth = (id, meta.created().ok());
+        let birth = (id, meta.born());
         if !meta.is_file() || self.files.contains_key(&id) || self.ignored.contains(&birth) {
             return true;
         }
@@ -136,14 +137,14 @@ impl Engine {
     }
 
     /// Compares a file with the logs of the path `base`, as they are and were.
-    fn compare(&self, base: &Path, path: &Path, meta: &fs::Metadata) -> Verdict {
+    fn compare(&self, base: &Path, path: &Path, meta: &Meta) -> Verdict {
         let Ok((handle, _)) = file::open(path) else {
             return Verdict::Other;
         };
         let mut verdict = Verdict::Other;
         let logs = self.by_base.get(base).into_iter().flatten();
         for log in logs.filter_map(|id| self.files.get(id)) {
-            let older = match (log.born, meta.created().ok()) {
+            let older = match (log.born, meta.born()) {
                 (Some(log), Some(copy)) => log <= copy,
                 _ => true,
             };
