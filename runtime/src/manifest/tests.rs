@@ -432,7 +432,7 @@ fn broken_files_are_refused_as_a_whole() {
             config_map(""),
             "is empty: begin with `apiVersion: bulkhead.dev/v1alpha1`",
         ),
-        (config_map("- a"), "has no `apiVersion`"),
+        (config_map("- a"), "is not a mapping of fields to values"),
         (config_map("kind: Plugin"), "has no `apiVersion`"),
         (
             config_map(GOOD).replace("name: shipper", "name: Shipper"),
