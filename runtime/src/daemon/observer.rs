@@ -21,7 +21,7 @@ pub(super) struct PluginEvents {
 
 impl Observer for PluginEvents {
     fn transition(&self, transition: Transition, message: &str) {
-        // What is kept from before the API server answered has none.
+        // Every object of the API has one; what is not there any more is told of by whoever unloads it.
         let uid = self.uids.borrow().get(&self.plugin).cloned();
         if let Some(uid) = uid {
             self.events.tell(&self.plugin, uid, transition, message);

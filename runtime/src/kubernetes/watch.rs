@@ -151,7 +151,7 @@ pub(crate) fn said(error: &kube::Error, rights: &str) -> String {
 }
 
 /// An error with its causes, where it does not name them itself.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -11,7 +11,6 @@ use super::declared::{Document, Manifest, Origin};
 use super::decode::doubled_keys;
 use super::error::{Error, Position, Problem, Problems, Reason, quoted};
 use super::identity::{Identity, LOCAL_NAMESPACE};
-use super::meaning::digest;
 use super::places::{Mapping, Places};
 use super::plugin_text::PluginText;
 use super::spec::Plugin;
@@ -202,15 +201,8 @@ impl Outer<'_> {
         }
         match (identity, read) {
             (Some(identity), Some((spec, places))) if errors.is_empty() => {
-                let digest = digest(&identity, &spec, &binary_data);
-                Document::Manifest(Box::new(Manifest {
-                    identity,
-                    origin,
-                    spec,
-                    digest,
-                    binary_data,
-                    places,
-                }))
+                let manifest = Manifest::new(identity, origin, spec, binary_data, places);
+                Document::Manifest(Box::new(manifest))
             }
             (identity, _) => Document::Refused { identity, errors },
         }

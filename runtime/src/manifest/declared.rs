@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::configmap::KEY;
 use super::error::{Error, Problem, Reason};
 use super::identity::Identity;
+use super::meaning::digest;
 use super::places::Places;
 use super::spec::{Module, Plugin};
 
@@ -55,8 +56,8 @@ pub struct Manifest {
     /// SHA-256 over what it means: defaults filled in, keys in order, no comments, and the module's
     /// bytes if they are in it. Two manifests with one digest need no update between them.
     pub digest: [u8; 32],
-    pub(super) binary_data: BTreeMap<String, Vec<u8>>,
-    pub(super) places: Places,
+    binary_data: BTreeMap<String, Vec<u8>>,
+    places: Places,
 }
 
 impl PartialEq for Manifest {
@@ -69,6 +70,23 @@ impl PartialEq for Manifest {
 }
 
 impl Manifest {
+    pub(super) fn new(
+        identity: Identity,
+        origin: Origin,
+        spec: Plugin,
+        binary_data: BTreeMap<String, Vec<u8>>,
+        places: Places,
+    ) -> Self {
+        Self {
+            digest: digest(&identity, &spec, &binary_data),
+            identity,
+            origin,
+            spec,
+            binary_data,
+            places,
+        }
+    }
+
     /// The bytes of a key of `binaryData`; nothing if there is no such key.
     pub fn binary(&self, key: &str) -> Option<&[u8]> {
         self.binary_data.get(key).map(Vec::as_slice)

@@ -7,7 +7,6 @@ use super::configmap::{KEY, LABEL};
 use super::declared::{Document, Manifest, Origin};
 use super::error::Problem;
 use super::identity::Identity;
-use super::meaning::digest;
 use super::places::Places;
 use super::plugin_text::PluginText;
 use super::spec::Module;
@@ -52,15 +51,8 @@ pub fn read_object(
                 let errors = vec![places.error(origin.name(), problem)];
                 return refused(identity, errors);
             }
-            let digest = digest(&identity, &spec, &binary_data);
-            Document::Manifest(Box::new(Manifest {
-                identity,
-                origin,
-                spec,
-                digest,
-                binary_data,
-                places,
-            }))
+            let manifest = Manifest::new(identity, origin, spec, binary_data, places);
+            Document::Manifest(Box::new(manifest))
         }
         Err(errors) => refused(identity, errors),
     }

@@ -10,6 +10,7 @@ use kube::{Api, Client, Config};
 
 use super::super::{Failed, UNREACHABLE};
 use super::Place;
+use crate::kubernetes::watch::chain;
 
 /// Which pods are daemons.
 const LABEL: &str = "app.kubernetes.io/name=bulkhead";
@@ -174,17 +175,6 @@ pub(super) fn explain(error: &kube::Error) -> String {
             status.message
         ),
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text = format!("{text}: {cause_text}");
-                }
-                source = cause.source();
-            }
-            text
-        }
+        other => chain(other),
     }
 }

@@ -236,8 +236,12 @@ struct ManifestWatch {
 
 impl ManifestWatch {
     fn change(&self, change: impl FnOnce(&mut Seen, &str)) {
-        change(&mut self.shared.seen(), &self.namespace);
-        self.shared.changed.notify_one();
+        let mut seen = self.shared.seen();
+        // The policy may just have taken the namespace out, and this task not have ended yet.
+        if seen.namespaces().contains(&self.namespace) {
+            change(&mut seen, &self.namespace);
+            self.shared.changed.notify_one();
+        }
     }
 }
 
