@@ -38,3 +38,16 @@ pub mod logs {
         generate_all,
     });
 }
+
+/// The exported interface `metrics`, without the lifecycle.
+pub mod metrics {
+    wit_bindgen::generate!({
+        inline: "package bulkhead:sdk; world metrics-role { export bulkhead:plugin/metrics@0.1.0; }",
+        path: "wit",
+        pub_export_macro: true,
+        export_macro_name: "export_metrics",
+        runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
+        default_bindings_module: "bulkhead_sdk::__private::bindings::metrics",
+        generate_all,
+    });
+}

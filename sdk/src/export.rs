@@ -3,8 +3,10 @@
 
 use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle as raw;
 use crate::bindings::logs::exports::bulkhead::plugin::logs;
+use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
 use crate::error::Error;
 use crate::logs::{Batch, Logs, Output};
+use crate::metrics::{Collector, Families, Metrics, View};
 use crate::plugin::{Plugin, Snapshot, config_schema, configure};
 
 /// Exports a plugin with its roles. Once in a crate of type `cdylib`:
@@ -103,9 +105,32 @@ macro_rules! __export_role {
             $component with_types_in $crate::__private::bindings::logs
         );
     };
+    (check Metrics $plugin:ty) => {
+        const _: fn() = $crate::__private::is_metrics::<$plugin>;
+    };
+    (export Metrics $component:ident $instance:ident) => {
+        impl $crate::__private::metrics::Guest for $component {
+            fn start() -> ::std::result::Result<
+                ::std::vec::Vec<$crate::__private::metrics::Collector>,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.collectors())
+            }
+            fn collect(
+                collector: ::std::primitive::u32,
+                view: $crate::__private::metrics::View,
+            ) -> ::std::result::Result<$crate::__private::metrics::Families, ::std::string::String>
+            {
+                $instance.with_borrow_mut(|instance| instance.collect(collector, view))
+            }
+        }
+        $crate::__private::bindings::metrics::export_metrics!(
+            $component with_types_in $crate::__private::bindings::metrics
+        );
+    };
     ($what:ident $role:ident $($rest:tt)*) => {
         ::std::compile_error!(::std::concat!(
-            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs"
+            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs, Metrics"
         ));
     };
 }
@@ -115,6 +140,7 @@ macro_rules! __export_role {
 pub struct Instance<P> {
     plugin: Option<P>,
     output: Output,
+    families: Families,
 }
 
 impl<P> Default for Instance<P> {
@@ -122,6 +148,7 @@ impl<P> Default for Instance<P> {
         Self {
             plugin: None,
             output: Output::default(),
+            families: Families::default(),
         }
     }
 }
@@ -137,6 +164,9 @@ pub fn describe<P: Plugin>(name: &str, version: &str) -> raw::Description {
 
 /// Compiles for plugins with the role `logs`.
 pub fn is_logs<P: Logs>() {}
+
+/// Compiles for plugins with the role `metrics`.
+pub fn is_metrics<P: Metrics>() {}
 
 fn refusal(error: Error) -> raw::Refusal {
     let (field, message) = error.into_parts();
@@ -197,5 +227,36 @@ impl<P: Logs> Instance<P> {
                 self.output.clear();
                 error.to_string()
             })
+    }
+}
+
+impl<P: Metrics> Instance<P> {
+    /// Asks the plugin for its collectors.
+    pub fn collectors(&mut self) -> Result<Vec<metrics::Collector>, String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        let collectors = plugin.collectors().map_err(|error| error.to_string())?;
+        Ok(collectors.into_iter().map(Collector::into_raw).collect())
+    }
+
+    /// Runs one collector.
+    pub fn collect(
+        &mut self,
+        collector: u32,
+        view: metrics::View,
+    ) -> Result<metrics::Families, String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        let view = View::from_raw(view);
+        let collected = plugin.collect(collector as usize, &view, &mut self.families);
+        // Taken in any case, so that nothing of a failed collector shows up in the next.
+        let families = self.families.take();
+        collected
+            .map(|()| families)
+            .map_err(|error| error.to_string())
     }
 }

@@ -9,8 +9,9 @@ pub(crate) use crate::testing::fakes::*;
 
 #[cfg(target_arch = "wasm32")]
 mod sandbox {
-    use crate::bindings::lifecycle::bulkhead::plugin::{log, node, state};
+    use crate::bindings::lifecycle::bulkhead::plugin::{log, node, node_stats, state};
     use crate::log::Level;
+    use crate::node_stats::{Clock, Filesystem, SystemName};
     use crate::state::Error;
 
     pub(crate) fn log(level: Level, target: &str, message: &str, fields: &str) {
@@ -50,5 +51,60 @@ mod sandbox {
 
     pub(crate) fn node_facts() -> Vec<(String, String)> {
         node::facts()
+    }
+
+    pub(crate) fn filesystems(mount_points: &[&str]) -> Vec<Result<Filesystem, String>> {
+        let mount_points: Vec<String> = mount_points.iter().map(|&path| path.into()).collect();
+        let known = |raw: node_stats::Filesystem| Filesystem {
+            size: raw.size,
+            free: raw.free,
+            available: raw.available,
+            files: raw.files,
+            files_free: raw.files_free,
+            read_only: raw.read_only,
+        };
+        node_stats::filesystems(&mount_points)
+            .into_iter()
+            .map(|answer| answer.map(known))
+            .collect()
+    }
+
+    pub(crate) fn clock() -> Result<Clock, String> {
+        let raw = node_stats::read_clock()?;
+        Ok(Clock {
+            state: raw.state,
+            status: raw.status,
+            offset: raw.offset,
+            frequency: raw.frequency,
+            max_error: raw.max_error,
+            estimated_error: raw.estimated_error,
+            constant: raw.constant,
+            tick: raw.tick,
+            pps_frequency: raw.pps_frequency,
+            jitter: raw.jitter,
+            shift: raw.shift,
+            stability: raw.stability,
+            jitter_count: raw.jitter_count,
+            calibration_count: raw.calibration_count,
+            error_count: raw.error_count,
+            stability_count: raw.stability_count,
+            tai: raw.tai,
+        })
+    }
+
+    pub(crate) fn system_name() -> SystemName {
+        let raw = node_stats::read_system_name();
+        SystemName {
+            sysname: raw.sysname,
+            nodename: raw.nodename,
+            release: raw.release,
+            version: raw.version,
+            machine: raw.machine,
+            domainname: raw.domainname,
+        }
+    }
+
+    pub(crate) fn time_zone() -> (String, i32) {
+        node_stats::read_time_zone()
     }
 }

@@ -42,7 +42,9 @@
 //! What else there is:
 //! - [`Output`]: rewrite, enrich, route, or encode lines, beside keeping and dropping them;
 //! - [`info!`], [`warn!`] and so on: records in the daemon's log;
-//! - [`state`]: a durable store of the plugin's own; [`node`]: facts about the node. Both need a grant;
+//! - [`Metrics`]: a plugin that measures: files of the node in, metric families out;
+//! - [`state`]: a durable store of the plugin's own; [`node`] and [`node_stats`]: facts about the
+//!   node, and what only system calls tell. Each needs a grant;
 //! - `std::fs`, below the folders that the manifest grants; `std::time`;
 //! - [`testing`]: running the plugin natively, in unit tests.
 //!
@@ -60,7 +62,9 @@ mod host;
 mod json;
 pub mod log;
 pub mod logs;
+pub mod metrics;
 pub mod node;
+pub mod node_stats;
 mod plugin;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
@@ -69,6 +73,7 @@ pub mod testing;
 pub use error::{Context, Error, Result};
 pub use json::ToJson;
 pub use logs::{Batch, Line, Logs, Output};
+pub use metrics::{Collector, Families, Metrics, View};
 pub use plugin::{NoConfig, Plugin, Snapshot};
 
 /// What [`export!`] expands to needs; no part of the API.
@@ -77,6 +82,7 @@ pub mod __private {
     pub use crate::bindings;
     pub use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle;
     pub use crate::bindings::logs::exports::bulkhead::plugin::logs;
-    pub use crate::export::{Instance, describe, is_logs};
+    pub use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
+    pub use crate::export::{Instance, describe, is_logs, is_metrics};
     pub use wit_bindgen;
 }

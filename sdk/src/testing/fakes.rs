@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::log::Level;
+use crate::node_stats::{Clock, Filesystem, SystemName};
 use crate::state::Error;
 
 /// A record that a plugin wrote.
@@ -32,6 +33,10 @@ struct World {
     state: BTreeMap<String, Vec<u8>>,
     quota: Option<u64>,
     facts: Vec<(String, String)>,
+    filesystems: BTreeMap<String, Filesystem>,
+    clock: Option<Clock>,
+    system_name: SystemName,
+    time_zone: (String, i32),
 }
 
 thread_local! {
@@ -65,6 +70,54 @@ pub fn set_facts(facts: &[(&str, &str)]) {
         .map(|&(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     with(|world| world.facts = facts);
+}
+
+/// Sets what [`node_stats::filesystems`](crate::node_stats::filesystems) answers on this thread.
+///
+/// ```
+/// use bulkhead_sdk::{node_stats, testing};
+/// testing::set_filesystems(&[("/", node_stats::Filesystem::default())]);
+/// assert!(node_stats::filesystems(&["/"])[0].is_ok());
+/// ```
+pub fn set_filesystems(filesystems: &[(&str, Filesystem)]) {
+    let filesystems = filesystems
+        .iter()
+        .map(|&(path, sizes)| (path.to_owned(), sizes))
+        .collect();
+    with(|world| world.filesystems = filesystems);
+}
+
+/// Sets what [`node_stats::clock`](crate::node_stats::clock) answers on this thread; an error until then.
+///
+/// ```
+/// use bulkhead_sdk::{node_stats, testing};
+/// assert!(node_stats::clock().is_err());
+/// testing::set_clock(node_stats::Clock::default());
+/// assert!(node_stats::clock().is_ok());
+/// ```
+pub fn set_clock(clock: Clock) {
+    with(|world| world.clock = Some(clock));
+}
+
+/// Sets what [`node_stats::system_name`](crate::node_stats::system_name) answers on this thread.
+///
+/// ```
+/// use bulkhead_sdk::{node_stats, testing};
+/// testing::set_system_name(node_stats::SystemName { machine: "x86_64".into(), ..Default::default() });
+/// assert_eq!(node_stats::system_name().machine, "x86_64");
+/// ```
+pub fn set_system_name(name: SystemName) {
+    with(|world| world.system_name = name);
+}
+
+/// Sets what [`node_stats::time_zone`](crate::node_stats::time_zone) answers on this thread.
+///
+/// ```
+/// bulkhead_sdk::testing::set_time_zone("UTC", 0);
+/// assert_eq!(bulkhead_sdk::node_stats::time_zone().0, "UTC");
+/// ```
+pub fn set_time_zone(abbreviation: &str, seconds_east: i32) {
+    with(|world| world.time_zone = (abbreviation.to_owned(), seconds_east));
 }
 
 /// Empties this thread's [`state`](crate::state), and limits it to `quota` bytes of keys and values.
@@ -145,4 +198,28 @@ pub(crate) fn state_keys(prefix: &str) -> Result<Vec<String>, Error> {
 
 pub(crate) fn node_facts() -> Vec<(String, String)> {
     with(|world| world.facts.clone())
+}
+
+pub(crate) fn filesystems(mount_points: &[&str]) -> Vec<Result<Filesystem, String>> {
+    with(|world| {
+        mount_points
+            .iter()
+            .map(|&path| match world.filesystems.get(path) {
+                Some(sizes) => Ok(*sizes),
+                None => Err(format!("{path} is not a mount point")),
+            })
+            .collect()
+    })
+}
+
+pub(crate) fn clock() -> Result<Clock, String> {
+    with(|world| world.clock.ok_or_else(|| "no clock".to_owned()))
+}
+
+pub(crate) fn system_name() -> SystemName {
+    with(|world| world.system_name.clone())
+}
+
+pub(crate) fn time_zone() -> (String, i32) {
+    with(|world| world.time_zone.clone())
 }

@@ -1,9 +1,12 @@
 //! Runs a plugin the way the host does.
 
 use super::answer::Answer;
+use super::files::Files;
+use super::found::Found;
 use crate::error::{Error, Result};
 use crate::export::Instance;
 use crate::logs::{Batch, Logs};
+use crate::metrics::{Metrics, Outcome};
 use crate::plugin::{Plugin, Snapshot, config_schema};
 
 /// A plugin, made as the host makes it.
@@ -124,5 +127,65 @@ impl<P: Logs> Harness<P> {
             .process(batch.raw.clone())
             .map_err(Error::new)?;
         Answer::check(batch, verdict)
+    }
+}
+
+impl<P: Metrics> Harness<P> {
+    /// The names of the plugin's collectors, in order.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Metrics, Result, testing::Harness};
+    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
+    /// assert_eq!(Harness::<MyPlugin>::new("{}")?.collectors()?, ["loadavg", "stat"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collectors(&mut self) -> Result<Vec<String>> {
+        let collectors = self.instance.collectors().map_err(Error::new)?;
+        Ok(collectors.into_iter().map(|each| each.name).collect())
+    }
+
+    /// Runs one collector on those of `files` that it wants, and checks its answer as the host would.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Metrics, Result, testing::{Files, Harness}};
+    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
+    /// let files = Files::new().file("/proc/loadavg", "0.25 0.5 1 1/100 42\n");
+    /// let found = Harness::<MyPlugin>::new("{}")?.collect("loadavg", &files)?;
+    /// assert_eq!(found.value("node_load1"), Some(0.25));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collect(&mut self, collector: &str, files: &Files) -> Result<Found> {
+        self.collect_after(collector, files, &[])
+    }
+
+    /// The same, in a collection in which other collectors came before.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Metrics, Result, metrics::Outcome, testing::{Files, Harness}};
+    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
+    /// let before = [Outcome { collector: 0, ok: false, seconds: 0.5 }];
+    /// Harness::<MyPlugin>::new("{}")?.collect_after("scrape", &Files::new(), &before)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collect_after(
+        &mut self,
+        collector: &str,
+        files: &Files,
+        outcomes: &[Outcome],
+    ) -> Result<Found> {
+        let collectors = self.instance.collectors().map_err(Error::new)?;
+        let index = collectors
+            .iter()
+            .position(|each| each.name == collector)
+            .ok_or_else(|| Error::new(format!("the plugin has no collector {collector:?}")))?;
+        let view = files.view(&collectors[index].wants, outcomes)?;
+        let families = self
+            .instance
+            .collect(index as u32, view)
+            .map_err(Error::new)?;
+        Found::check(&families)
     }
 }

@@ -31,9 +31,16 @@
 mod answer;
 mod build;
 pub(crate) mod fakes;
+mod files;
+mod found;
 mod harness;
 
 pub use answer::{Answer, Outcome, Record, SentPayload};
 pub use build::{BatchBuilder, lines};
-pub use fakes::{LogRecord, reset_state, set_facts, take_log};
+pub use fakes::{
+    LogRecord, reset_state, set_clock, set_facts, set_filesystems, set_system_name, set_time_zone,
+    take_log,
+};
+pub use files::Files;
+pub use found::Found;
 pub use harness::Harness;

@@ -1,0 +1,34 @@
+//! The manifest's `config`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::collectors::options;
+
+/// Which collectors are on, and their options. All that the node exporter has on by default on Linux
+/// are on.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Only collectors with `enabled: true` are on.
+    pub disable_defaults: bool,
+    /// By collector.
+    pub collectors: Collectors,
+}
+
+/// A collector without options.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Switch {
+    /// Whether it is on; if absent, as all are.
+    pub enabled: Option<bool>,
+}
+
+/// The collectors.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "named after what they tell of")]
+pub struct Collectors {
+    pub loadavg: Switch,
+    pub vmstat: options::Vmstat,
+}
