@@ -5,10 +5,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog control-plane build demo test bench
+.PHONY: setup toolchain browser rsyslog prometheus control-plane build demo test bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog control-plane
+setup: toolchain browser rsyslog prometheus control-plane
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -25,6 +25,12 @@ rsyslog:
 	@dpkg -s rsyslog rsyslog-gnutls >/dev/null 2>&1 \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rsyslog rsyslog-gnutls; } \
 	|| { echo "the tests ship to rsyslogd, and it could not be installed: run 'apt-get install rsyslog rsyslog-gnutls' as root" >&2; exit 1; }
+
+# What plugins measure is scraped and checked by it, and compared with its node exporter.
+prometheus:
+	@dpkg -s prometheus prometheus-node-exporter >/dev/null 2>&1 \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus prometheus-node-exporter; } \
+	|| { echo "metrics are tested with Prometheus and its node exporter, and they could not be installed: run 'apt-get install prometheus prometheus-node-exporter' as root" >&2; exit 1; }
 
 # The daemon is tested against it. Built once, into the user's cache.
 control-plane:

@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod kubernetes;
 pub mod manifest;
 pub mod module;
+pub mod node_files;
 pub mod plugin;
 pub mod role;
 pub mod sandbox;

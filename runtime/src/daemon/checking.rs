@@ -13,6 +13,7 @@ use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
 use crate::role::logs::tail::Own;
 use crate::role::logs::{self, LogsDriver, Queues};
+use crate::role::metrics;
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, NodeFolders, Role, Sandbox,
 };
@@ -108,7 +109,10 @@ impl Checker {
             self.sandbox.clone(),
             self.cache.clone(),
             state,
-            vec![(Role::Logs, driver.prepare())],
+            vec![
+                (Role::Logs, driver.prepare()),
+                (Role::Metrics, metrics::prepare()),
+            ],
             slot,
         )
         .await;
@@ -140,7 +144,9 @@ impl Checker {
                 quota: ByteSize::mebibytes(1),
             }),
             node_facts: wants("node"),
+            node_stats: wants("node-stats"),
             files: Vec::new(),
+            node_files: Vec::new(),
         };
         let blueprint = self
             .sandbox

@@ -17,12 +17,14 @@ use super::safe_mode::SafeMode;
 use crate::kubernetes::{ClusterSecrets, Events, Pods};
 use crate::manifest::{Identity, Policy};
 use crate::module::{Cache, Parts};
+use crate::node_files::Reader;
 use crate::plugin::{self, Declaration, Goal, Marks, Transition};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::{DaemonSecrets, NodeNames};
 use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver, Queues};
+use crate::role::metrics::{self, MetricsDriver};
 use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
 use crate::source::{Accepted, Declared, Desired};
 use crate::state::{Store, Values};
@@ -439,7 +441,15 @@ impl Shared {
         })
         .map_err(text)?;
         let logs_status = logs.status();
-        let drivers: Vec<(Role, Box<dyn Driver>)> = vec![(Role::Logs, Box::new(logs))];
+        let metrics = MetricsDriver::new(metrics::Context {
+            reader: Reader::of(self.sandbox.folders()),
+            runtime: self.control.clone(),
+        });
+        let metrics_status = metrics.status();
+        let drivers: Vec<(Role, Box<dyn Driver>)> = vec![
+            (Role::Logs, Box::new(logs)),
+            (Role::Metrics, Box::new(metrics)),
+        ];
         let slot = self.marks.slot(&name).map_err(|error| error.to_string())?;
         let _guests = self.guests.enter();
         let state: Arc<dyn KeyValue> = values;
@@ -468,6 +478,7 @@ impl Shared {
             View {
                 status: handle.status.clone(),
                 logs: logs_status,
+                metrics: metrics_status,
             },
         );
         Ok(handle)

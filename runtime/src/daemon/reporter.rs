@@ -9,6 +9,7 @@ use crate::kubernetes::Pods;
 use crate::manifest::Identity;
 use crate::plugin::{Phase, Status};
 use crate::role::logs::LogsStatus;
+use crate::role::metrics::MetricsStatus;
 use crate::sandbox::Entry;
 use crate::status::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
 
@@ -16,6 +17,7 @@ use crate::status::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporte
 pub(super) struct View {
     pub(super) status: Status,
     pub(super) logs: LogsStatus,
+    pub(super) metrics: MetricsStatus,
 }
 
 /// See the module.
@@ -96,6 +98,7 @@ fn report(identity: &Identity, view: &View) -> PluginReport {
             p99_seconds: status.latency.quantile(0.99),
         },
         logs: view.logs.report(),
+        metrics: view.metrics.report(),
     }
 }
 
@@ -156,5 +159,17 @@ impl Reporter for NodeReporter {
         plugins
             .find(|(identity, _)| identity.namespace() == namespace && identity.name() == name)
             .map(|(_, view)| view.status.journal.read())
+    }
+
+    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<(String, String, MetricsStatus)> {
+        let inner = self.read();
+        let plugins = inner.plugins.iter();
+        plugins
+            .map(|(identity, view)| (identity.namespace(), identity.name(), view))
+            .filter(|(namespace, name, _)| only.is_none_or(|only| only == (*namespace, *name)))
+            .map(|(namespace, name, view)| {
+                (namespace.to_owned(), name.to_owned(), view.metrics.clone())
+            })
+            .collect()
     }
 }

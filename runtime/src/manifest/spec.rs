@@ -10,7 +10,9 @@ use super::endpoint::{
     SplunkHecDestination,
 };
 use super::metadata::PodMetadata;
+use super::metrics::Metrics;
 use super::multiline::Multiline;
+use super::node_glob::NodeGlob;
 use super::node_selector::NodeExpression;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::queue::Queue;
@@ -46,6 +48,9 @@ pub struct Plugin {
     /// What a plugin with the role `logs` reads, and where its lines go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
+    /// How a plugin with the role `metrics` is asked, and what becomes of its series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
 }
 
 /// Exactly one source of the module's bytes.
@@ -89,8 +94,13 @@ pub struct Grants {
     pub state: Option<StateGrant>,
     /// The import `bulkhead:plugin/node`.
     pub node_facts: bool,
+    /// The import `bulkhead:plugin/node-stats`.
+    pub node_stats: bool,
     /// Plain folders that the plugin sees through WASI.
     pub files: Vec<FileGrant>,
+    /// What the host may read for the plugin: absolute paths with all below them, `/proc` and `/sys`
+    /// among them; `*`, `?` and `[...]` stand for parts of a name.
+    pub node_files: Vec<NodeGlob>,
 }
 
 /// A durable key-value store with a quota.

@@ -1,3 +1,4 @@
 //! The roles that a plugin may have; one room each.
 
 pub mod logs;
+pub mod metrics;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::plugin::bulkhead::plugin::{log, node, state};
+use super::bindings::plugin::bulkhead::plugin::{log, node, node_stats, state};
 use super::journal::Journal;
+use super::kernel::{self, Kernel};
 use super::limits::{CpuLimit, MemoryLimit};
 use super::stdio::Output;
 
@@ -66,6 +67,7 @@ pub struct Host {
     pub(super) state: Option<Arc<dyn KeyValue>>,
     pub(super) quota: u64,
     pub(super) facts: Arc<Facts>,
+    pub(super) kernel: Kernel,
 }
 
 impl WasiView for Host {
@@ -172,11 +174,33 @@ impl node::Host for Host {
     }
 }
 
+impl node_stats::Host for Host {
+    async fn filesystems(
+        &mut self,
+        mount_points: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<node_stats::Filesystem, String>>> {
+        Ok(self.kernel.filesystems(mount_points).await)
+    }
+
+    async fn read_clock(&mut self) -> wasmtime::Result<Result<node_stats::Clock, String>> {
+        Ok(kernel::clock())
+    }
+
+    async fn read_system_name(&mut self) -> wasmtime::Result<node_stats::SystemName> {
+        Ok(kernel::system_name())
+    }
+
+    async fn read_time_zone(&mut self) -> wasmtime::Result<(String, i32)> {
+        Ok(self.kernel.time_zone().await)
+    }
+}
+
 /// Which of the contract's imports are linked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Granted {
     pub(super) state: bool,
     pub(super) node_facts: bool,
+    pub(super) node_stats: bool,
 }
 
 /// Links WASI, with nothing behind files and sockets unless granted, and the granted imports.
@@ -188,6 +212,9 @@ pub(super) fn link(linker: &mut Linker<Host>, granted: Granted) -> wasmtime::Res
     }
     if granted.node_facts {
         node::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    }
+    if granted.node_stats {
+        node_stats::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     }
     #[cfg(feature = "test-faults")]
     linker.instance("bulkhead:test/faults@0.1.0")?.func_wrap(

@@ -3,6 +3,7 @@
 //! An instance belongs to exactly one task. After a failure it is dead, and every further call says
 //! so: the store of a guest that trapped cannot be entered again, and its memory is not to be trusted.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -56,6 +57,7 @@ impl Usage {
 pub(super) struct Exports {
     pub(super) lifecycle: lifecycle::Guest,
     pub(super) logs: Option<bindings::logs::exports::bulkhead::plugin::logs::Guest>,
+    pub(super) metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest>,
 }
 
 /// Bounds on each call.
@@ -86,6 +88,7 @@ pub struct Instance {
     clock: Clock,
     usage: Arc<Usage>,
     dead: Option<Failure>,
+    notes: Vec<Box<dyn Any + Send>>,
 }
 
 /// A call's future, as [`Instance::call`] wants it.
@@ -129,7 +132,19 @@ impl Instance {
             clock,
             usage,
             dead: None,
+            notes: Vec::new(),
         })
+    }
+
+    /// Keeps what a role learned when it made this instance ready, instead of what it kept before.
+    pub fn note<T: Any + Send>(&mut self, note: T) {
+        self.notes.retain(|known| !known.is::<T>());
+        self.notes.push(Box::new(note));
+    }
+
+    /// What was kept by [`Self::note`].
+    pub fn noted<T: Any + Send>(&self) -> Option<&T> {
+        self.notes.iter().find_map(|note| note.downcast_ref())
     }
 
     /// Calls the guest within the limits. `function` names the call in messages.
@@ -173,6 +188,11 @@ impl Instance {
     /// The functions of the role `logs`, if the component exports it.
     pub fn logs(&self) -> Option<bindings::logs::exports::bulkhead::plugin::logs::Guest> {
         self.exports.logs.clone()
+    }
+
+    /// The functions of the role `metrics`, if the component exports it.
+    pub fn metrics(&self) -> Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest> {
+        self.exports.metrics.clone()
     }
 
     /// Asks the plugin for its name, version and configuration schema.

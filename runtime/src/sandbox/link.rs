@@ -20,6 +20,7 @@ use super::folder::{Folder, FolderError, NodeFolders};
 use super::host::{Facts, Granted, Host, KeyValue};
 use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, Instance, Usage};
 use super::journal::Journal;
+use super::kernel::Kernel;
 use super::limits::{CpuLimit, MemoryLimit};
 use super::stdio::Output;
 use crate::manifest::{FileGrant, Grants, Limits};
@@ -35,16 +36,19 @@ const CONTRACT: &str = "0.1";
 pub enum Role {
     /// `bulkhead:plugin/logs`
     Logs,
+    /// `bulkhead:plugin/metrics`
+    Metrics,
 }
 
 impl Role {
     /// All roles that this daemon knows.
-    pub const ALL: [Self; 1] = [Self::Logs];
+    pub const ALL: [Self; 2] = [Self::Logs, Self::Metrics];
 
     /// The interface's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Logs => "logs",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -189,6 +193,7 @@ pub struct Blueprint {
     pre: InstancePre<Host>,
     lifecycle: bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices,
     logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
+    metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::GuestIndices>,
     interfaces: Interfaces,
     files: Vec<FileGrant>,
     quota: u64,
@@ -196,16 +201,22 @@ pub struct Blueprint {
     cpu: u32,
     limits: CallLimits,
     clock: Clock,
-    facts: Arc<Facts>,
-    folders: NodeFolders,
+    node: Node,
+}
+
+/// What there is of the node; clones share it.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) facts: Arc<Facts>,
+    pub(super) kernel: Kernel,
+    pub(super) folders: NodeFolders,
 }
 
 impl Blueprint {
     pub(super) fn new(
         engine: &Engine,
         clock: Clock,
-        facts: Arc<Facts>,
-        folders: NodeFolders,
+        node: Node,
         component: &Component,
         grants: &Grants,
         limits: &Limits,
@@ -225,7 +236,7 @@ impl Blueprint {
             });
         }
         for (index, grant) in grants.files.iter().enumerate() {
-            Folder::open(&grant.host, &folders)
+            Folder::open(&grant.host, &node.folders)
                 .map_err(|source| LinkError::Folder { index, source })?;
         }
         let mismatch = |error: wasmtime::Error| LinkError::Mismatch(format!("{error:#}"));
@@ -233,6 +244,7 @@ impl Blueprint {
         let granted = Granted {
             state: grants.state.is_some(),
             node_facts: grants.node_facts,
+            node_stats: grants.node_stats,
         };
         super::host::link(&mut linker, granted).map_err(mismatch)?;
         let pre = linker.instantiate_pre(component).map_err(mismatch)?;
@@ -245,11 +257,18 @@ impl Blueprint {
             .then(|| bindings::logs::exports::bulkhead::plugin::logs::GuestIndices::new(&pre))
             .transpose()
             .map_err(mismatch)?;
+        let metrics = interfaces
+            .roles
+            .contains(&Role::Metrics)
+            .then(|| bindings::metrics::exports::bulkhead::plugin::metrics::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(mismatch)?;
         Ok(Self {
             id: BlueprintId::next(),
             pre,
             lifecycle,
             logs,
+            metrics,
             interfaces,
             files: grants.files.clone(),
             quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
@@ -260,8 +279,7 @@ impl Blueprint {
                 output: usize::try_from(limits.output.0).unwrap_or(usize::MAX),
             },
             clock,
-            facts,
-            folders,
+            node,
         })
     }
 
@@ -294,7 +312,7 @@ impl Blueprint {
                 let message = format!("grants.files[{index}].host: {error}");
                 Failure::new("instantiate", Cause::Trap, message)
             };
-            let folder = Folder::open(&grant.host, &self.folders)
+            let folder = Folder::open(&grant.host, &self.node.folders)
                 .map_err(|error| failed(error.to_string()))?;
             wasi.preopened_dir(folder.path(), &grant.guest, perms)
                 .map_err(|error| failed(format!("{}: {error}", grant.host.display())))?;
@@ -310,7 +328,8 @@ impl Blueprint {
                 journal: environment.journal.clone(),
                 state: environment.state.clone(),
                 quota: self.quota,
-                facts: self.facts.clone(),
+                facts: self.node.facts.clone(),
+                kernel: self.node.kernel.clone(),
             },
         );
         Instance::new(
@@ -336,6 +355,10 @@ impl AsyncInstantiate for &Blueprint {
                     Some(indices) => Some(indices.load(&mut *store, &instance)?),
                     None => None,
                 },
+                metrics: match &blueprint.metrics {
+                    Some(indices) => Some(indices.load(&mut *store, &instance)?),
+                    None => None,
+                },
             })
         })
     }
@@ -355,6 +378,7 @@ fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, 
             "log" => (true, ""),
             "state" => (grants.state.is_some(), "  state:\n    quota: 1Mi"),
             "node" => (grants.node_facts, "  nodeFacts: true"),
+            "node-stats" => (grants.node_stats, "  nodeStats: true"),
             _ => return Err(unknown()),
         };
         return Ok((!granted).then_some(yaml));

@@ -8,6 +8,7 @@ mod folder;
 mod host;
 mod instance;
 mod journal;
+mod kernel;
 mod limits;
 mod link;
 mod role;
@@ -34,8 +35,7 @@ use crate::manifest::{Grants, Limits};
 pub struct Sandbox {
     engine: Engine,
     clock: engine::Clock,
-    facts: Arc<Facts>,
-    folders: NodeFolders,
+    node: link::Node,
 }
 
 impl Sandbox {
@@ -49,8 +49,11 @@ impl Sandbox {
         Ok(Self {
             engine,
             clock,
-            facts: Arc::new(facts),
-            folders,
+            node: link::Node {
+                facts: Arc::new(facts),
+                kernel: kernel::Kernel::of(folders.root.clone()),
+                folders,
+            },
         })
     }
 
@@ -67,6 +70,11 @@ impl Sandbox {
         &self.engine
     }
 
+    /// The node's folders.
+    pub fn folders(&self) -> &NodeFolders {
+        &self.node.folders
+    }
+
     /// Links a component with its grants. Opens granted folders, so not for async code.
     ///
     /// # Errors
@@ -80,8 +88,7 @@ impl Sandbox {
         Blueprint::new(
             &self.engine,
             self.clock.clone(),
-            self.facts.clone(),
-            self.folders.clone(),
+            self.node.clone(),
             component,
             grants,
             limits,

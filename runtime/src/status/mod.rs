@@ -1,6 +1,6 @@
-//! The status endpoint: how the node's plugins are, over HTTP. It reads and never changes anything, and
-//! never waits for a guest. On loopback it is plain and open; elsewhere it has TLS, and the cluster tells
-//! who may read.
+//! The status endpoint: how the node's plugins are, over HTTP, and what they measure. It reads and never
+//! changes anything, and waits for guests only where they are scraped. On loopback it is plain and open;
+//! elsewhere it has TLS, and the cluster tells who may read.
 
 mod auth;
 mod cache;
@@ -10,6 +10,7 @@ mod openapi;
 mod page;
 mod refusal;
 mod report;
+mod scrape;
 mod server;
 mod tls;
 

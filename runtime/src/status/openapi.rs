@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::auth::PROBES;
 use super::refusal::Refusal;
 use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
+use crate::role::metrics::Format;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -60,6 +61,13 @@ fn document() -> Value {
         "The page if `text/html` is accepted, else this list.",
     );
     index["content"]["text/html; charset=utf-8"] = json!({"schema": {"type": "string"}});
+    let mut scraped = text(
+        "text/plain; version=0.0.4; charset=utf-8",
+        "By what is accepted: the text format 0.0.4, OpenMetrics 1.0 or the protobuf format.",
+    );
+    for format in [Format::OpenMetrics, Format::Protobuf] {
+        scraped["content"][format.content_type()] = json!({"schema": {"type": "string"}});
+    }
     let paths = [
         get("/", "the page for people, or this list", [("200", index)]),
         get(
@@ -96,6 +104,16 @@ fn document() -> Value {
                     "The text format 0.0.4.",
                 ),
             )],
+        ),
+        get(
+            "/metrics/plugins",
+            "what plugins measure, in the formats of Prometheus",
+            [("200", scraped.clone())],
+        ),
+        get(
+            "/metrics/plugins/{namespace}/{name}",
+            "what one plugin measures",
+            [("200", scraped), ("404", missing.clone())],
         ),
         get("/v1/node", "the daemon", [("200", node)]),
         get("/v1/plugins", "every plugin", [("200", plugins)]),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::plugin::Snapshot;
 use crate::role::logs::LogsReport;
+use crate::role::metrics::{MetricsReport, MetricsStatus};
 use crate::sandbox::Entry;
 
 /// Answers the endpoint's questions. Must not block.
@@ -18,6 +19,8 @@ pub trait Reporter: Send + Sync + 'static {
     fn plugin(&self, namespace: &str, name: &str) -> Option<PluginReport>;
     /// What a plugin said lately, and how many of its records were dropped.
     fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)>;
+    /// What can be scraped: of every plugin, or of one, by namespace and name.
+    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<(String, String, MetricsStatus)>;
 }
 
 /// The daemon.
@@ -98,6 +101,9 @@ pub struct PluginReport {
     /// The figures of the role `logs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<LogsReport>,
+    /// The figures of the role `metrics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsReport>,
 }
 
 /// Durations of work; quantiles are at most 19% too high.

@@ -18,7 +18,7 @@ use super::auth::{self, Guard};
 use super::refusal::failure;
 use super::report::{JournalReport, PluginList, Reporter};
 use super::tls::Tls;
-use super::{connections, metrics, openapi, page};
+use super::{connections, metrics, openapi, page, scrape};
 use crate::kubernetes::{Access, ApiReviewer};
 
 /// Where and for whom to listen.
@@ -94,7 +94,7 @@ pub struct Server {
     tls: Option<Tls>,
 }
 
-type Shared = Arc<dyn Reporter>;
+pub(super) type Shared = Arc<dyn Reporter>;
 
 impl Server {
     /// Listens. Beyond loopback there is always TLS, and the cluster at `access` tells who may read.
@@ -163,6 +163,8 @@ impl Server {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", ready)
             .route("/metrics", get(metrics_page))
+            .route("/metrics/plugins", get(scrape::all))
+            .route("/metrics/plugins/{namespace}/{name}", get(scrape::one))
             .route("/v1/node", get(node))
             .route("/v1/plugins", get(plugins))
             .route("/v1/plugins/{namespace}/{name}", get(plugin))

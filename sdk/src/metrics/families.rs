@@ -253,6 +253,12 @@ impl Families {
         (offset as u32, text.len() as u32)
     }
 
+    /// For the daemon's own tests: what no plugin should give.
+    #[doc(hidden)]
+    pub fn raw_mut(&mut self) -> &mut raw::Families {
+        &mut self.raw
+    }
+
     /// What was built; empty afterwards.
     pub(crate) fn take(&mut self) -> raw::Families {
         self.by_name.clear();

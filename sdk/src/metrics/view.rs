@@ -237,4 +237,17 @@ impl<'a> Entry<'a> {
     pub fn is_cut(&self) -> bool {
         self.raw.flags & 1 != 0
     }
+
+    /// When its content was last changed, in nanoseconds since 1970; 0 below `/proc` and `/sys`.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::metrics::Entry;
+    /// fn modified_seconds(file: Entry) -> f64 {
+    ///     file.modified() as f64 / 1e9
+    /// }
+    /// # let _ = modified_seconds;
+    /// ```
+    pub fn modified(&self) -> i64 {
+        self.raw.modified
+    }
 }

@@ -112,6 +112,7 @@ impl Files {
                     length: data.len() as u32,
                     error,
                     flags: 0,
+                    modified: 0,
                 });
             }
         }

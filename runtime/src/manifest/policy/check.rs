@@ -107,7 +107,11 @@ impl Policy {
     /// Folders that nobody, or only few, may have.
     fn paths_of_the_node(&self, manifest: &Manifest, refused: &mut Vec<Refusal>) {
         let spec = &manifest.spec;
-        for (field, path, writes) in paths(spec) {
+        let read = spec.grants.node_files.iter().enumerate().map(|(i, files)| {
+            let fixed = Path::new("/").join(files.fixed());
+            (format!("grants.nodeFiles[{i}]"), fixed, false)
+        });
+        for (field, path, writes) in paths(spec).into_iter().chain(read) {
             let private = self.private_folders.iter();
             if let Some(private) = private.into_iter().find(|folder| overlap(folder, &path)) {
                 refused.push((
@@ -167,6 +171,21 @@ impl Allowance {
         if spec.grants.node_facts && !self.node_facts {
             let yaml = "nodeFacts: true".to_owned();
             add("grants.nodeFacts".to_owned(), not("know the node"), yaml);
+        }
+        if spec.grants.node_stats && !self.node_stats {
+            let yaml = "nodeStats: true".to_owned();
+            let what = not("ask the node's kernel");
+            add("grants.nodeStats".to_owned(), what, yaml);
+        }
+        for (i, files) in spec.grants.node_files.iter().enumerate() {
+            if !self.node_files.iter().any(|allowed| allowed.holds(files)) {
+                let field = format!("grants.nodeFiles[{i}]");
+                add(
+                    field,
+                    not(&format!("read {files}")),
+                    format!("nodeFiles: [{files}]"),
+                );
+            }
         }
         for (field, path, writes) in paths(spec) {
             let mut folders = self.files.iter();

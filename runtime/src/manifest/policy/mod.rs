@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::identity::LOCAL_NAMESPACE;
+use super::node_glob::NodeGlob;
 use super::quantity::{ByteSize, CpuShare, Period};
 
 /// The most that one plugin's limits may ask for.
@@ -95,6 +96,10 @@ pub struct Allowance {
     pub state: bool,
     /// The node's facts.
     pub node_facts: bool,
+    /// What the kernel tells by system calls.
+    pub node_stats: bool,
+    /// Of what the host may read files for plugins.
+    pub node_files: Vec<NodeGlob>,
     /// Folders of which, or of whose folders, there may be grants and written files.
     pub files: Vec<AllowedFolder>,
     /// What may be read as logs and where it may be sent; without it no `logs`.

@@ -1,0 +1,128 @@
+//! What a plugin wants to read, once it has been checked.
+
+use super::rules::{self, Place};
+use crate::manifest::{GlobPart, NodeGlob, NodeGlobError};
+
+/// What of a file is passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Its bytes.
+    Content,
+    /// Only that it is there.
+    Name,
+    /// Where a symbolic link leads to in the end.
+    Target,
+}
+
+/// Files that may be read.
+#[derive(Debug, Clone)]
+pub struct Want {
+    pub(super) look: Look,
+    pub(super) place: Place,
+    /// As the plugin spells it.
+    pub(super) pattern: NodeGlob,
+    /// Where that is: below the place for `/proc` and `/sys`, below the root otherwise.
+    pub(super) parts: Vec<GlobPart>,
+    /// The beginning of its paths as the plugin spells it, and as it lies.
+    pub(super) spelled: Option<(&'static str, &'static str)>,
+    /// The folder that the grant names, below the root: links must not lead out of it. None if the
+    /// grant names just this file, wherever it leads.
+    pub(super) within: Option<String>,
+}
+
+/// Why something may not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is no pattern.
+    #[error("{glob} {error}")]
+    Pattern {
+        /// What was wanted.
+        glob: String,
+        /// What is wrong with it.
+        error: NodeGlobError,
+    },
+    /// No plugin may read it.
+    #[error(
+        "{glob} may hold what no plugin may read: other processes' data, keys, or the kernel's memory; no grant changes that"
+    )]
+    Nobodys {
+        /// What was wanted.
+        glob: String,
+    },
+    /// It is not granted.
+    #[error(
+        "{glob} is not granted; to grant it, add to the manifest:\ngrants:\n  nodeFiles:\n  - {suggestion}"
+    )]
+    NotGranted {
+        /// What was wanted.
+        glob: String,
+        /// What to add.
+        suggestion: String,
+    },
+}
+
+/// What is spelled one way, and lies at another: with the network and mounts of process 1, because the
+/// daemon's own may be a container's.
+const OF_PROCESS_1: &[(&str, &str)] = &[
+    ("/proc/net/", "/proc/1/net/"),
+    ("/proc/mounts", "/proc/1/mounts"),
+    ("/proc/self/", "/proc/1/"),
+];
+
+impl Want {
+    /// Checks one want against what is granted.
+    ///
+    /// # Errors
+    /// If it is nobody's or not granted.
+    pub fn check(glob: &str, look: Look, granted: &[NodeGlob]) -> Result<Self, Refusal> {
+        let refused = |error| Refusal::Pattern {
+            glob: glob.to_owned(),
+            error,
+        };
+        let pattern = NodeGlob::parse(glob).map_err(refused)?;
+        if !rules::may_be_granted(&pattern) {
+            return Err(Refusal::Nobodys {
+                glob: glob.to_owned(),
+            });
+        }
+        let grant = granted.iter().find(|grant| grant.holds(&pattern));
+        let Some(grant) = grant else {
+            let suggestion = match Place::of(&pattern) {
+                Place::Proc => "/proc".to_owned(),
+                Place::Sys => "/sys".to_owned(),
+                Place::Plain => glob.to_owned(),
+            };
+            return Err(Refusal::NotGranted {
+                glob: glob.to_owned(),
+                suggestion,
+            });
+        };
+        let within = (grant.text() != glob).then(|| grant.fixed());
+        let place = Place::of(&pattern);
+        let spelled = OF_PROCESS_1
+            .iter()
+            .copied()
+            .find(|(from, _)| glob == *from || (from.ends_with('/') && glob.starts_with(from)));
+        let lies = match spelled {
+            Some((from, to)) => format!("{to}{}", glob.get(from.len()..).unwrap_or_default()),
+            None => glob.to_owned(),
+        };
+        let mut parts = NodeGlob::parse(&lies).map_err(refused)?.parts().to_vec();
+        if place != Place::Plain {
+            parts.remove(0);
+        }
+        Ok(Self {
+            look,
+            place,
+            pattern,
+            parts,
+            spelled,
+            within,
+        })
+    }
+
+    /// As the plugin spells it.
+    pub fn glob(&self) -> &str {
+        self.pattern.text()
+    }
+}

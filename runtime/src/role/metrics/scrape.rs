@@ -1,0 +1,75 @@
+//! One answer to a scrape: all plugins collect at once, each for as long as it may, and what they found
+//! is put together by family.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::future::join_all;
+
+use super::driver::MetricsStatus;
+use super::exposition::{Exposition, Format};
+
+/// What a scraper asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// In which format.
+    pub format: Format,
+    /// Whether it takes gzip.
+    pub gzip: bool,
+    /// After which it does not wait any more, if it says.
+    pub time: Option<Duration>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Scraped {
+    /// The body, in the format that was asked for.
+    pub body: Vec<u8>,
+    /// Whether it is compressed.
+    pub gzip: bool,
+}
+
+/// What is kept of the scraper's time, to write the answer and send it.
+const MARGIN: Duration = Duration::from_millis(500);
+/// How long a scraper waits that does not say.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Collects from these plugins, by namespace and name, and answers in time. Plugins without the role
+/// are passed over; none if all are.
+pub async fn scrape(
+    plugins: Vec<(String, String, MetricsStatus)>,
+    asked: Asked,
+) -> Option<Scraped> {
+    let time = asked.time.unwrap_or(PATIENCE).min(PATIENCE);
+    // Of very short ones at least half is left.
+    let until = Instant::now() + time.saturating_sub(MARGIN).max(time / 2);
+    let collecting = plugins.iter().map(|(.., status)| status.collect(until));
+    let collected = join_all(collecting).await;
+    if collected.iter().all(Option::is_none) {
+        return None;
+    }
+    let write = move || {
+        let mut exposition = Exposition::default();
+        for ((namespace, name, _), collected) in plugins.iter().zip(&collected) {
+            if let Some((labels, collection)) = collected {
+                exposition.add(namespace, name, labels, collection);
+            }
+        }
+        let body = exposition.write(asked.format);
+        match asked.gzip.then(|| compress(&body)).flatten() {
+            Some(body) => Scraped { body, gzip: true },
+            None => Scraped { body, gzip: false },
+        }
+    };
+    // There may be a million series. Fails only when the daemon ends.
+    tokio::task::spawn_blocking(write).await.ok()
+}
+
+/// Fast rather than small: it is done for every scrape.
+fn compress(body: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok()
+}
