@@ -1,14 +1,15 @@
 # make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
 # make test     every test
+# make sbom     what is compiled into the daemon and its plugins, as CycloneDX, into target/sbom
 # make bench    what it costs, beside rsyslog if that is installed (release build, some minutes)
 
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog prometheus control-plane build demo test bench
+.PHONY: setup toolchain browser rsyslog prometheus control-plane deploying build demo test sbom bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog prometheus control-plane
+setup: toolchain browser rsyslog prometheus control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -36,6 +37,13 @@ prometheus:
 control-plane:
 	@tests/support/cluster/build.sh >/dev/null
 
+# The kustomize base and the Helm chart are rendered with them.
+deploying:
+	@command -v kubectl >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends kubernetes-client; } \
+	|| { echo "the tests run 'kubectl kustomize', and it could not be installed: put a kubectl into the PATH" >&2; exit 1; }
+	@tests/support/helm/build.sh >/dev/null
+
 build: toolchain
 	$(CARGO) build --locked -p bulkhead
 
@@ -44,6 +52,10 @@ demo: build
 
 test: setup
 	$(CARGO) test --locked --workspace $(FEATURES)
+
+# Installs cargo-cyclonedx into the user's cache first, which takes some minutes.
+sbom:
+	@deploy/sbom.sh target/sbom
 
 bench: toolchain
 	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench cluster

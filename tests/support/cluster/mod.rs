@@ -218,6 +218,10 @@ impl Cluster {
         let url = format!("https://{}{path}", self.address);
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let kind = match method {
+            // Who applies says as whom.
+            reqwest::Method::PATCH if path.contains("fieldManager=") => {
+                "application/apply-patch+yaml"
+            }
             reqwest::Method::PATCH => "application/merge-patch+json",
             _ => "application/json",
         };
@@ -243,6 +247,17 @@ impl Cluster {
         let (code, answer) = self.request("POST", collection, Some(object));
         assert_eq!(code, 201, "{collection}: {answer:#}");
         answer
+    }
+
+    /// What a server-side apply would make of an object, without making it. Other than a POST it is refused
+    /// for a field that its kind does not have.
+    pub fn dry_apply(&self, object: &Value) -> Result<Value, String> {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let path = collection(object) + "/" + name + "?dryRun=All&force=true&fieldManager=test";
+        match self.request("PATCH", &path, Some(object)) {
+            (200 | 201, made) => Ok(made),
+            (code, answer) => Err(format!("{path}: {code} {answer:#}")),
+        }
     }
 
     /// A merge patch.
@@ -405,7 +420,11 @@ fn collection(object: &Value) -> String {
         name => format!("/namespaces/{name}"),
     };
     // True of every kind that `deploy/` has.
-    let plural = text(&object["kind"]).to_ascii_lowercase() + "s";
+    let kind = text(&object["kind"]).to_ascii_lowercase();
+    let plural = match kind.strip_suffix('y') {
+        Some(stem) => stem.to_owned() + "ies",
+        None => kind + "s",
+    };
     format!("{root}{namespace}/{plural}")
 }
 

@@ -1,0 +1,359 @@
+//! What `deploy/` ships: that its forms are the same, that a real API server takes them, and that they name
+//! what there is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "support/cluster/mod.rs"]
+mod cluster;
+#[path = "support/helm/mod.rs"]
+mod helm;
+#[path = "deploy/monitoring.rs"]
+mod monitoring;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use cluster::{Cluster, NAMESPACE};
+use helm::{NOTES, Objects, chart, kustomize, objects, project, read, render};
+use regex::Regex;
+use serde_json::{Value, json};
+
+const VALUES: &str = "deploy/helm/bulkhead/values.yaml";
+const SCHEMA: &str = "deploy/helm/bulkhead/values.schema.json";
+
+/// Every part of the chart that is off by default.
+fn everything(shop: &str) -> Value {
+    json!({
+        "namespace": {"create": true},
+        "status": {"tlsSecret": "bulkhead-status-tls", "audience": "status.example"},
+        "image": {"repository": "registry.example:5000/bulkhead", "digest": format!("sha256:{}", "0a".repeat(32)), "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "events": "warnings",
+        "logLevel": "info,bulkhead=debug",
+        "extraArgs": ["--safe-mode-deaths=5"],
+        "extraEnv": [{"name": "TOKEN", "value": "1"}],
+        "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "affinity": {"nodeAffinity": {}},
+        "podLabels": {"team": "nodes"},
+        "podAnnotations": {"note": "here"},
+        "policy": {
+            "limits": {"memory": "256Mi"},
+            "allowRootEquivalent": [{"bundled": "log-shipper"}],
+            "namespaces": {
+                NAMESPACE: {"allGrants": true},
+                shop: {"modules": ["bundled"], "limits": {"memory": "64Mi"}, "grants": {"logs": {"containers": ["shop"]}}},
+            },
+        },
+        "secrets": [{"namespace": shop, "names": ["elastic-access", "splunk"]}],
+        "podMonitor": {"enabled": true, "labels": {"release": "p"}, "interval": "15s", "tokenSecret": {"name": "token"}},
+        "prometheusRule": {"enabled": true},
+        "dashboard": {"enabled": true},
+        "networkPolicy": {"enabled": true},
+    })
+}
+
+/// Asserts that both have the same objects, and says which differ.
+fn assert_same(some: &Objects, others: &Objects) {
+    let names = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(some), names(others));
+    for (name, object) in some {
+        let other = &others[name];
+        assert_eq!(object, other, "{name}: {object:#}\n{other:#}");
+    }
+}
+
+#[test]
+fn the_chart_is_the_kustomize_base() {
+    let mut base = kustomize("deploy/kustomize/base");
+    let whole = chart(NAMESPACE, &json!({"namespace": {"create": true}}));
+    assert_same(&base, &whole);
+    // Helm's users make the namespace.
+    let namespace = format!("Namespace  {NAMESPACE}");
+    assert!(base.remove(&namespace).is_some(), "{:?}", base.keys());
+    assert_same(&base, &chart(NAMESPACE, &json!({})));
+    // And the image is the one of this version.
+    let daemon = &base[&format!("DaemonSet {NAMESPACE} bulkhead")];
+    let image = &daemon["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, concat!("bulkhead:", env!("CARGO_PKG_VERSION")));
+    let about: Value = serde_saphyr::from_str(&read("deploy/helm/bulkhead/Chart.yaml")).unwrap();
+    assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_chart_has_what_is_shipped_beside_the_base() {
+    let on = json!({"enabled": true});
+    let values =
+        json!({"podMonitor": on, "prometheusRule": on, "dashboard": on, "networkPolicy": on});
+    let mut chart = chart(NAMESPACE, &values);
+    for name in kustomize("deploy/kustomize/base").keys() {
+        chart.remove(name);
+    }
+    let mut beside = kustomize("deploy/monitoring");
+    beside.extend(objects(&read("deploy/examples/network-policy.yaml")));
+    assert_same(&beside, &chart);
+}
+
+/// Kinds of the Prometheus operator, which no API server knows by itself: of them only the form is looked at.
+const OPERATOR: [&str; 2] = ["PodMonitor", "PrometheusRule"];
+
+#[test]
+fn a_real_api_server_takes_every_object() {
+    let cluster = Cluster::shared();
+    let shop = cluster.namespace();
+    let namespace = json!({"metadata": {"name": "shop"}});
+    cluster.create("/api/v1/namespaces", &namespace);
+    let mut all = vec![
+        kustomize("deploy/kustomize/base"),
+        kustomize("deploy/monitoring"),
+        chart(NAMESPACE, &everything(&shop)),
+    ];
+    for file in std::fs::read_dir(project("deploy/examples")).unwrap() {
+        all.push(objects(
+            &std::fs::read_to_string(file.unwrap().path()).unwrap(),
+        ));
+    }
+    let mut passed_over = BTreeSet::new();
+    for object in all.iter().flat_map(BTreeMap::values) {
+        let kind = object["kind"].as_str().unwrap();
+        if OPERATOR.contains(&kind) {
+            assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1");
+            passed_over.insert(kind);
+        } else if let Err(refused) = cluster.dry_apply(object) {
+            panic!("{object:#}\n{refused}");
+        }
+    }
+    assert!(passed_over.into_iter().eq(OPERATOR));
+    // It would not take everything.
+    let name = format!("DaemonSet {NAMESPACE} bulkhead");
+    let mut wrong = all.remove(0).remove(&name).unwrap();
+    wrong["spec"]["template"]["spec"]["toleration"] = json!([]);
+    let refused = cluster.dry_apply(&wrong).unwrap_err();
+    assert!(refused.contains("toleration"), "{refused}");
+}
+
+#[test]
+fn values_do_what_they_say() {
+    let made = chart(NAMESPACE, &everything("shop"));
+    let pod = &made[&format!("DaemonSet {NAMESPACE} bulkhead")]["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let image = container["image"].as_str().unwrap();
+    assert!(
+        image.starts_with("registry.example:5000/bulkhead@sha256:0a0a"),
+        "{image}"
+    );
+    let arguments: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|argument| argument.as_str().unwrap())
+        .collect();
+    for argument in [
+        "--status-tls=/etc/bulkhead/tls",
+        "--status-audience=status.example",
+        "--events=warnings",
+        "--log-level=info,bulkhead=debug",
+        "--safe-mode-deaths=5",
+    ] {
+        assert!(arguments.contains(&argument), "{argument}: {arguments:?}");
+    }
+    // The daemon knows them all.
+    let help = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags: BTreeSet<&str> = help.split_whitespace().collect();
+    for argument in &arguments[1..] {
+        let flag = argument.split('=').next().unwrap();
+        assert!(flags.contains(flag), "{flag}: {help}");
+    }
+    let mount = json!({"name": "status-tls", "mountPath": "/etc/bulkhead/tls", "readOnly": true});
+    assert!(
+        container["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .contains(&mount)
+    );
+    let volume = json!({"name": "status-tls", "secret": {"secretName": "bulkhead-status-tls"}});
+    assert!(pod["volumes"].as_array().unwrap().contains(&volume));
+
+    // The policy is one that the daemon reads, and its namespaces are let in.
+    let policy = made[&format!("ConfigMap {NAMESPACE} bulkhead-policy")]["data"]["policy.yaml"]
+        .as_str()
+        .unwrap();
+    let policy = bulkhead::manifest::Policy::default()
+        .with(Path::new("policy"), policy)
+        .unwrap();
+    assert!(policy.namespaces.keys().eq([NAMESPACE, "shop"]));
+    assert!(made.contains_key("RoleBinding shop bulkhead-manifests"));
+    let role = &made["Role shop bulkhead-secrets"]["rules"][0];
+    assert_eq!(role["resourceNames"], json!(["elastic-access", "splunk"]));
+    assert_eq!(role["verbs"], json!(["list", "watch"]));
+
+    // A Secret with the token in place of the scrape class.
+    let monitor = json!({"podMonitor": {"enabled": true, "scrapeClass": "", "tokenSecret": {"name": "token"}, "instance": "address"}});
+    let monitor = &chart(NAMESPACE, &monitor)[&format!("PodMonitor {NAMESPACE} bulkhead")]["spec"];
+    assert_eq!(monitor["scrapeClass"], Value::Null);
+    let endpoints = monitor["podMetricsEndpoints"].as_array().unwrap();
+    for endpoint in endpoints {
+        let credentials = json!({"name": "token", "key": "token"});
+        assert_eq!(endpoint["authorization"]["credentials"], credentials);
+    }
+    let job = json!([{"action": "replace", "replacement": "node-exporter", "targetLabel": "job"}]);
+    assert_eq!(endpoints[1]["relabelings"], job);
+
+    // On loopback the kubelet asks there, and nobody else is told to come.
+    let loopback = json!({"status": {"address": "127.0.0.1:9999"}});
+    let pod = &chart(NAMESPACE, &loopback)[&format!("DaemonSet {NAMESPACE} bulkhead")]["spec"]["template"]
+        ["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["ports"][0]["containerPort"], 9999);
+    let probe =
+        json!({"scheme": "HTTP", "host": "127.0.0.1", "port": "status", "path": "/healthz"});
+    assert_eq!(container["livenessProbe"]["httpGet"], probe);
+
+    // Nothing goes to the namespace of the base when the release has another one.
+    let elsewhere = render("agents", &everything("shop")).unwrap();
+    for (name, text) in &elsewhere {
+        let text = text.replace("bulkhead.bulkhead-system.svc", "");
+        let allowed = ["policy.yaml", "dashboard.yaml"].contains(&&**name);
+        assert!(allowed || !text.contains(NAMESPACE), "{name}: {text}");
+    }
+    assert!(elsewhere[NOTES].contains("status --namespace agents"));
+}
+
+#[test]
+fn values_that_cannot_work_are_refused() {
+    let refused = |values: Value, why: &str| {
+        let said = render(NAMESPACE, &values).unwrap_err();
+        assert!(said.contains(why), "{said}");
+    };
+    let open = json!({"podMonitor": {"enabled": true, "tls": {"ca": null}}});
+    refused(open, "insecureSkipVerify: true");
+    let loopback =
+        json!({"status": {"address": "127.0.0.1:9720"}, "podMonitor": {"enabled": true}});
+    refused(loopback, "an address that Prometheus can reach");
+
+    // Helm checks values against the schema.
+    let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
+    let schema = jsonschema::draft7::new(&schema).unwrap();
+    let own: Value = serde_saphyr::from_str(&read(VALUES)).unwrap();
+    assert!(schema.is_valid(&own));
+    assert!(schema.is_valid(&everything("shop")));
+    for wrong in [
+        json!({"tolerance": []}),
+        json!({"image": {"name": "x"}}),
+        json!({"image": {"digest": "0a0a"}}),
+        json!({"status": {"address": "10.0.0.1:9720"}}),
+        json!({"status": {"address": "0.0.0.0"}}),
+        json!({"events": "some"}),
+        json!({"secrets": [{"namespace": "shop", "names": []}]}),
+        json!({"podMonitor": {"instance": "pod"}}),
+    ] {
+        assert!(!schema.is_valid(&wrong), "{wrong}");
+    }
+}
+
+/// Each key with its line, in the file and in the schema.
+#[test]
+fn every_value_is_explained_and_in_the_schema() {
+    let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
+    let values: Value = serde_saphyr::from_str(&read(VALUES)).unwrap();
+    let text = read(VALUES);
+    let lines: Vec<&str> = text.lines().collect();
+    let explained = |indent: &str, key: &str, from: usize| {
+        let start = format!("{indent}{key}:");
+        let at = (from..lines.len()).find(|line| lines[*line].starts_with(&start));
+        let at = at.unwrap_or_else(|| panic!("no {start} in {VALUES}"));
+        (at, lines[at - 1].trim_start().starts_with('#'))
+    };
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+    };
+    let mut in_schema = keys(&schema["properties"]);
+    // What charts that hold this one may set for all.
+    assert!(in_schema.remove("global"));
+    assert_eq!(in_schema, keys(&values));
+    for (key, value) in values.as_object().unwrap() {
+        let (at, here) = explained("", key, 0);
+        let closed = &schema["properties"][key];
+        if closed["properties"].is_null() || closed["additionalProperties"] != false {
+            assert!(here, "{key} has no comment");
+            continue;
+        }
+        assert_eq!(keys(&closed["properties"]), keys(value), "{key}");
+        for inner in keys(value) {
+            // `enabled` is what the comment above says of the whole.
+            let said = explained("  ", &inner, at).1 || (inner == "enabled" && here);
+            assert!(said, "{key}.{inner} has no comment");
+        }
+    }
+}
+
+#[test]
+fn every_verb_is_explained() {
+    let texts = [
+        "deploy/kustomize/base/rbac.yaml",
+        "deploy/monitoring/podmonitor.yaml",
+        "deploy/helm/bulkhead/templates/rbac.yaml",
+        "deploy/helm/bulkhead/templates/podmonitor.yaml",
+        "deploy/helm/bulkhead/templates/secrets.yaml",
+    ];
+    let explained = Regex::new("^  - [a-z]+ +# .+").unwrap();
+    for file in texts {
+        let text = read(file);
+        let mut lines = text.lines().peekable();
+        let mut verbs = 0;
+        while let Some(line) = lines.next() {
+            if !line.contains("verbs:") {
+                continue;
+            }
+            assert_eq!(
+                line, "  verbs:",
+                "{file}: a verb a line, each with its reason"
+            );
+            while let Some(verb) = lines.next_if(|line| line.starts_with("  - ")) {
+                assert!(
+                    explained.is_match(verb),
+                    "{file}: `{verb}` is not explained"
+                );
+                verbs += 1;
+            }
+        }
+        assert!(verbs > 0, "{file} has no verbs");
+    }
+}
+
+#[test]
+fn the_examples_pass_the_check() {
+    for file in std::fs::read_dir(project("deploy/examples")).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if objects(&text)
+            .values()
+            .all(|object| object["metadata"]["labels"]["bulkhead.dev/plugin"].is_null())
+        {
+            continue;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .arg("check")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+    }
+    let policy = &objects(&read("deploy/examples/policy.yaml"))
+        [&format!("ConfigMap {NAMESPACE} bulkhead-policy")];
+    let text = policy["data"]["policy.yaml"].as_str().unwrap();
+    let policy = bulkhead::manifest::Policy::default().with(Path::new("policy"), text);
+    assert!(policy.unwrap().namespaces.contains_key("shop"));
+}
