@@ -1,6 +1,6 @@
 # make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
 # make test     every test
-# make sbom     what is compiled into the daemon and its plugins, as CycloneDX, into target/sbom
+# make sbom     what is compiled into the daemon and the plugins in it, as CycloneDX, into target/sbom
 # make bench    what it costs, beside rsyslog if that is installed (release build, some minutes)
 
 CARGO ?= cargo

@@ -252,6 +252,46 @@ fn a_right_for_one_plugin_is_for_that_plugin() {
 }
 
 #[test]
+fn prometheus_reads_metrics_alone_with_a_token_for_the_audience_that_is_given() {
+    let mut rig = Rig::new(Cluster::shared());
+    let audience = "https://scrape.example";
+    let given = ["--status-audience", audience].map(str::to_owned);
+    rig.node.source.extend(given);
+    rig.start();
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/monitoring/podmonitor.yaml"
+    );
+    let text = std::fs::read_to_string(file).unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let role = objects
+        .iter()
+        .find(|object| object["kind"] == "ClusterRole");
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    rig.cluster.create(roles, role.unwrap());
+    let of_default = rig.account("prometheus");
+    rig.bind("prometheus", "bulkhead-metrics");
+    let token = |audiences: &[&str]| {
+        rig.cluster
+            .service_account_token(&rig.namespace, "prometheus", audiences)
+    };
+    let metrics = rig.get("/metrics", Some(&token(&[audience])));
+    assert!(
+        metrics.body.contains("bulkhead_ready 1"),
+        "{}",
+        metrics.body
+    );
+    for path in ["/v1/plugins", "/v1/node", "/"] {
+        let refused = rig.get(path, Some(&token(&[audience])));
+        refused.refusal(403, "Forbidden");
+    }
+    for other in [of_default, token(&[])] {
+        let refused = rig.get("/metrics", Some(&other));
+        refused.refusal(401, "Unauthorized");
+    }
+}
+
+#[test]
 fn what_is_taken_away_reads_for_half_a_minute_at_most() {
     let mut rig = Rig::new(Cluster::shared());
     rig.start();

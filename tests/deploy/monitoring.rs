@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cluster::NAMESPACE;
 use super::helm::{chart, read};
-use super::support::Node;
+use super::support::{Node, wait_for};
 
 /// The names of families and the labels that their series have, of a daemon with a plugin whose destination has
 /// a queue.
@@ -18,17 +18,21 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
         node.path("out-app"),
         node.path("queue"),
     );
+    std::fs::create_dir(node.path("queue")).unwrap();
     node.manifest("app", &node.spec_to("fixture-logs", "{}", &destination));
     node.start();
     node.wait_running("app");
     node.append("a.log", ["line".to_owned()]);
-    node.wait_output("app", 1);
-    let (_, page) = node.get("/metrics").unwrap();
+    // How long work took is known after the first.
+    let page = wait_for("a piece of work", || {
+        let (_, page) = node.get("/metrics")?;
+        page.contains("quantile=").then_some(page)
+    });
+    let names = Regex::new("([a-z_]+)=\"").unwrap();
     let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();
         let labels = exported.entry(name.to_owned()).or_default();
-        let names = Regex::new("([a-z_]+)=\"").unwrap();
         labels.extend(names.captures_iter(line).map(|label| label[1].to_owned()));
     }
     exported
