@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::cluster::NAMESPACE;
-use super::helm::{chart, read};
+use super::helm::{chart, kustomize, read};
 use super::support::{Node, wait_for};
 
 /// The names of families and the labels that their series have, of a daemon with a plugin whose destination has
@@ -69,28 +69,27 @@ fn alerts_and_dashboard_ask_for_what_the_daemon_exports() {
     texts(&dashboard, "expr", &mut asked);
     texts(&dashboard, "definition", &mut asked);
     let names = Regex::new(r"bulkhead_[a-z_]+").unwrap();
-    let matchers = Regex::new(r"(bulkhead_[a-z_]+)\{([^}]*)\}").unwrap();
-    let label = Regex::new(r"([a-z_]+)=").unwrap();
+    let matchers = Regex::new(r"\{([^}]*)\}").unwrap();
+    let matched = Regex::new(r"([a-z_]+)=").unwrap();
+    let grouped = Regex::new(r"by \(([^)]*)\)").unwrap();
     let mut families = BTreeSet::new();
     for expression in asked {
-        for name in names.find_iter(expression) {
-            assert!(
-                exported.contains_key(name.as_str()),
-                "nobody exports {}: {expression}",
-                name.as_str()
-            );
-            families.insert(name.as_str());
-        }
+        let mut labels = BTreeSet::new();
         for series in matchers.captures_iter(expression) {
-            for label in label.captures_iter(&series[2]) {
-                // Prometheus adds it.
-                let known = &label[1] == "instance" || exported[&series[1]].contains(&label[1]);
-                assert!(
-                    known,
-                    "{} has no label {}: {expression}",
-                    &series[1], &label[1]
-                );
-            }
+            let names = matched.captures_iter(series.get(1).unwrap().as_str());
+            labels.extend(names.map(|name| name.get(1).unwrap().as_str()));
+        }
+        for group in grouped.captures_iter(expression) {
+            labels.extend(group.get(1).unwrap().as_str().split(", "));
+        }
+        // Prometheus adds it.
+        labels.remove("instance");
+        for name in names.find_iter(expression).map(|name| name.as_str()) {
+            let has = exported.get(name);
+            let has = has.unwrap_or_else(|| panic!("nobody exports {name}: {expression}"));
+            let lacks = labels.iter().find(|label| !has.contains(**label));
+            assert!(lacks.is_none(), "{name} has no {lacks:?}: {expression}");
+            families.insert(name);
         }
     }
     assert!(families.len() > 25, "few are asked for: {families:?}");
@@ -114,4 +113,31 @@ fn every_alert_says_where_its_runbook_is() {
         assert!(headings.remove(name), "docs/runbooks.md has no {name}");
     }
     assert!(headings.is_empty(), "of no alert: {headings:?}");
+}
+
+/// What a Prometheus without an operator is given does the same as the PodMonitor.
+#[test]
+fn the_scrape_configuration_is_the_pod_monitor() {
+    let monitor = &kustomize("deploy/monitoring")[&format!("PodMonitor {NAMESPACE} bulkhead")];
+    let text = read("deploy/monitoring/scrape-config.yaml");
+    let jobs: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
+    let endpoints = monitor["spec"]["podMetricsEndpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), jobs.len());
+    for (endpoint, job) in endpoints.iter().zip(&jobs) {
+        assert_eq!(endpoint["path"], job["metrics_path"]);
+        assert_eq!(endpoint["scheme"], job["scheme"]);
+        let honors = job["honor_labels"].as_bool().unwrap_or_default();
+        assert_eq!(endpoint["honorLabels"], honors, "{job:#}");
+        let name = &endpoint["tlsConfig"]["serverName"];
+        assert_eq!(name, &job["tls_config"]["server_name"]);
+        let relabelings = endpoint["relabelings"].as_array().unwrap();
+        let replaced = relabelings.iter().find(|one| one["targetLabel"] == "job");
+        // Otherwise the label of the pods that `jobLabel` names.
+        let name = replaced.map_or(json!("bulkhead"), |one| one["replacement"].clone());
+        assert_eq!(name, job["job_name"]);
+        let selected = &monitor["spec"]["selector"]["matchLabels"];
+        let selector = &job["kubernetes_sd_configs"][0]["selectors"][0]["label"];
+        assert_eq!(selected, &json!({"app.kubernetes.io/name": "bulkhead"}));
+        assert_eq!(selector, "app.kubernetes.io/name=bulkhead");
+    }
 }

@@ -27,7 +27,7 @@ missing=()
 go version >/dev/null 2>&1 || missing+=(golang-go)
 dpkg -s "${libraries[@]}" >/dev/null 2>&1 || missing+=("${libraries[@]}")
 if [ "${#missing[@]}" -gt 0 ]; then
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"; } \
 		>"$log" 2>&1 || fail "installing ${missing[*]} failed"
 fi
 GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS= CGO_ENABLED=0 GOCACHE="$cache/gocache" \
