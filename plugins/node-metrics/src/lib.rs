@@ -8,6 +8,10 @@
 mod collectors;
 mod config;
 mod filter;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod hostile;
+mod sysfs;
 mod text;
 
 use bulkhead_sdk::{Collector, Families, Metrics, Plugin, Result, View};
