@@ -29,12 +29,19 @@ pub struct Switch {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "named after what they tell of")]
 pub struct Collectors {
+    pub bonding: Switch,
+    pub dmi: Switch,
+    pub edac: Switch,
     pub hwmon: options::Hwmon,
     pub loadavg: Switch,
+    pub mdadm: Switch,
+    pub nfs: Switch,
+    pub nfsd: Switch,
     pub nvme: Switch,
     pub powersupplyclass: options::PowerSupplyClass,
     pub rapl: options::Rapl,
     #[serde(rename = "thermal_zone")]
     pub thermal_zone: Switch,
     pub vmstat: options::Vmstat,
+    pub xfs: Switch,
 }

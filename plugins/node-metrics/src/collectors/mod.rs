@@ -1,13 +1,21 @@
 //! The collectors, a file each. A new one is a file, a line here and a field of [`Config`].
 
+mod bonding;
+mod dmi;
+mod edac;
 mod hwmon;
 mod loadavg;
+mod mdadm;
+mod nfs;
+mod nfsd;
 mod nvme;
 mod powersupplyclass;
 mod rapl;
+mod rpc;
 mod scrape;
 mod thermal_zone;
 mod vmstat;
+mod xfs;
 
 use bulkhead_sdk::{Collector, Families, Result, View};
 
@@ -40,18 +48,37 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     let c = &config.collectors;
     let mut on: Vec<Box<dyn Collect>> = Vec::new();
     let by_default = !config.disable_defaults;
+    if c.bonding.enabled.unwrap_or(by_default) {
+        on.push(Box::new(bonding::Bonding));
+    }
+    if c.dmi.enabled.unwrap_or(by_default) {
+        on.push(Box::new(dmi::Dmi));
+    }
+    if c.edac.enabled.unwrap_or(by_default) {
+        on.push(Box::new(edac::Edac));
+    }
     if c.hwmon.enabled.unwrap_or(by_default) {
         on.push(Box::new(hwmon::Hwmon::new(&c.hwmon)?));
     }
     if c.loadavg.enabled.unwrap_or(by_default) {
         on.push(Box::new(loadavg::Loadavg));
     }
+    if c.mdadm.enabled.unwrap_or(by_default) {
+        on.push(Box::new(mdadm::Mdadm));
+    }
+    if c.nfs.enabled.unwrap_or(by_default) {
+        on.push(Box::new(nfs::Nfs));
+    }
+    if c.nfsd.enabled.unwrap_or(by_default) {
+        on.push(Box::new(nfsd::Nfsd));
+    }
     if c.nvme.enabled.unwrap_or(by_default) {
         on.push(Box::new(nvme::Nvme));
     }
     if c.powersupplyclass.enabled.unwrap_or(by_default) {
-        let options = &c.powersupplyclass;
-        on.push(Box::new(powersupplyclass::PowerSupplyClass::new(options)?));
+        on.push(Box::new(powersupplyclass::PowerSupplyClass::new(
+            &c.powersupplyclass,
+        )?));
     }
     if c.rapl.enabled.unwrap_or(by_default) {
         on.push(Box::new(rapl::Rapl::new(&c.rapl)));
@@ -61,6 +88,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.vmstat.enabled.unwrap_or(by_default) {
         on.push(Box::new(vmstat::Vmstat::new(&c.vmstat)?));
+    }
+    if c.xfs.enabled.unwrap_or(by_default) {
+        on.push(Box::new(xfs::Xfs));
     }
     Ok(on)
 }

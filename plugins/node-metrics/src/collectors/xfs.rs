@@ -1,0 +1,342 @@
+//! Counters of XFS file systems, of `/sys/fs/xfs`: <https://xfs.org/index.php/Runtime_Stats>.
+
+use bulkhead_sdk::{Collector, Families, Result, View};
+
+use super::Collect;
+use crate::sysfs::{folders, require_told};
+
+/// A line of the file: a word, and a number for each counter.
+struct Line {
+    word: &'static str,
+    /// Names and help texts, in the line's order.
+    counters: &'static [(&'static str, &'static str)],
+}
+
+const LINES: &[Line] = &[
+    Line {
+        word: "extent_alloc",
+        counters: &[
+            (
+                "node_xfs_extent_allocation_extents_allocated_total",
+                "Number of extents allocated for a filesystem.",
+            ),
+            (
+                "node_xfs_extent_allocation_blocks_allocated_total",
+                "Number of blocks allocated for a filesystem.",
+            ),
+            (
+                "node_xfs_extent_allocation_extents_freed_total",
+                "Number of extents freed for a filesystem.",
+            ),
+            (
+                "node_xfs_extent_allocation_blocks_freed_total",
+                "Number of blocks freed for a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "abt",
+        counters: &[
+            (
+                "node_xfs_allocation_btree_lookups_total",
+                "Number of allocation B-tree lookups for a filesystem.",
+            ),
+            (
+                "node_xfs_allocation_btree_compares_total",
+                "Number of allocation B-tree compares for a filesystem.",
+            ),
+            (
+                "node_xfs_allocation_btree_records_inserted_total",
+                "Number of allocation B-tree records inserted for a filesystem.",
+            ),
+            (
+                "node_xfs_allocation_btree_records_deleted_total",
+                "Number of allocation B-tree records deleted for a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "blk_map",
+        counters: &[
+            (
+                "node_xfs_block_mapping_reads_total",
+                "Number of block map for read operations for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_writes_total",
+                "Number of block map for write operations for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_unmaps_total",
+                "Number of block unmaps (deletes) for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_extent_list_insertions_total",
+                "Number of extent list insertions for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_extent_list_deletions_total",
+                "Number of extent list deletions for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_extent_list_lookups_total",
+                "Number of extent list lookups for a filesystem.",
+            ),
+            (
+                "node_xfs_block_mapping_extent_list_compares_total",
+                "Number of extent list compares for a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "bmbt",
+        counters: &[
+            (
+                "node_xfs_block_map_btree_lookups_total",
+                "Number of block map B-tree lookups for a filesystem.",
+            ),
+            (
+                "node_xfs_block_map_btree_compares_total",
+                "Number of block map B-tree compares for a filesystem.",
+            ),
+            (
+                "node_xfs_block_map_btree_records_inserted_total",
+                "Number of block map B-tree records inserted for a filesystem.",
+            ),
+            (
+                "node_xfs_block_map_btree_records_deleted_total",
+                "Number of block map B-tree records deleted for a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "dir",
+        counters: &[
+            (
+                "node_xfs_directory_operation_lookup_total",
+                "Number of file name directory lookups which miss the operating systems directory name lookup cache.",
+            ),
+            (
+                "node_xfs_directory_operation_create_total",
+                "Number of times a new directory entry was created for a filesystem.",
+            ),
+            (
+                "node_xfs_directory_operation_remove_total",
+                "Number of times an existing directory entry was created for a filesystem.",
+            ),
+            (
+                "node_xfs_directory_operation_getdents_total",
+                "Number of times the directory getdents operation was performed for a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "ig",
+        counters: &[
+            (
+                "node_xfs_inode_operation_attempts_total",
+                "Number of times the OS looked for an XFS inode in the inode cache.",
+            ),
+            (
+                "node_xfs_inode_operation_found_total",
+                "Number of times the OS looked for and found an XFS inode in the inode cache.",
+            ),
+            (
+                "node_xfs_inode_operation_recycled_total",
+                "Number of times the OS found an XFS inode in the cache, but could not use it as it was being recycled.",
+            ),
+            (
+                "node_xfs_inode_operation_missed_total",
+                "Number of times the OS looked for an XFS inode in the cache, but did not find it.",
+            ),
+            (
+                "node_xfs_inode_operation_duplicates_total",
+                "Number of times the OS tried to add a missing XFS inode to the inode cache, but found it had already been added by another process.",
+            ),
+            (
+                "node_xfs_inode_operation_reclaims_total",
+                "Number of times the OS reclaimed an XFS inode from the inode cache to free memory for another purpose.",
+            ),
+            (
+                "node_xfs_inode_operation_attribute_changes_total",
+                "Number of times the OS explicitly changed the attributes of an XFS inode.",
+            ),
+        ],
+    },
+    Line {
+        word: "rw",
+        counters: &[
+            (
+                "node_xfs_write_calls_total",
+                "Number of write(2) system calls made to files in a filesystem.",
+            ),
+            (
+                "node_xfs_read_calls_total",
+                "Number of read(2) system calls made to files in a filesystem.",
+            ),
+        ],
+    },
+    Line {
+        word: "vnodes",
+        counters: &[
+            (
+                "node_xfs_vnode_active_total",
+                "Number of vnodes not on free lists for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_allocate_total",
+                "Number of times vn_alloc called for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_get_total",
+                "Number of times vn_get called for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_hold_total",
+                "Number of times vn_hold called for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_release_total",
+                "Number of times vn_rele called for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_reclaim_total",
+                "Number of times vn_reclaim called for a filesystem.",
+            ),
+            (
+                "node_xfs_vnode_remove_total",
+                "Number of times vn_remove called for a filesystem.",
+            ),
+        ],
+    },
+];
+
+pub(crate) struct Xfs;
+
+impl Collect for Xfs {
+    fn wants(&self) -> Collector {
+        Collector::new("xfs").content("/sys/fs/xfs/*/stats/stats")
+    }
+
+    fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
+        let file_systems = folders(view, "/sys/fs/xfs/");
+        let mut told = 0;
+        for file_system in &file_systems {
+            if let Some(file) = file_system.get("stats/stats")
+                && let Some(text) = file.text()
+                && !text.is_empty()
+            {
+                for line in LINES {
+                    line.tell(text, file_system.name, out);
+                }
+                told += 1;
+            }
+        }
+        require_told(&file_systems, told)
+    }
+}
+
+impl Line {
+    /// Adds its counters: 0 if the line is not there, and nothing if it makes no sense.
+    fn tell(&self, text: &str, device: &str, out: &mut Families) {
+        let rest = text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find_map(|(word, rest)| (word == self.word).then_some(rest));
+        let numbers: Option<Vec<u64>> = rest
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .map(|number| number.parse().ok())
+            .collect();
+        let Some(numbers) = numbers else {
+            return;
+        };
+        if rest.is_some() && numbers.len() < self.counters.len() {
+            return;
+        }
+        for (index, (name, help)) in self.counters.iter().enumerate() {
+            let count = numbers.get(index).copied().unwrap_or_default();
+            let family = out.counter(name, help);
+            out.add(family, &[("device", device)], count as f64);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use crate::NodeMetrics;
+    use crate::hostile::survives;
+    use bulkhead_sdk::testing::{Files, Found, Harness};
+
+    const STATS: &str = "\
+extent_alloc 1 2 3 4
+abt 0 0 0 0
+blk_map 61 29 1 7 8 91 9
+bmbt 0 0 0 0
+dir 3 2 1 52
+trans 4 40 0
+ig 5 1 0 4 0 0 6
+log 8 21 0 5821 4
+push_ail 44684 0 1320 1317 0 0 0 2 0 77
+xstrat 1 0
+rw 28 17
+vnodes 4 0 0 0 1 1 1 0
+xpc 399724544 92823103 86219234
+debug 0
+";
+
+    fn collect(files: &Files) -> bulkhead_sdk::Result<Found> {
+        Harness::<NodeMetrics>::new("{}")?.collect("xfs", files)
+    }
+
+    fn path(device: &str) -> String {
+        format!("/sys/fs/xfs/{device}/stats/stats")
+    }
+
+    #[test]
+    fn tells_of_each_file_system() {
+        let files = Files::new()
+            .file("/sys/fs/xfs/stats/stats", STATS)
+            .file(&path("sda1"), STATS)
+            .file(&path("dm-0"), "rw 1 2\nig torn\n");
+        let found = collect(&files).unwrap();
+        for (series, value) in [
+            (
+                r#"node_xfs_extent_allocation_extents_allocated_total{device="sda1"}"#,
+                1.0,
+            ),
+            (
+                r#"node_xfs_block_mapping_extent_list_compares_total{device="sda1"}"#,
+                9.0,
+            ),
+            (
+                r#"node_xfs_directory_operation_getdents_total{device="sda1"}"#,
+                52.0,
+            ),
+            (
+                r#"node_xfs_inode_operation_attribute_changes_total{device="sda1"}"#,
+                6.0,
+            ),
+            (r#"node_xfs_read_calls_total{device="sda1"}"#, 17.0),
+            (r#"node_xfs_write_calls_total{device="sda1"}"#, 28.0),
+            (r#"node_xfs_vnode_remove_total{device="sda1"}"#, 1.0),
+            (r#"node_xfs_read_calls_total{device="dm-0"}"#, 2.0),
+            (r#"node_xfs_vnode_remove_total{device="dm-0"}"#, 0.0),
+        ] {
+            assert_eq!(found.value(series), Some(value), "{series}");
+        }
+        assert_eq!(found.lines().len(), 39 + 39 - 7);
+    }
+
+    #[test]
+    fn no_file_system_is_no_error_but_an_empty_file_is() {
+        assert!(collect(&Files::new()).unwrap().lines().is_empty());
+        assert!(collect(&Files::new().file(&path("sda1"), "")).is_err());
+    }
+
+    #[test]
+    fn survives_nonsense() {
+        survives("xfs", "{}", &[(&path("sda1"), STATS)]);
+    }
+}
