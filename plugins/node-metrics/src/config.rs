@@ -29,10 +29,15 @@ pub struct Switch {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "named after what they tell of")]
 pub struct Collectors {
+    pub bcache: options::Bcache,
     pub bonding: Switch,
+    pub btrfs: Switch,
     pub dmi: Switch,
     pub edac: Switch,
+    pub fibrechannel: Switch,
     pub hwmon: options::Hwmon,
+    pub infiniband: Switch,
+    pub ipvs: options::Ipvs,
     pub loadavg: Switch,
     pub mdadm: Switch,
     pub nfs: Switch,
@@ -40,8 +45,11 @@ pub struct Collectors {
     pub nvme: Switch,
     pub powersupplyclass: options::PowerSupplyClass,
     pub rapl: options::Rapl,
+    pub selinux: Switch,
+    pub tapestats: options::Tapestats,
     #[serde(rename = "thermal_zone")]
     pub thermal_zone: Switch,
     pub vmstat: options::Vmstat,
     pub xfs: Switch,
+    pub zfs: Switch,
 }

@@ -1,9 +1,14 @@
 //! The collectors, a file each. A new one is a file, a line here and a field of [`Config`].
 
+mod bcache;
 mod bonding;
+mod btrfs;
 mod dmi;
 mod edac;
+mod fibrechannel;
 mod hwmon;
+mod infiniband;
+mod ipvs;
 mod loadavg;
 mod mdadm;
 mod nfs;
@@ -13,9 +18,12 @@ mod powersupplyclass;
 mod rapl;
 mod rpc;
 mod scrape;
+mod selinux;
+mod tapestats;
 mod thermal_zone;
 mod vmstat;
 mod xfs;
+mod zfs;
 
 use bulkhead_sdk::{Collector, Families, Result, View};
 
@@ -37,9 +45,12 @@ pub(crate) trait Collect {
 
 /// Options of collectors, each in its collector's file.
 pub(crate) mod options {
+    pub(crate) use super::bcache::Options as Bcache;
     pub(crate) use super::hwmon::Options as Hwmon;
+    pub(crate) use super::ipvs::Options as Ipvs;
     pub(crate) use super::powersupplyclass::Options as PowerSupplyClass;
     pub(crate) use super::rapl::Options as Rapl;
+    pub(crate) use super::tapestats::Options as Tapestats;
     pub(crate) use super::vmstat::Options as Vmstat;
 }
 
@@ -48,8 +59,14 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     let c = &config.collectors;
     let mut on: Vec<Box<dyn Collect>> = Vec::new();
     let by_default = !config.disable_defaults;
+    if c.bcache.enabled.unwrap_or(by_default) {
+        on.push(Box::new(bcache::Bcache::new(&c.bcache)));
+    }
     if c.bonding.enabled.unwrap_or(by_default) {
         on.push(Box::new(bonding::Bonding));
+    }
+    if c.btrfs.enabled.unwrap_or(by_default) {
+        on.push(Box::new(btrfs::Btrfs));
     }
     if c.dmi.enabled.unwrap_or(by_default) {
         on.push(Box::new(dmi::Dmi));
@@ -57,8 +74,17 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.edac.enabled.unwrap_or(by_default) {
         on.push(Box::new(edac::Edac));
     }
+    if c.fibrechannel.enabled.unwrap_or(by_default) {
+        on.push(Box::new(fibrechannel::FibreChannel));
+    }
     if c.hwmon.enabled.unwrap_or(by_default) {
         on.push(Box::new(hwmon::Hwmon::new(&c.hwmon)?));
+    }
+    if c.infiniband.enabled.unwrap_or(by_default) {
+        on.push(Box::new(infiniband::Infiniband));
+    }
+    if c.ipvs.enabled.unwrap_or(by_default) {
+        on.push(Box::new(ipvs::Ipvs::new(&c.ipvs)));
     }
     if c.loadavg.enabled.unwrap_or(by_default) {
         on.push(Box::new(loadavg::Loadavg));
@@ -83,6 +109,12 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.rapl.enabled.unwrap_or(by_default) {
         on.push(Box::new(rapl::Rapl::new(&c.rapl)));
     }
+    if c.selinux.enabled.unwrap_or(by_default) {
+        on.push(Box::new(selinux::Selinux));
+    }
+    if c.tapestats.enabled.unwrap_or(by_default) {
+        on.push(Box::new(tapestats::Tapestats::new(&c.tapestats)?));
+    }
     if c.thermal_zone.enabled.unwrap_or(by_default) {
         on.push(Box::new(thermal_zone::ThermalZone));
     }
@@ -91,6 +123,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.xfs.enabled.unwrap_or(by_default) {
         on.push(Box::new(xfs::Xfs));
+    }
+    if c.zfs.enabled.unwrap_or(by_default) {
+        on.push(Box::new(zfs::Zfs));
     }
     Ok(on)
 }
