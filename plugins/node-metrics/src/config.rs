@@ -32,6 +32,7 @@ pub struct Collectors {
     pub bcache: options::Bcache,
     pub bonding: Switch,
     pub btrfs: Switch,
+    pub cgroups: Switch,
     pub dmi: Switch,
     pub edac: Switch,
     pub fibrechannel: Switch,

@@ -3,6 +3,7 @@
 mod bcache;
 mod bonding;
 mod btrfs;
+mod cgroups;
 mod dmi;
 mod edac;
 mod fibrechannel;
@@ -67,6 +68,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.btrfs.enabled.unwrap_or(by_default) {
         on.push(Box::new(btrfs::Btrfs));
+    }
+    if c.cgroups.enabled.unwrap_or(by_default) {
+        on.push(Box::new(cgroups::Cgroups));
     }
     if c.dmi.enabled.unwrap_or(by_default) {
         on.push(Box::new(dmi::Dmi));
