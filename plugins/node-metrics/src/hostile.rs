@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bulkhead_sdk::testing::{Files, Harness};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, TestRunner};
 
 use crate::NodeMetrics;
 
@@ -25,7 +25,7 @@ const NONSENSE: &[&[u8]] = &[
     "ä ö ü\n".as_bytes(),
 ];
 
-/// Runs `collector` on `tree` with each file in turn torn at each byte, damaged, gone, unreadable, and
+/// Runs `collector` on `tree` with each file in turn torn, damaged, gone, unreadable, and
 /// full of nonsense. It may fail, but not panic, nor give what the host refuses.
 pub(crate) fn survives(collector: &str, config: &str, tree: &[(&str, &str)]) {
     let plugin = Harness::<NodeMetrics>::new(config).expect("the configuration is right");
@@ -42,7 +42,8 @@ pub(crate) fn survives(collector: &str, config: &str, tree: &[(&str, &str)]) {
         .iter()
         .fold(Files::new(), |files, (path, text)| files.file(path, text));
     for (index, (path, text)) in tree.iter().enumerate() {
-        for length in 0..text.len().min(2000) {
+        // At every byte of a short file, and at some fifty places of a long one.
+        for length in (0..text.len()).step_by(1 + text.len() / 50) {
             let torn = &text.as_bytes()[..length];
             run(
                 &all.clone().file(path, torn),
@@ -64,7 +65,7 @@ pub(crate) fn survives(collector: &str, config: &str, tree: &[(&str, &str)]) {
     let any_file = 0..tree.len();
     let any_bytes = proptest::collection::vec(any::<u8>(), 0..300);
     let damage = (any::<prop::sample::Index>(), any::<u8>());
-    TestRunner::default()
+    TestRunner::new(Config::with_cases(64))
         .run(
             &(any_file, any_bytes, damage),
             |(index, bytes, (at, byte))| {

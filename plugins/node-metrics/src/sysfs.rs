@@ -115,6 +115,26 @@ pub(crate) fn line(file: Entry<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
+/// All that a file says, if it could be read, with replacement characters for what is not UTF-8: a wrong
+/// byte costs its line, not the file.
+pub(crate) fn whole(file: Entry<'_>) -> Option<Cow<'_, str>> {
+    match file.error() {
+        Some(_) => None,
+        None => Some(String::from_utf8_lossy(file.bytes())),
+    }
+}
+
+/// The same for the file at `path`.
+///
+/// # Errors
+/// If it is not there, could not be read, or was cut.
+pub(crate) fn whole_at<'a>(view: &'a View, path: &str) -> Result<Cow<'a, str>> {
+    match view.get(path).filter(|file| !file.is_cut()).and_then(whole) {
+        Some(text) => Ok(text),
+        None => view.text(path).map(Cow::Borrowed),
+    }
+}
+
 fn head(file: Entry<'_>) -> &[u8] {
     let bytes = file.bytes();
     bytes.get(..LONGEST).unwrap_or(bytes)

@@ -274,7 +274,10 @@ fn tell(folder: &Folder, metrics: &[Metric], labels: &[(&str, &str)], out: &mut 
     let mut told = 0;
     for (file, kind, name, help, factor) in metrics {
         let value = match folder.get(file) {
-            Some(_) => folder.text(file).and_then(|text| bytes(&text)),
+            Some(_) => folder
+                .text(file)
+                .and_then(|text| bytes(&text))
+                .filter(|value| *value >= 0.0),
             None => Some(0.0),
         };
         if let Some(value) = value {

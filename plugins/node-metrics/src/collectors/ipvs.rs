@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
+use crate::sysfs::whole_at;
 
 const STATS: &str = "/proc/net/ip_vs_stats";
 const BACKENDS: &str = "/proc/net/ip_vs";
@@ -90,8 +91,8 @@ impl Collect for Ipvs {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(STATS)?;
-        let Some(totals) = totals(text) else {
+        let text = whole_at(view, STATS)?;
+        let Some(totals) = totals(&text) else {
             bail!("{STATS} has no five numbers in its third line: {text:?}");
         };
         let families = [
@@ -121,7 +122,7 @@ impl Collect for Ipvs {
             out.add(family, &[], total as f64);
         }
         let mut sums: BTreeMap<Vec<String>, [u64; 3]> = BTreeMap::new();
-        for_each_backend(view.text(BACKENDS)?, |service, backend| {
+        for_each_backend(&whole_at(view, BACKENDS)?, |service, backend| {
             let key = self.labels.iter().map(|label| match label {
                 BackendLabel::LocalAddress => service.address.map_or_else(String::new, spell),
                 BackendLabel::LocalPort => service.port.to_string(),

@@ -3,6 +3,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 
 const PATH: &str = "/proc/mdstat";
 
@@ -17,7 +18,7 @@ impl Collect for Mdadm {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(PATH)?;
+        let text = whole_at(view, PATH)?;
         let (mut found, mut told) = (0, Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {

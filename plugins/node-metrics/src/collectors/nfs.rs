@@ -4,6 +4,7 @@ use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
 use super::rpc::{Lines, NFS2, NFS3};
+use crate::sysfs::whole_at;
 
 const PATH: &str = "/proc/net/rpc/nfs";
 
@@ -29,7 +30,8 @@ impl Collect for Nfs {
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let words = ["net", "rpc", "proc2", "proc3", "proc4"];
-        let lines = Lines::new(view.text(PATH)?, &words)?;
+        let text = whole_at(view, PATH)?;
+        let lines = Lines::new(&text, &words)?;
         if let Some([_, udp, tcp, connections]) = lines.numbers("net") {
             let packets = out.counter(
                 "node_nfs_packets_total",

@@ -4,6 +4,7 @@ use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
 use super::rpc::{Lines, NFS2, NFS3};
+use crate::sysfs::whole_at;
 
 const PATH: &str = "/proc/net/rpc/nfsd";
 
@@ -28,7 +29,8 @@ impl Collect for Nfsd {
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let words = ["rc", "fh", "io", "th", "ra", "net", "rpc", "proc3"];
-        let lines = Lines::new(view.text(PATH)?, &words)?;
+        let text = whole_at(view, PATH)?;
+        let lines = Lines::new(&text, &words)?;
         tell_cache_and_files(lines, out);
         tell_network(lines, out);
         let requests = out.counter(

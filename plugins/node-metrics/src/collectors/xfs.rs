@@ -3,7 +3,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
-use crate::sysfs::{folders, require_told};
+use crate::sysfs::{folders, require_told, whole};
 
 /// A line of the file: a word, and a number for each counter.
 struct Line {
@@ -223,11 +223,11 @@ impl Collect for Xfs {
         let mut told = 0;
         for file_system in &file_systems {
             if let Some(file) = file_system.get("stats/stats")
-                && let Some(text) = file.text()
+                && let Some(text) = whole(file)
                 && !text.is_empty()
             {
                 for line in LINES {
-                    line.tell(text, file_system.name, out);
+                    line.tell(&text, file_system.name, out);
                 }
                 told += 1;
             }

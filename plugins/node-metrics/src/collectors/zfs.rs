@@ -1,10 +1,12 @@
 //! Counters of OpenZFS, of `/proc/spl/kstat/zfs`.
 
+use std::collections::BTreeSet;
+
 use bulkhead_sdk::metrics::{Entry, Kind};
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
-use crate::sysfs::require_class;
+use crate::sysfs::{require_class, whole};
 
 const ROOT: &str = "/proc/spl/kstat/zfs";
 
@@ -44,93 +46,87 @@ impl Collect for Zfs {
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         require_class(view, ROOT)?;
-        let (mut found, mut told) = (false, false);
+        let mut found = false;
+        let mut series = Series {
+            out,
+            told: BTreeSet::new(),
+        };
         for file in view.files() {
             let Some(path) = file.path().strip_prefix(ROOT) else {
                 continue;
             };
             found |= !path.is_empty();
-            let Some(text) = file.text() else {
+            let Some(text) = whole(file) else {
                 continue;
             };
-            told |= match path.trim_start_matches('/').split_once('/') {
-                None => tell_file(file, text, out),
-                Some((pool, "io")) => tell_io(pool, text, out),
-                Some((pool, "state")) => tell_state(pool, text, out),
-                Some((pool, _)) => tell_dataset(pool, text, out),
-            };
+            match path.trim_start_matches('/').split_once('/') {
+                None => tell_file(file, &text, &mut series),
+                Some((pool, "io")) => tell_io(pool, &text, &mut series),
+                Some((pool, "state")) => tell_state(pool, &text, &mut series),
+                Some((pool, _)) => tell_dataset(pool, &text, &mut series),
+            }
         }
-        match found && !told {
+        match found && series.told.is_empty() {
             true => bail!("nothing in {ROOT} makes sense"),
             false => Ok(()),
         }
     }
 }
 
-fn tell_file(file: Entry, text: &str, out: &mut Families) -> bool {
+fn tell_file(file: Entry, text: &str, series: &mut Series) {
     let name = file.name();
-    let Some((_, prefix)) = FILES.iter().find(|(known, _)| *known == name) else {
-        return false;
-    };
-    let mut told = false;
-    for (key, value) in counters(text) {
-        told |= tell(&format!("node_{prefix}"), name, key, &[], value, out);
+    if let Some((_, prefix)) = FILES.iter().find(|(known, _)| *known == name) {
+        for (key, value) in counters(text) {
+            series.tell(&format!("node_{prefix}"), name, key, &[], value);
+        }
     }
-    told
 }
 
 /// A line of names and a line of numbers, of a pool.
-fn tell_io(pool: &str, text: &str, out: &mut Families) -> bool {
+fn tell_io(pool: &str, text: &str, series: &mut Series) {
     let mut lines = text.lines().skip_while(|line| !line.starts_with("nread "));
     let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else {
-        return false;
+        return;
     };
-    let mut told = false;
     let numbers = numbers.split_ascii_whitespace();
     for (key, number) in names.split_ascii_whitespace().zip(numbers) {
         if let Ok(value) = number.parse() {
-            let labels = [("zpool", pool)];
-            told |= tell("node_zfs_zpool", "io", key, &labels, value, out);
+            series.tell("node_zfs_zpool", "io", key, &[("zpool", pool)], value);
         }
     }
-    told
 }
 
-fn tell_state(pool: &str, text: &str, out: &mut Families) -> bool {
+fn tell_state(pool: &str, text: &str, series: &mut Series) {
     let actual = text.lines().next().unwrap_or_default();
-    let family = out.gauge("node_zfs_zpool_state", "kstat.zfs.misc.state");
     for state in STATES {
-        let is_it = actual.eq_ignore_ascii_case(state);
-        let labels = [("zpool", pool), ("state", state)];
-        out.add(family, &labels, f64::from(u8::from(is_it)));
+        let labels = [("zpool", pool), ("state", *state)];
+        series.add(
+            Kind::Gauge,
+            "node_zfs_zpool_state",
+            "kstat.zfs.misc.state",
+            &labels,
+            f64::from(u8::from(actual.eq_ignore_ascii_case(state))),
+        );
     }
-    true
 }
 
-fn tell_dataset(pool: &str, text: &str, out: &mut Families) -> bool {
+fn tell_dataset(pool: &str, text: &str, series: &mut Series) {
     let name = text
         .lines()
         .find_map(|line| line.strip_prefix("dataset_name")?.trim().split_once(' '))
         .map(|(_type, name)| name.trim());
-    let Some(name) = name else {
-        return false;
-    };
-    let mut told = false;
-    for (key, value) in counters(text) {
-        let labels = [("zpool", pool), ("dataset", name)];
-        told |= tell("node_zfs_zpool_dataset", "objset", key, &labels, value, out);
+    if let Some(name) = name {
+        for (key, value) in counters(text) {
+            let labels = [("zpool", pool), ("dataset", name)];
+            series.tell("node_zfs_zpool_dataset", "objset", key, &labels, value);
+        }
     }
-    told
 }
 
 /// The lines of type 4 (unsigned, 64 bits) after the line `name type data`.
 fn counters(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines()
-        .skip_while(|line| {
-            !line
-                .split_ascii_whitespace()
-                .eq(["name", "type", "data"].into_iter())
-        })
+        .skip_while(|line| !line.split_ascii_whitespace().eq(["name", "type", "data"]))
         .skip(1)
         .filter_map(|line| {
             let mut fields = line.split_ascii_whitespace();
@@ -139,24 +135,30 @@ fn counters(text: &str) -> impl Iterator<Item = (&str, u64)> {
         })
 }
 
-fn tell(
-    prefix: &str,
-    file: &str,
-    key: &str,
-    labels: &[(&str, &str)],
-    value: u64,
-    out: &mut Families,
-) -> bool {
-    let last = key.rsplit('.').next().unwrap_or_default().replace('-', "_");
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if last.is_empty() || !last.chars().all(fits) {
-        return false;
+/// What is told, of which none may come twice.
+struct Series<'a> {
+    out: &'a mut Families,
+    told: BTreeSet<String>,
+}
+
+impl Series<'_> {
+    /// Adds what `file` has under `key`, unless that cannot be a part of a name.
+    fn tell(&mut self, prefix: &str, file: &str, key: &str, labels: &[(&str, &str)], value: u64) {
+        let last = key.rsplit('.').next().unwrap_or_default().replace('-', "_");
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !last.is_empty() && last.chars().all(fits) {
+            let name = format!("{prefix}_{last}");
+            let help = format!("kstat.zfs.misc.{file}.{key}");
+            self.add(Kind::Untyped, &name, &help, labels, value as f64);
+        }
     }
-    let name = format!("{prefix}_{last}");
-    let help = format!("kstat.zfs.misc.{file}.{key}");
-    let family = out.family(Kind::Untyped, &name, &help);
-    out.add(family, labels, value as f64);
-    true
+
+    fn add(&mut self, kind: Kind, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
+        if self.told.insert(format!("{name}{labels:?}")) {
+            let family = self.out.family(kind, name, help);
+            self.out.add(family, labels, value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +254,27 @@ mod tests {
             .file("/proc/spl/kstat/zfs", "")
             .file("/proc/spl/kstat/zfs/fm", text);
         assert_eq!(collect(&files).unwrap().lines(), ["node_zfs_fm_b 2"]);
+    }
+
+    #[test]
+    fn what_comes_twice_is_told_once() {
+        let io = "nread nread reads writes wtime wlentime wupdate rtime rlentime rupdate wcnt rcnt\n\
+                  1 2 3 4 5 6 7 8 9 10 11 12\n";
+        let files = Files::new()
+            .file("/proc/spl/kstat/zfs", "")
+            .file("/proc/spl/kstat/zfs/tank/io", io);
+        let found = collect(&files).unwrap();
+        let series = r#"node_zfs_zpool_nread{zpool="tank"}"#;
+        assert_eq!(found.value(series), Some(1.0));
+    }
+
+    #[test]
+    fn a_wrong_byte_costs_its_line() {
+        let files = Files::new().file("/proc/spl/kstat/zfs", "").file(
+            "/proc/spl/kstat/zfs/fm",
+            b"name type data\nb\xffd 4 1\nok 4 2\n",
+        );
+        assert_eq!(collect(&files).unwrap().lines(), ["node_zfs_fm_ok 2"]);
     }
 
     #[test]
