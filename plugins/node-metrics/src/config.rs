@@ -32,6 +32,8 @@ pub struct Collectors {
     pub bcache: options::Bcache,
     pub bonding: Switch,
     pub btrfs: Switch,
+    /// What containers of pods use, which the node exporter does not tell. It is on as the others are, and
+    /// tells nothing where there are no pods.
     pub cgroups: Switch,
     pub dmi: Switch,
     pub edac: Switch,
@@ -48,7 +50,6 @@ pub struct Collectors {
     pub rapl: options::Rapl,
     pub selinux: Switch,
     pub tapestats: options::Tapestats,
-    #[serde(rename = "thermal_zone")]
     pub thermal_zone: Switch,
     pub vmstat: options::Vmstat,
     pub xfs: Switch,

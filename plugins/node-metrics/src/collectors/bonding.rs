@@ -1,5 +1,7 @@
 //! Bonded network interfaces, of `/sys/class/net`.
 
+use std::collections::BTreeSet;
+
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
@@ -20,22 +22,18 @@ impl Collect for Bonding {
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let masters = view.text(MASTERS)?;
-        let interfaces = folders(view, "/sys/class/net/");
-        let (mut found, mut told) = (0, Vec::new());
-        for master in masters.split_ascii_whitespace() {
-            found += 1;
-            let Some(interface) = interfaces.iter().find(|each| each.name == master) else {
+        let masters: BTreeSet<&str> = masters.split_ascii_whitespace().collect();
+        let mut told = false;
+        for interface in folders(view, "/sys/class/net/") {
+            let master = interface.name;
+            let slaves = interface.get("bonding/slaves").and_then(|file| file.text());
+            let Some(slaves) = slaves.filter(|_| masters.contains(master)) else {
                 continue;
             };
-            let Some(slaves) = interface.get("bonding/slaves").and_then(|file| file.text()) else {
-                continue;
-            };
-            if told.contains(&master) {
-                continue;
-            }
-            told.push(master);
+            told = true;
+            let slaves: BTreeSet<&str> = slaves.split_ascii_whitespace().collect();
             let statuses: Vec<_> = slaves
-                .split_ascii_whitespace()
+                .iter()
                 .filter_map(|slave| {
                     ["lower", "slave"].iter().find_map(|prefix| {
                         interface.text(&format!("{prefix}_{slave}/bonding_slave/mii_status"))
@@ -54,7 +52,7 @@ impl Collect for Bonding {
             );
             out.add(active, &[("master", master)], up as f64);
         }
-        match found > 0 && told.is_empty() {
+        match !masters.is_empty() && !told {
             true => bail!("no interface named in {MASTERS} can be read"),
             false => Ok(()),
         }

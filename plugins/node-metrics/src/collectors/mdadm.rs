@@ -1,5 +1,7 @@
 //! Software RAID, of `/proc/mdstat`: <https://raid.wiki.kernel.org/index.php/Mdstat>.
 
+use std::collections::BTreeSet;
+
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
@@ -19,20 +21,19 @@ impl Collect for Mdadm {
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let text = whole_at(view, PATH)?;
-        let (mut found, mut told) = (0, Vec::new());
+        let (mut found, mut told) = (false, BTreeSet::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             if is_of_a_device(line) {
-                found += 1;
+                found = true;
                 if let Some(array) = Array::parse(line, lines.clone())
-                    && !told.contains(&array.device)
+                    && told.insert(array.device)
                 {
                     array.tell(out);
-                    told.push(array.device);
                 }
             }
         }
-        match told.len() < found && told.is_empty() {
+        match found && told.is_empty() {
             true => bail!("no array in {PATH} makes sense"),
             false => Ok(()),
         }

@@ -5,6 +5,7 @@
 //! what a pod needs for itself (its sandbox, the `pause` container) has no `container`. So the sum over
 //! all series is what pods use. Where there are no pods, nothing is told.
 
+mod io;
 mod names;
 mod table;
 
@@ -75,7 +76,7 @@ impl Collect for Cgroups {
         if by_owner.is_empty() && !groups.is_empty() {
             bail!("there are pods, but none is named in /var/log/pods or /var/log/containers");
         }
-        let disks = table::disks(view.want(DISKS).next());
+        let disks = io::disks(view.want(DISKS).next());
         for (owner, groups) in by_owner {
             // Of two without a name, one is a container that just starts.
             let is_clear = owner.container.is_some() || groups.len() == 1;
