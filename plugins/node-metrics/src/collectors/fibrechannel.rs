@@ -102,7 +102,7 @@ impl Collect for FibreChannel {
                 collector.content(&format!("{CLASS}/*/{file}"))
             })
             // All but `reset_statistics`, which is for writing.
-            .content("/sys/class/fc_host/*/statistics/[!r]*")
+            .content("/sys/class/fc_host/*/statistics/[a-qs-z]*")
             .content("/sys/class/fc_host/*/statistics/rx_*")
     }
 
