@@ -35,6 +35,7 @@ pub struct Collectors {
     /// What containers of pods use, which the node exporter does not tell. It is on as the others are, and
     /// tells nothing where there are no pods.
     pub cgroups: Switch,
+    pub cpu: options::Cpu,
     pub dmi: Switch,
     pub edac: Switch,
     pub fibrechannel: Switch,
@@ -43,12 +44,14 @@ pub struct Collectors {
     pub ipvs: options::Ipvs,
     pub loadavg: Switch,
     pub mdadm: Switch,
+    pub meminfo: Switch,
     pub nfs: Switch,
     pub nfsd: Switch,
     pub nvme: Switch,
     pub powersupplyclass: options::PowerSupplyClass,
     pub rapl: options::Rapl,
     pub selinux: Switch,
+    pub stat: options::Stat,
     pub tapestats: options::Tapestats,
     pub thermal_zone: Switch,
     pub vmstat: options::Vmstat,

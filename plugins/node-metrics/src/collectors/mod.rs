@@ -4,6 +4,7 @@ mod bcache;
 mod bonding;
 mod btrfs;
 mod cgroups;
+mod cpu;
 mod dmi;
 mod edac;
 mod fibrechannel;
@@ -12,6 +13,7 @@ mod infiniband;
 mod ipvs;
 mod loadavg;
 mod mdadm;
+mod meminfo;
 mod nfs;
 mod nfsd;
 mod nvme;
@@ -20,6 +22,7 @@ mod rapl;
 mod rpc;
 mod scrape;
 mod selinux;
+mod stat;
 mod tapestats;
 mod thermal_zone;
 mod vmstat;
@@ -47,10 +50,12 @@ pub(crate) trait Collect {
 /// Options of collectors, each in its collector's file.
 pub(crate) mod options {
     pub(crate) use super::bcache::Options as Bcache;
+    pub(crate) use super::cpu::Options as Cpu;
     pub(crate) use super::hwmon::Options as Hwmon;
     pub(crate) use super::ipvs::Options as Ipvs;
     pub(crate) use super::powersupplyclass::Options as PowerSupplyClass;
     pub(crate) use super::rapl::Options as Rapl;
+    pub(crate) use super::stat::Options as Stat;
     pub(crate) use super::tapestats::Options as Tapestats;
     pub(crate) use super::vmstat::Options as Vmstat;
 }
@@ -71,6 +76,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.cgroups.enabled.unwrap_or(by_default) {
         on.push(Box::new(cgroups::Cgroups));
+    }
+    if c.cpu.enabled.unwrap_or(by_default) {
+        on.push(Box::new(cpu::Cpu::new(&c.cpu)?));
     }
     if c.dmi.enabled.unwrap_or(by_default) {
         on.push(Box::new(dmi::Dmi));
@@ -96,6 +104,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.mdadm.enabled.unwrap_or(by_default) {
         on.push(Box::new(mdadm::Mdadm));
     }
+    if c.meminfo.enabled.unwrap_or(by_default) {
+        on.push(Box::new(meminfo::Meminfo));
+    }
     if c.nfs.enabled.unwrap_or(by_default) {
         on.push(Box::new(nfs::Nfs));
     }
@@ -115,6 +126,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.selinux.enabled.unwrap_or(by_default) {
         on.push(Box::new(selinux::Selinux));
+    }
+    if c.stat.enabled.unwrap_or(by_default) {
+        on.push(Box::new(stat::Stat::new(&c.stat)));
     }
     if c.tapestats.enabled.unwrap_or(by_default) {
         on.push(Box::new(tapestats::Tapestats::new(&c.tapestats)?));
