@@ -5,15 +5,19 @@ mod bonding;
 mod btrfs;
 mod cgroups;
 mod cpu;
+mod diskstats;
 mod dmi;
 mod edac;
 mod fibrechannel;
+mod filesystem;
 mod hwmon;
 mod infiniband;
 mod ipvs;
 mod loadavg;
 mod mdadm;
 mod meminfo;
+mod netclass;
+mod netdev;
 mod nfs;
 mod nfsd;
 mod nvme;
@@ -51,8 +55,12 @@ pub(crate) trait Collect {
 pub(crate) mod options {
     pub(crate) use super::bcache::Options as Bcache;
     pub(crate) use super::cpu::Options as Cpu;
+    pub(crate) use super::diskstats::Options as Diskstats;
+    pub(crate) use super::filesystem::Options as Filesystem;
     pub(crate) use super::hwmon::Options as Hwmon;
     pub(crate) use super::ipvs::Options as Ipvs;
+    pub(crate) use super::netclass::Options as Netclass;
+    pub(crate) use super::netdev::Options as Netdev;
     pub(crate) use super::powersupplyclass::Options as PowerSupplyClass;
     pub(crate) use super::rapl::Options as Rapl;
     pub(crate) use super::stat::Options as Stat;
@@ -80,6 +88,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.cpu.enabled.unwrap_or(by_default) {
         on.push(Box::new(cpu::Cpu::new(&c.cpu)?));
     }
+    if c.diskstats.enabled.unwrap_or(by_default) {
+        on.push(Box::new(diskstats::Diskstats::new(&c.diskstats)?));
+    }
     if c.dmi.enabled.unwrap_or(by_default) {
         on.push(Box::new(dmi::Dmi));
     }
@@ -88,6 +99,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.fibrechannel.enabled.unwrap_or(by_default) {
         on.push(Box::new(fibrechannel::FibreChannel));
+    }
+    if c.filesystem.enabled.unwrap_or(by_default) {
+        on.push(Box::new(filesystem::Filesystem::new(&c.filesystem)?));
     }
     if c.hwmon.enabled.unwrap_or(by_default) {
         on.push(Box::new(hwmon::Hwmon::new(&c.hwmon)?));
@@ -106,6 +120,12 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.meminfo.enabled.unwrap_or(by_default) {
         on.push(Box::new(meminfo::Meminfo));
+    }
+    if c.netclass.enabled.unwrap_or(by_default) {
+        on.push(Box::new(netclass::Netclass::new(&c.netclass)?));
+    }
+    if c.netdev.enabled.unwrap_or(by_default) {
+        on.push(Box::new(netdev::Netdev::new(&c.netdev)?));
     }
     if c.nfs.enabled.unwrap_or(by_default) {
         on.push(Box::new(nfs::Nfs));
