@@ -1,14 +1,19 @@
 //! The collectors, a file each. A new one is a file, a line here and a field of [`Config`].
 
+mod arp;
 mod bcache;
 mod bonding;
 mod btrfs;
 mod cgroups;
+mod conntrack;
 mod cpu;
+mod cpufreq;
 mod diskstats;
 mod dmi;
 mod edac;
+mod entropy;
 mod fibrechannel;
+mod filefd;
 mod filesystem;
 mod hwmon;
 mod infiniband;
@@ -18,17 +23,27 @@ mod mdadm;
 mod meminfo;
 mod netclass;
 mod netdev;
+mod netstat;
 mod nfs;
 mod nfsd;
 mod nvme;
+mod os;
 mod powersupplyclass;
+mod pressure;
 mod rapl;
 mod rpc;
+mod schedstat;
 mod scrape;
 mod selinux;
+mod sockstat;
+mod softnet;
 mod stat;
 mod tapestats;
 mod thermal_zone;
+mod time;
+mod timex;
+mod udp_queues;
+mod uname;
 mod vmstat;
 mod xfs;
 mod zfs;
@@ -53,6 +68,7 @@ pub(crate) trait Collect {
 
 /// Options of collectors, each in its collector's file.
 pub(crate) mod options {
+    pub(crate) use super::arp::Options as Arp;
     pub(crate) use super::bcache::Options as Bcache;
     pub(crate) use super::cpu::Options as Cpu;
     pub(crate) use super::diskstats::Options as Diskstats;
@@ -61,6 +77,7 @@ pub(crate) mod options {
     pub(crate) use super::ipvs::Options as Ipvs;
     pub(crate) use super::netclass::Options as Netclass;
     pub(crate) use super::netdev::Options as Netdev;
+    pub(crate) use super::netstat::Options as Netstat;
     pub(crate) use super::powersupplyclass::Options as PowerSupplyClass;
     pub(crate) use super::rapl::Options as Rapl;
     pub(crate) use super::stat::Options as Stat;
@@ -73,6 +90,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     let c = &config.collectors;
     let mut on: Vec<Box<dyn Collect>> = Vec::new();
     let by_default = !config.disable_defaults;
+    if c.arp.enabled.unwrap_or(by_default) {
+        on.push(Box::new(arp::Arp::new(&c.arp)?));
+    }
     if c.bcache.enabled.unwrap_or(by_default) {
         on.push(Box::new(bcache::Bcache::new(&c.bcache)));
     }
@@ -85,8 +105,14 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.cgroups.enabled.unwrap_or(by_default) {
         on.push(Box::new(cgroups::Cgroups));
     }
+    if c.conntrack.enabled.unwrap_or(by_default) {
+        on.push(Box::new(conntrack::Conntrack));
+    }
     if c.cpu.enabled.unwrap_or(by_default) {
         on.push(Box::new(cpu::Cpu::new(&c.cpu)?));
+    }
+    if c.cpufreq.enabled.unwrap_or(by_default) {
+        on.push(Box::new(cpufreq::Cpufreq));
     }
     if c.diskstats.enabled.unwrap_or(by_default) {
         on.push(Box::new(diskstats::Diskstats::new(&c.diskstats)?));
@@ -97,8 +123,14 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.edac.enabled.unwrap_or(by_default) {
         on.push(Box::new(edac::Edac));
     }
+    if c.entropy.enabled.unwrap_or(by_default) {
+        on.push(Box::new(entropy::Entropy));
+    }
     if c.fibrechannel.enabled.unwrap_or(by_default) {
         on.push(Box::new(fibrechannel::FibreChannel));
+    }
+    if c.filefd.enabled.unwrap_or(by_default) {
+        on.push(Box::new(filefd::Filefd));
     }
     if c.filesystem.enabled.unwrap_or(by_default) {
         on.push(Box::new(filesystem::Filesystem::new(&c.filesystem)?));
@@ -127,6 +159,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.netdev.enabled.unwrap_or(by_default) {
         on.push(Box::new(netdev::Netdev::new(&c.netdev)?));
     }
+    if c.netstat.enabled.unwrap_or(by_default) {
+        on.push(Box::new(netstat::Netstat::new(&c.netstat)?));
+    }
     if c.nfs.enabled.unwrap_or(by_default) {
         on.push(Box::new(nfs::Nfs));
     }
@@ -136,16 +171,31 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     if c.nvme.enabled.unwrap_or(by_default) {
         on.push(Box::new(nvme::Nvme));
     }
+    if c.os.enabled.unwrap_or(by_default) {
+        on.push(Box::new(os::Os));
+    }
     if c.powersupplyclass.enabled.unwrap_or(by_default) {
         on.push(Box::new(powersupplyclass::PowerSupplyClass::new(
             &c.powersupplyclass,
         )?));
     }
+    if c.pressure.enabled.unwrap_or(by_default) {
+        on.push(Box::new(pressure::Pressure));
+    }
     if c.rapl.enabled.unwrap_or(by_default) {
         on.push(Box::new(rapl::Rapl::new(&c.rapl)));
     }
+    if c.schedstat.enabled.unwrap_or(by_default) {
+        on.push(Box::new(schedstat::Schedstat));
+    }
     if c.selinux.enabled.unwrap_or(by_default) {
         on.push(Box::new(selinux::Selinux));
+    }
+    if c.sockstat.enabled.unwrap_or(by_default) {
+        on.push(Box::new(sockstat::Sockstat::new()));
+    }
+    if c.softnet.enabled.unwrap_or(by_default) {
+        on.push(Box::new(softnet::Softnet));
     }
     if c.stat.enabled.unwrap_or(by_default) {
         on.push(Box::new(stat::Stat::new(&c.stat)));
@@ -155,6 +205,18 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.thermal_zone.enabled.unwrap_or(by_default) {
         on.push(Box::new(thermal_zone::ThermalZone));
+    }
+    if c.time.enabled.unwrap_or(by_default) {
+        on.push(Box::new(time::Time));
+    }
+    if c.timex.enabled.unwrap_or(by_default) {
+        on.push(Box::new(timex::Timex));
+    }
+    if c.udp_queues.enabled.unwrap_or(by_default) {
+        on.push(Box::new(udp_queues::UdpQueues));
+    }
+    if c.uname.enabled.unwrap_or(by_default) {
+        on.push(Box::new(uname::Uname));
     }
     if c.vmstat.enabled.unwrap_or(by_default) {
         on.push(Box::new(vmstat::Vmstat::new(&c.vmstat)?));
