@@ -263,10 +263,17 @@ fn line(name: &str, labels: &[(String, String)], value: f64) -> String {
     line + " " + &number(value)
 }
 
+/// As Go prints numbers: labels such as `le` are compared as text.
 fn number(value: f64) -> String {
-    match value {
-        f64::INFINITY => "+Inf".to_owned(),
-        f64::NEG_INFINITY => "-Inf".to_owned(),
-        other => other.to_string(),
+    if value.is_infinite() {
+        return format!("{}Inf", if value > 0.0 { '+' } else { '-' });
+    }
+    let exponential = format!("{value:e}");
+    match exponential.split_once('e') {
+        Some((digits, exponent)) => match exponent.parse::<i32>().unwrap_or_default() {
+            -4..6 => value.to_string(),
+            exponent => format!("{digits}e{exponent:+03}"),
+        },
+        None => exponential,
     }
 }

@@ -33,8 +33,6 @@ pub struct Collectors {
     pub bcache: options::Bcache,
     pub bonding: Switch,
     pub btrfs: Switch,
-    /// What containers of pods use, which the node exporter does not tell. It is on as the others are, and
-    /// tells nothing where there are no pods.
     pub cgroups: Switch,
     pub conntrack: Switch,
     pub cpu: options::Cpu,
@@ -68,6 +66,7 @@ pub struct Collectors {
     pub softnet: Switch,
     pub stat: options::Stat,
     pub tapestats: options::Tapestats,
+    pub textfile: options::Textfile,
     pub thermal_zone: Switch,
     pub time: Switch,
     pub timex: Switch,

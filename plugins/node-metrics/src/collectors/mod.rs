@@ -39,6 +39,7 @@ mod sockstat;
 mod softnet;
 mod stat;
 mod tapestats;
+mod textfile;
 mod thermal_zone;
 mod time;
 mod timex;
@@ -82,6 +83,7 @@ pub(crate) mod options {
     pub(crate) use super::rapl::Options as Rapl;
     pub(crate) use super::stat::Options as Stat;
     pub(crate) use super::tapestats::Options as Tapestats;
+    pub(crate) use super::textfile::Options as Textfile;
     pub(crate) use super::vmstat::Options as Vmstat;
 }
 
@@ -202,6 +204,9 @@ pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     }
     if c.tapestats.enabled.unwrap_or(by_default) {
         on.push(Box::new(tapestats::Tapestats::new(&c.tapestats)?));
+    }
+    if c.textfile.enabled.unwrap_or(by_default) {
+        on.push(Box::new(textfile::Textfile::new(&c.textfile)));
     }
     if c.thermal_zone.enabled.unwrap_or(by_default) {
         on.push(Box::new(thermal_zone::ThermalZone));

@@ -67,8 +67,8 @@ fn words<'a>(text: &'a str, names: &[&str], chosen: &Option<Regex>, mut tell: im
     let Some(chosen) = chosen else {
         return;
     };
-    let first = text.lines().filter_map(field);
-    let first = first.filter(|(name, _)| names.contains(name)).next();
+    let mut fields = text.lines().filter_map(field);
+    let first = fields.find(|(name, _)| names.contains(name));
     let words = first.unwrap_or_default().1.split_ascii_whitespace();
     let words: BTreeSet<&str> = words.filter(|word| chosen.is_match(word)).collect();
     words.into_iter().for_each(&mut tell);
