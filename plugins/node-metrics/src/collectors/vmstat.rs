@@ -1,5 +1,7 @@
 //! Counters of memory management, of `/proc/vmstat`.
 
+use std::collections::BTreeSet;
+
 use bulkhead_sdk::{Collector, Families, Result, View};
 use regex::Regex;
 use schemars::JsonSchema;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 
 use super::Collect;
 use crate::filter::pattern;
-use crate::text::pairs;
+use crate::text::{is_name_part, pairs};
 
 const PATH: &str = "/proc/vmstat";
 
@@ -48,9 +50,12 @@ impl Collect for Vmstat {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
+        let mut known = BTreeSet::new();
         for (field, value) in pairs(view.text(PATH)?) {
             if let Ok(value) = value.parse()
+                && is_name_part(field)
                 && self.fields.is_match(field)
+                && known.insert(field)
             {
                 let family = out.untyped(
                     &format!("node_vmstat_{field}"),
@@ -67,6 +72,7 @@ impl Collect for Vmstat {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use crate::NodeMetrics;
+    use crate::hostile::survives;
     use bulkhead_sdk::testing::{Files, Harness};
 
     const VMSTAT: &str = "nr_free_pages 977769\npgfault 2320168809\noom_kill 0\npgpgin torn\n";
@@ -85,6 +91,12 @@ mod tests {
         let mut plugin = Harness::<NodeMetrics>::new(config).unwrap();
         let found = plugin.collect("vmstat", &files).unwrap();
         assert_eq!(found.lines(), ["node_vmstat_nr_free_pages 977769"]);
+    }
+
+    #[test]
+    fn survives_nonsense() {
+        let all = r#"{"collectors":{"vmstat":{"fields":""}}}"#;
+        survives("vmstat", all, &[("/proc/vmstat", VMSTAT)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod info;
 mod throttles;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_sdk::{Collector, Families, Result, View};
 use regex::Regex;
@@ -168,13 +168,14 @@ fn processor((name, ticks): (&str, &str)) -> Option<(u32, Seconds)> {
 
 /// A list of numbers and ranges: `1,3-5`.
 fn tell_isolated(list: &str, out: &mut Families) {
-    let isolated: std::collections::BTreeSet<u32> = list
+    let isolated: BTreeSet<u32> = list
         .split(',')
         .filter_map(|range| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             Some(first.parse().ok()?..=last.parse::<u32>().ok()?.min(MOST))
         })
         .flatten()
+        .take(MOST as usize)
         .collect();
     for number in isolated {
         let help =

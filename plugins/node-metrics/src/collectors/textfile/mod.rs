@@ -117,6 +117,12 @@ fn tell_all(
         .map(|name| (name.to_owned(), ("", Kind::Gauge)))
         .collect();
     let mut told: BTreeSet<(&str, &Labels)> = BTreeSet::new();
+    let mut files_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (path, file) in files {
+        for name in file.keys() {
+            files_of.entry(name).or_default().push(path);
+        }
+    }
     for (path, file) in files {
         for (name, family) in file {
             let owner = (*name, family.kind());
@@ -128,14 +134,15 @@ fn tell_all(
                 continue;
             }
             claimed.extend(samples.into_iter().map(|sample| (sample, owner)));
-            let help = family.help.clone().unwrap_or_else(|| {
-                let having = files.iter().filter(|(_, file)| file.contains_key(name));
-                let paths: Vec<&str> = having.map(|(path, _)| *path).collect();
-                format!("Metric read from {}", paths.join(", "))
-            });
+            // The first counts.
+            let help = match (&family.help, files_of.remove(name)) {
+                (Some(help), _) => help,
+                (None, Some(paths)) => &format!("Metric read from {}", paths.join(", ")),
+                (None, None) => "",
+            };
             tell(
                 name,
-                &help,
+                help,
                 family,
                 |labels| told.insert((*name, labels)),
                 out,
