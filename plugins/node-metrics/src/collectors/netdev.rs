@@ -217,6 +217,8 @@ wlan0:1: 10437182923 13899359    0    0    0     0          0         0 28516493
         let odd = [b"eth\xff: 1 2\n".as_slice(), DEV.as_bytes()].concat();
         let files = Files::new().file("/proc/net/dev", odd);
         assert_eq!(collect("{}", &files).unwrap().len(), 26);
+        let twice = Files::new().file("/proc/net/dev", DEV.repeat(2));
+        assert_eq!(collect("{}", &twice).unwrap().len(), 26);
         survives(
             "netdev",
             "{}",

@@ -97,6 +97,9 @@ cpu2 518377256 0 4155211005
             ]
         );
         assert!(plugin.collect("schedstat", &Files::new()).is_err());
+        let twice = Files::new().file("/proc/schedstat", SCHEDSTAT.repeat(2));
+        let found = plugin.collect("schedstat", &twice).unwrap();
+        assert_eq!(found.lines().len(), 6);
     }
 
     #[test]

@@ -177,6 +177,8 @@ FRAG: inuse 0 memory 7
 
     #[test]
     fn survives_nonsense() {
+        let twice = Files::new().file("/proc/net/sockstat", V4.repeat(2));
+        assert_eq!(collect("x86_64", &twice).unwrap().len(), 13);
         let tree = [("/proc/net/sockstat", V4), ("/proc/net/sockstat6", V6)];
         survives("sockstat", "{}", &tree);
     }

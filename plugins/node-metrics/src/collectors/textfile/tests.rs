@@ -174,6 +174,37 @@ fn files_share_families_but_not_series() {
 }
 
 #[test]
+fn odd_samples_are_told_as_far_as_they_make_sense() {
+    let text = "\
+# TYPE h histogram
+h_bucket{le=\"1\"} 5
+h_bucket{le=\"1\"} 3.7
+h_bucket 8
+h_count 4
+# TYPE s summary
+s{quantile=\"0.5\"} 1
+s{quantile=\"0.5\"} 2
+s{quantile=\"1.5\"} 3
+s{quantile=\"NaN\"} 4
+path{at=\"C:\\\\\"} 1
+";
+    assert_eq!(
+        collect("{}", &files(&[(A, text)])).lines(),
+        [
+            r#"h_bucket{le="+Inf"} 4"#,
+            r#"h_bucket{le="1"} 3"#,
+            "h_count 4",
+            "h_sum 0",
+            "node_textfile_scrape_error 0",
+            r#"path{at="C:\\"} 1"#,
+            "s_count 0",
+            "s_sum 0",
+            r#"s{quantile="0.5"} 2"#,
+        ]
+    );
+}
+
+#[test]
 fn folders_are_chosen() {
     let config = r#"{"collectors":{"textfile":{"directories":["/srv/*/metrics/","/nowhere"]}}}"#;
     let only_there = config.replace(",\"/nowhere\"", "");
