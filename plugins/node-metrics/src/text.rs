@@ -22,7 +22,7 @@ pub(crate) fn lines<'a>(view: &'a View, path: &str) -> Result<impl Iterator<Item
 }
 
 /// A file that holds one whole number.
-pub(crate) fn whole(view: &View, path: &str) -> Result<u64> {
+pub(crate) fn integer_at(view: &View, path: &str) -> Result<u64> {
     view.text(path)?.trim().parse().context(path)
 }
 

@@ -3,7 +3,8 @@
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
-use crate::text::{hex, whole};
+use crate::sysfs::whole_at;
+use crate::text::{hex, integer_at};
 
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
@@ -64,8 +65,8 @@ impl Collect for Conntrack {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let (count, limit) = (whole(view, COUNT)?, whole(view, LIMIT)?);
-        let stat = view.text(STAT)?;
+        let (count, limit) = (integer_at(view, COUNT)?, integer_at(view, LIMIT)?);
+        let stat = whole_at(view, STAT)?;
 
         let help = "Number of currently allocated flow entries for connection tracking.";
         let family = out.gauge("node_nf_conntrack_entries", help);

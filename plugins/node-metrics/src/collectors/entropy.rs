@@ -3,7 +3,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
-use crate::text::whole;
+use crate::text::integer_at;
 
 const AVAILABLE: &str = "/proc/sys/kernel/random/entropy_avail";
 const POOL_SIZE: &str = "/proc/sys/kernel/random/poolsize";
@@ -17,7 +17,7 @@ impl Collect for Entropy {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let (available, pool_size) = (whole(view, AVAILABLE)?, whole(view, POOL_SIZE)?);
+        let (available, pool_size) = (integer_at(view, AVAILABLE)?, integer_at(view, POOL_SIZE)?);
         let help = "Bits of available entropy.";
         let family = out.gauge("node_entropy_available_bits", help);
         out.add(family, &[], available as f64);

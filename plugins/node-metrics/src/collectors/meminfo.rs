@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::{is_name_part, require};
 
 const PATH: &str = "/proc/meminfo";
@@ -17,7 +18,8 @@ impl Collect for Meminfo {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let fields: BTreeMap<String, f64> = view.text(PATH)?.lines().filter_map(field).collect();
+        let text = whole_at(view, PATH)?;
+        let fields: BTreeMap<String, f64> = text.lines().filter_map(field).collect();
         for (field, value) in &fields {
             let name = format!("node_memory_{field}");
             let help = format!("Memory information field {field}.");

@@ -1,5 +1,6 @@
 //! Counters of network protocols: `/proc/net/netstat`, `/proc/net/snmp`, `/proc/net/snmp6`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bulkhead_sdk::{Collector, Families, Result, View};
@@ -9,9 +10,11 @@ use serde::Deserialize;
 
 use super::Collect;
 use crate::filter::pattern;
+use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs, require};
 
-const TABLES: [&str; 2] = ["/proc/net/netstat", "/proc/net/snmp"];
+const NETSTAT: &str = "/proc/net/netstat";
+const SNMP: &str = "/proc/net/snmp";
 /// Not there where IPv6 is off.
 const SNMP6: &str = "/proc/net/snmp6";
 
@@ -56,19 +59,20 @@ type Found<'a> = BTreeMap<(&'a str, &'a str), f64>;
 
 impl Collect for Netstat {
     fn wants(&self) -> Collector {
-        let [netstat, snmp] = TABLES;
-        let collector = Collector::new("netstat").content(netstat).content(snmp);
+        let collector = Collector::new("netstat").content(NETSTAT).content(SNMP);
         collector.content(SNMP6)
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
+        let (netstat, snmp) = (whole_at(view, NETSTAT)?, whole_at(view, SNMP)?);
+        let snmp6 = match view.get(SNMP6) {
+            Some(_) => whole_at(view, SNMP6)?,
+            None => Cow::default(),
+        };
         let mut found = Found::new();
-        for path in TABLES {
-            parse_table(view.text(path)?, &mut found);
-        }
-        if view.get(SNMP6).is_some() {
-            parse_pairs(view.text(SNMP6)?, &mut found);
-        }
+        parse_table(&netstat, &mut found);
+        parse_table(&snmp, &mut found);
+        parse_pairs(&snmp6, &mut found);
         for ((protocol, name), value) in &found {
             let field = format!("{protocol}_{name}");
             if is_name_part(&field) && self.fields.is_match(&field) {
@@ -77,7 +81,7 @@ impl Collect for Netstat {
                 out.add(family, &[], *value);
             }
         }
-        require(!found.is_empty(), TABLES[0])
+        require(!found.is_empty(), NETSTAT)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::require;
 
 /// The first that is there counts.
@@ -38,8 +39,8 @@ impl Collect for Os {
         let Some(path) = PATHS.into_iter().find(|path| view.get(path).is_some()) else {
             bail!("neither {} nor {} is there", PATHS[0], PATHS[1]);
         };
-        let lines = view.text(path)?.lines();
-        let values: BTreeMap<&str, String> = lines.filter_map(assignment).collect();
+        let text = whole_at(view, path)?;
+        let values: BTreeMap<&str, String> = text.lines().filter_map(assignment).collect();
         let value = |name: &str| values.get(name).map_or("", String::as_str);
 
         let family = out.gauge(

@@ -5,6 +5,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::require;
 
 const FOLDER: &str = "/proc/pressure/";
@@ -57,8 +58,8 @@ impl Collect for Pressure {
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let mut told = false;
         for (file, line, name, help) in TOTALS {
-            let text = view.text(&format!("{FOLDER}{file}"))?;
-            if let Some(microseconds) = total(text, line) {
+            let text = whole_at(view, &format!("{FOLDER}{file}"))?;
+            if let Some(microseconds) = total(&text, line) {
                 let family = out.counter(name, help);
                 // In two steps, as the node exporter does: the last digit shows it.
                 out.add(family, &[], microseconds as f64 / 1000.0 / 1000.0);

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 
 const PATH: &str = "/proc/schedstat";
 const NANOSECONDS: f64 = 1e9;
@@ -39,8 +40,9 @@ impl Collect for Schedstat {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
+        let text = whole_at(view, PATH)?;
         let mut known = BTreeSet::new();
-        for line in view.text(PATH)?.lines() {
+        for line in text.lines() {
             let Some((cpu, columns)) = processor(line) else {
                 continue;
             };

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use bulkhead_sdk::{Collector, Families, Result, View, node_stats};
 
 use super::Collect;
-use crate::text::{is_name_part, whole};
+use crate::sysfs::whole_at;
+use crate::text::{integer_at, is_name_part};
 
 const V4: &str = "/proc/net/sockstat";
 const V6: &str = "/proc/net/sockstat6";
@@ -31,7 +32,7 @@ impl Sockstat {
             // A page table is a page of entries of eight bytes, one for each page.
             "aarch64" => [4096, 16_384, 65_536]
                 .into_iter()
-                .find(|size| whole(view, HUGE_PAGE).ok() == Some(size * size / 8)),
+                .find(|size| integer_at(view, HUGE_PAGE).ok() == Some(size * size / 8)),
             _ => None,
         }
     }
@@ -49,12 +50,13 @@ impl Collect for Sockstat {
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
         let page_size = self.page_size(view);
         let mut known = BTreeSet::new();
-        for path in [V4, V6] {
-            // A node may have one of them, or none.
-            if view.get(path).is_none() {
-                continue;
-            }
-            for line in view.text(path)?.lines() {
+        // A node may have one of them, or none.
+        let there = [V4, V6].into_iter().filter(|path| view.get(path).is_some());
+        let texts: Vec<_> = there
+            .map(|path| whole_at(view, path))
+            .collect::<Result<_>>()?;
+        for text in &texts {
+            for line in text.lines() {
                 let Some((protocol, fields)) = line.split_once(':') else {
                     continue;
                 };

@@ -3,6 +3,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::{hex, require};
 
 const PATH: &str = "/proc/net/softnet_stat";
@@ -29,7 +30,7 @@ impl Collect for Softnet {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(PATH)?;
+        let text = whole_at(view, PATH)?;
         let mut told = false;
         for (cpu, line) in text.lines().enumerate() {
             let columns = line.split_ascii_whitespace().map(hex);

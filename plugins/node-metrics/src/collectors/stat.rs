@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::{pairs, require};
 
 const PATH: &str = "/proc/stat";
@@ -92,7 +93,7 @@ impl Collect for Stat {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(PATH)?;
+        let text = &whole_at(view, PATH)?;
         let mut told = false;
         for (key, kind, name, help) in TOTALS {
             if let Some(Ok(total)) = numbers(text, key).next() {

@@ -3,6 +3,7 @@
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
 
 use super::Collect;
+use crate::sysfs::whole_at;
 use crate::text::hex;
 
 const TABLES: [(&str, &str); 2] = [("/proc/net/udp", "v4"), ("/proc/net/udp6", "v6")];
@@ -31,7 +32,7 @@ impl Collect for UdpQueues {
             }
             let (mut sending, mut received) = (0_u64, 0_u64);
             // A line of names, and one for each socket.
-            for line in view.text(path)?.lines().skip(1) {
+            for line in whole_at(view, path)?.lines().skip(1) {
                 let column = line.split_ascii_whitespace().nth(QUEUES);
                 if let Some((tx, rx)) = column.and_then(|column| column.split_once(':')) {
                     sending = sending.saturating_add(hex(tx).unwrap_or_default());

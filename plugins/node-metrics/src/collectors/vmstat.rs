@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Collect;
 use crate::filter::pattern;
+use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs};
 
 const PATH: &str = "/proc/vmstat";
@@ -50,8 +51,9 @@ impl Collect for Vmstat {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
+        let text = whole_at(view, PATH)?;
         let mut known = BTreeSet::new();
-        for (field, value) in pairs(view.text(PATH)?) {
+        for (field, value) in pairs(&text) {
             if let Ok(value) = value.parse()
                 && is_name_part(field)
                 && self.fields.is_match(field)

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Collect;
 use crate::filter::pattern;
+use crate::sysfs::whole_at;
 use crate::text::{pairs, require};
 
 const PATH: &str = "/proc/stat";
@@ -144,11 +145,11 @@ impl Collect for Cpu {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(PATH)?;
-        self.remember(pairs(text).filter_map(processor).collect());
+        let text = whole_at(view, PATH)?;
+        self.remember(pairs(&text).filter_map(processor).collect());
         self.tell_seconds(out);
         if self.info {
-            info::tell(view.text(info::PATH)?, &self.flags, &self.bugs, out);
+            info::tell(&whole_at(view, info::PATH)?, &self.flags, &self.bugs, out);
         }
         if let Ok(text) = view.text(ISOLATED) {
             tell_isolated(text.trim(), out);

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::Collect;
 use crate::filter::Filter;
+use crate::sysfs::whole_at;
 use crate::text::require;
 use udev::Properties;
 
@@ -173,7 +174,7 @@ impl Collect for Diskstats {
     }
 
     fn collect(&mut self, view: &View, out: &mut Families) -> Result<()> {
-        let text = view.text(PATH)?;
+        let text = whole_at(view, PATH)?;
         let mut known = BTreeSet::new();
         for disk in text.lines().filter_map(Disk::parse) {
             if known.insert(disk.name) && self.devices.accepts(disk.name) {

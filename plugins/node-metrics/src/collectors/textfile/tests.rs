@@ -187,6 +187,9 @@ s{quantile=\"0.5\"} 2
 s{quantile=\"1.5\"} 3
 s{quantile=\"NaN\"} 4
 path{at=\"C:\\\\\"} 1
+m_sum 1
+# TYPE m summary
+m_sum 2
 ";
     assert_eq!(
         collect("{}", &files(&[(A, text)])).lines(),
@@ -195,6 +198,7 @@ path{at=\"C:\\\\\"} 1
             r#"h_bucket{le="1"} 3"#,
             "h_count 4",
             "h_sum 0",
+            "m_sum 1",
             "node_textfile_scrape_error 0",
             r#"path{at="C:\\"} 1"#,
             "s_count 0",
