@@ -84,6 +84,17 @@ impl Collect for Textfile {
         }
         let failed = !complaints.is_empty();
         tell_all(&files, &mut complaints, out);
+        let modified = out.gauge(
+            "node_textfile_mtime_seconds",
+            "Unixtime mtime of textfiles successfully read.",
+        );
+        for entry in view.files() {
+            // Whole seconds, as the exporter tells them; 0 is not known.
+            let seconds = entry.modified() / 1_000_000_000;
+            if seconds != 0 && files.contains_key(entry.path()) {
+                out.add(modified, &[("file", entry.path())], seconds as f64);
+            }
+        }
         self.complain(complaints);
 
         let family = out.gauge(
