@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use cluster::rig::Rig;
 use cluster::{Cluster, NAMESPACE, SERVICE_ACCOUNT};
 use serde_json::json;
+use support::authority::Authority;
 use support::sink::{Sink, ok};
 use support::wait_for;
 
@@ -139,6 +140,43 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     files
+}
+
+#[test]
+fn tls_takes_what_it_needs_from_a_secret() {
+    let mut rig = Rig::new(Cluster::shared());
+    let seen = Arc::new(Mutex::new(Vec::<String>::new()));
+    let authority = Authority::new(rig.node.path("authority"));
+    let address = support::sink::own_address();
+    let files = authority.certify(&address.ip().to_string());
+    let _sink = Sink::start_with(address, Some(&files), {
+        let seen = seen.clone();
+        move |request| {
+            seen.lock().unwrap().push(request.text().to_owned());
+            ok()
+        }
+    });
+    let destination = format!(
+        "http: {{url: {:?}, retry: {{initial: 10ms, max: 50ms}}, tls: {{ca: \"${{secret:authority/token}}\"}}}}",
+        format!("https://{address}/ingest")
+    );
+    rig.apply("app", &rig.node.spec_to("fixture-logs", "{}", &destination));
+    allow(&rig, "authority");
+    secret(&rig, "authority", "nonsense");
+    rig.node.start();
+    rig.wait_running("app");
+    rig.node.append("a.log", ["first".to_owned()]);
+    rig.wait("app", "no certificate in it", |report| {
+        let destinations = report["logs"]["destinations"].to_string();
+        destinations.contains("tls.ca: holds no certificate")
+    });
+    assert!(seen.lock().unwrap().is_empty());
+    let pem = std::fs::read_to_string(authority.ca()).unwrap();
+    secret(&rig, "authority", &pem);
+    wait_for("the line", || {
+        let seen = seen.lock().unwrap();
+        seen.iter().any(|body| body.contains("first")).then_some(())
+    });
 }
 
 #[test]

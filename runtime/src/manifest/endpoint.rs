@@ -61,7 +61,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// Files for TLS, in PEM, read anew when they change.
+/// What TLS needs, in PEM, from files or by reference; read anew when it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tls {
@@ -74,6 +74,15 @@ pub struct Tls {
     /// The certificate's private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust instead of the system's: the PEM text, or a reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The daemon's certificate, with its chain: the PEM text, or a reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<String>,
+    /// The certificate's private key: a reference, `${secret:NAME/KEY}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 fn default_timeout() -> Period {

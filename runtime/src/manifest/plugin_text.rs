@@ -142,9 +142,9 @@ fn explain(problem: Problem) -> Problem {
             remedy: "remove this line: its fields stand at the top level".to_owned(),
             ..problem
         },
-        role @ ("metrics" | "enforcement" | "scanning" | "roles" | "role") => Problem {
+        role @ ("enforcement" | "scanning" | "roles" | "role") => Problem {
             problem: format!("`{role}` is no role that this daemon knows"),
-            remedy: choices("role sections", "", &["logs"]),
+            remedy: choices("role sections", "", &["logs", "metrics"]),
             ..problem
         },
         _ => problem,

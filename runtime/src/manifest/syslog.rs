@@ -167,6 +167,15 @@ pub struct SyslogTls {
     /// The certificate's private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust instead of the system's: the PEM text, or a reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The daemon's certificate, with its chain: the PEM text, or a reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<String>,
+    /// The certificate's private key: a reference, `${secret:NAME/KEY}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The name that the server's certificate must be for; the address's host unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
@@ -179,6 +188,9 @@ impl SyslogTls {
             ca_file: self.ca_file.clone(),
             cert_file: self.cert_file.clone(),
             key_file: self.key_file.clone(),
+            ca: self.ca.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
         }
     }
 }

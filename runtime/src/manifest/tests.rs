@@ -310,8 +310,38 @@ fn each_refusal_names_file_place_field_and_remedy() {
         ),
         (
             "limits:",
-            "metrics: {}\nlimits:",
-            "`metrics` is no role that this daemon knows: known role sections: logs",
+            "scanning: {}\nlimits:",
+            "`scanning` is no role that this daemon knows: known role sections: logs, metrics",
+        ),
+        (
+            "limits:",
+            "grants: {nodeFiles: [proc]}\nlimits:",
+            "grants.nodeFiles[0]: \"proc\" is not absolute: write an absolute path such as `/proc` or",
+        ),
+        (
+            "limits:",
+            "grants: {nodeFiles: [/proc/../etc]}\nlimits:",
+            "grants.nodeFiles[0]: \"/proc/../etc\" has an empty component, `.` or `..`",
+        ),
+        (
+            "limits:",
+            "metrics: {timeout: 0s}\nlimits:",
+            "metrics.timeout: is zero",
+        ),
+        (
+            "limits:",
+            "metrics: {timeout: 1h}\nlimits:",
+            "metrics.timeout: 1h is longer than 2m",
+        ),
+        (
+            "limits:",
+            "metrics: {maxSeries: 0}\nlimits:",
+            "metrics.maxSeries: 0 is not between 1 and 1000000",
+        ),
+        (
+            "limits:",
+            "metrics: {labels: {a-b: c}}\nlimits:",
+            "metrics.labels: \"a-b\" is no name of a label",
         ),
         (
             "limits:",

@@ -216,6 +216,18 @@ impl Preparer {
             )));
         }
         let roles = blueprint.interfaces().roles.clone();
+        let spec = &manifest.spec;
+        for (role, given) in [
+            (Role::Logs, spec.logs.is_some()),
+            (Role::Metrics, spec.metrics.is_some()),
+        ] {
+            if given && !roles.contains(&role) {
+                let name = role.name();
+                return Err(Rejection::Refused(format!(
+                    "{name}: the module has not the role {name}; remove `{name}:`, or name another module"
+                )));
+            }
+        }
         for (role, prepare) in &self.roles {
             if roles.contains(role)
                 && let Err(message) = prepare(&manifest, &mut instance).await?

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};
 use crate::role::logs::delivery::{DestinationStatus, QueueStatus, State};
+use crate::role::metrics::CollectorReport;
 
 /// One family under construction.
 struct Page(String);
@@ -132,6 +133,60 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
         "counter",
         "Containers' logs that were read although nothing was known of their pods.",
         |plugin| Some(plugin.logs.as_ref()?.files.without_metadata as f64),
+    ),
+    (
+        "bulkhead_metrics_collections_total",
+        "counter",
+        "Collections made of what the plugin measures.",
+        |plugin| Some(plugin.metrics.as_ref()?.collections as f64),
+    ),
+    (
+        "bulkhead_metrics_failed_collections_total",
+        "counter",
+        "Collections that ended before their time.",
+        |plugin| Some(plugin.metrics.as_ref()?.failed_collections as f64),
+    ),
+    (
+        "bulkhead_metrics_invalid_series_total",
+        "counter",
+        "Series left out because they break the data model or came twice.",
+        |plugin| Some(plugin.metrics.as_ref()?.invalid_series as f64),
+    ),
+    (
+        "bulkhead_metrics_cut_series",
+        "gauge",
+        "Series of the latest collection that are over the limit, and left out.",
+        |plugin| Some(plugin.metrics.as_ref()?.cut_series as f64),
+    ),
+];
+
+type CollectorValue = fn(&CollectorReport) -> f64;
+
+/// Families with one series a collector, of the latest collection.
+const COLLECTOR: &[(&str, &str, &str, CollectorValue)] = &[
+    (
+        "bulkhead_metrics_collector_success",
+        "gauge",
+        "Whether the collector succeeded.",
+        |collector| f64::from(u8::from(collector.success)),
+    ),
+    (
+        "bulkhead_metrics_collector_series",
+        "gauge",
+        "Series that the collector found.",
+        |collector| collector.series as f64,
+    ),
+    (
+        "bulkhead_metrics_collector_bytes",
+        "gauge",
+        "Bytes that the collector's series take in the daemon.",
+        |collector| collector.bytes as f64,
+    ),
+    (
+        "bulkhead_metrics_collector_duration_seconds",
+        "gauge",
+        "How long reading the collector's files and its call took.",
+        |collector| collector.seconds,
     ),
 ];
 
@@ -333,6 +388,16 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
             for destination in plugin.logs.iter().flat_map(|logs| &logs.destinations) {
                 let label = ("destination", destination.name.as_str());
                 page.sample(family, &[namespace, name, label], value(destination));
+            }
+        }
+    }
+    for (family, kind, help, value) in COLLECTOR {
+        page.family(family, kind, help);
+        for plugin in plugins {
+            let [namespace, name] = identity(plugin);
+            for collector in plugin.metrics.iter().flat_map(|it| &it.collectors) {
+                let label = ("collector", collector.name.as_str());
+                page.sample(family, &[namespace, name, label], value(collector));
             }
         }
     }

@@ -224,9 +224,30 @@ impl Check<'_> {
                 );
             }
         }
-        let (missing, given) = match (&tls.cert_file, &tls.key_file) {
-            (Some(_), None) => ("keyFile", "certFile"),
-            (None, Some(_)) => ("certFile", "keyFile"),
+        for (name, text, file, path) in [
+            ("ca", &tls.ca, "caFile", &tls.ca_file),
+            ("cert", &tls.cert, "certFile", &tls.cert_file),
+            ("key", &tls.key, "keyFile", &tls.key_file),
+        ] {
+            let Some(text) = text else { continue };
+            let field = format!("{field}.{name}");
+            if path.is_some() {
+                let problem = format!("stands beside `{file}`");
+                self.refuse(field, problem, "keep one of them");
+            } else if let Err(problem) = placeholder(text) {
+                self.refuse(field, problem, "write `${secret:NAME/KEY}`");
+            } else if name == "key" && !text.contains("${") {
+                let problem = "is not a reference, and a manifest is no place for a key";
+                self.refuse(field, problem, "write `${secret:NAME/KEY}`");
+            }
+        }
+        let cert = tls.cert.is_some() || tls.cert_file.is_some();
+        let key = tls.key.is_some() || tls.key_file.is_some();
+        let (missing, given) = match (cert, key) {
+            (true, false) if tls.cert.is_some() => ("key", "cert"),
+            (true, false) => ("keyFile", "certFile"),
+            (false, true) if tls.key.is_some() => ("cert", "key"),
+            (false, true) => ("certFile", "keyFile"),
             _ => return,
         };
         self.refuse(

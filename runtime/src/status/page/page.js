@@ -205,6 +205,7 @@ function problems(plugin) {
   }
   const logs = plugin.logs;
   if (logs?.problem) found.push({ bad: false, what: "Logs", message: logs.problem });
+  if (plugin.metrics?.problem) found.push({ bad: false, what: "Metrics", message: plugin.metrics.problem });
   for (const { name, state, lastError, since } of logs?.destinations ?? []) {
     if (state !== "Healthy") found.push({ bad: false, what: `Destination ${name}`, message: lastError ?? state, since });
   }
@@ -369,14 +370,24 @@ class Detail {
         make("thead", null, make("tr", null, ...heads.map((head, index) => make("th", { scope: "col", class: kind(index) }, head)))),
         this.destinations)));
     this.linesPart = part(null, false, this.peak, this.chart.node, this.lines.node);
+    this.series = new Facts();
+    this.collectors = make("tbody");
+    const columns = ["Collector", "Series", "Bytes", "Took", "Failed"];
+    const cost = (index) => (index === 4 ? "text" : index > 0 ? "number" : "");
+    this.newCollector = () => make("tr", null, ...columns.map((_, index) => make("td", { class: cost(index) })));
+    this.seriesPart = part("Series", false, this.series.node);
+    this.collectorsPart = part("Collectors", true,
+      make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Collectors" }, make("table", { class: "inner" },
+        make("thead", null, make("tr", null, ...columns.map((head, index) => make("th", { scope: "col", class: cost(index) }, head)))),
+        this.collectors)));
     this.entries = make("div", { class: "journal", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Journal" });
     this.journalNote = make("p", { class: "dim" });
     this.journal = make("details", { class: "wide" }, make("summary", null, "Journal: what the plugin said lately"), this.journalNote, this.entries);
     this.journal.addEventListener("toggle", () => this.journal.open && this.read());
     const parts = make("div", { class: "parts" },
-      part("Conditions", true, this.conditions), this.linesPart,
+      part("Conditions", true, this.conditions), this.linesPart, this.seriesPart,
       part("Revision", false, this.revision.node), part("Work", false, this.work.node),
-      this.destinationsPart, this.failurePart, this.journal);
+      this.destinationsPart, this.collectorsPart, this.failurePart, this.journal);
     this.node = make("tr", { class: "detail", role: "row", id: `detail-${id}` },
       make("td", { colspan: "7", role: "cell" }, parts));
   }
@@ -415,6 +426,8 @@ class Detail {
 
     this.linesPart.hidden = this.destinationsPart.hidden = !logs;
     if (logs) this.updateLogs(logs, past);
+    this.seriesPart.hidden = this.collectorsPart.hidden = !plugin.metrics;
+    if (plugin.metrics) this.updateMetrics(plugin.metrics);
 
     this.failurePart.hidden = !lastFailure;
     if (lastFailure) {
@@ -466,6 +479,20 @@ class Detail {
         attribute(cells[11], "title", local(one.lastSuccess));
         text(cells[12], one.lastError ? `${ago(one.lastErrorTime)}: ${one.lastError}` : "none");
       });
+  }
+
+  updateMetrics(metrics) {
+    this.series.set("Series", `${count(metrics.series)} of at most ${count(metrics.maxSeries)}`);
+    this.series.set("They take", bytes(metrics.bytes));
+    this.series.set("Collecting took", duration(metrics.seconds));
+    this.series.set("Collections", count(metrics.collections));
+    this.series.set("Of these failed", count(metrics.failedCollections));
+    this.series.set("Over the limit", metrics.cutSeries > 0 ? count(metrics.cutSeries) : null);
+    this.series.set("Left out as invalid", metrics.invalidSeries > 0 ? count(metrics.invalidSeries) : null);
+    list(this.collectors, metrics.collectors, this.newCollector, (row, one) => {
+      const texts = [one.name, count(one.series), bytes(one.bytes), duration(one.seconds), one.message ?? (one.success ? "" : "yes")];
+      texts.forEach((content, index) => text(row.children[index], content));
+    });
   }
 
   async read() {

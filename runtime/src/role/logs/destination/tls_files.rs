@@ -1,13 +1,12 @@
-//! The PEM files of TLS, looked up like other secrets.
+//! What TLS needs in PEM, from files and by reference, looked up like other secrets.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::lookup::Named;
 use super::secrets::{Secrets, Template};
 use crate::manifest::Tls;
 
-/// What a file is for.
+/// What a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsFile {
     Authorities,
@@ -15,21 +14,28 @@ pub(super) enum TlsFile {
     Key,
 }
 
-/// The files that are given, each with what it is for.
+/// What is given, each with what it is for. An error names the field and what is wrong with it.
 pub(super) fn named(
     tls: &Tls,
     secrets: &Arc<dyn Secrets>,
-) -> impl Iterator<Item = (TlsFile, Named)> {
-    let files = [
-        (TlsFile::Authorities, "tls.caFile", &tls.ca_file),
-        (TlsFile::Certificate, "tls.certFile", &tls.cert_file),
-        (TlsFile::Key, "tls.keyFile", &tls.key_file),
+) -> Result<Vec<(TlsFile, Named)>, String> {
+    let given = [
+        (TlsFile::Authorities, "tls.ca", &tls.ca, &tls.ca_file),
+        (TlsFile::Certificate, "tls.cert", &tls.cert, &tls.cert_file),
+        (TlsFile::Key, "tls.key", &tls.key, &tls.key_file),
     ];
-    files.into_iter().filter_map(|(purpose, name, path)| {
-        let named = Named {
-            name: name.to_owned(),
-            template: Template::file(Path::new(path.as_ref()?), secrets),
+    let mut all = Vec::new();
+    for (purpose, name, text, path) in given {
+        let (name, template) = match (text, path) {
+            (Some(text), _) => {
+                let template = Template::parse(text, secrets);
+                let template = template.map_err(|problem| format!("{name}: {problem}"))?;
+                (name.to_owned(), template)
+            }
+            (None, Some(path)) => (format!("{name}File"), Template::file(path, secrets)),
+            (None, None) => continue,
         };
-        Some((purpose, named))
-    })
+        all.push((purpose, Named { name, template }));
+    }
+    Ok(all)
 }

@@ -4,6 +4,7 @@
 //! what type it has; another type, and a series that is there already, are left out.
 
 mod negotiate;
+mod number;
 mod openmetrics;
 mod protobuf;
 mod text;
@@ -15,6 +16,7 @@ pub use negotiate::Format;
 use super::collection::Collection;
 use super::driver::Labels;
 use super::found::{FamilyView, Kind, SeriesView};
+use number::number;
 
 /// What all plugins found.
 #[derive(Default)]
@@ -166,23 +168,6 @@ impl<'a> Exposition<'a> {
     }
 }
 
-/// Writes a number as Go's strconv does with the format `g`: what Prometheus' own parsers expect.
-fn number(out: &mut Vec<u8>, value: f64) {
-    use std::io::Write as _;
-    // Writing to a vector does not fail.
-    let _ = if value.is_nan() {
-        out.write_all(b"NaN")
-    } else if value == f64::INFINITY {
-        out.write_all(b"+Inf")
-    } else if value == f64::NEG_INFINITY {
-        out.write_all(b"-Inf")
-    } else if value == 0.0 || (1e-5..1e21).contains(&value.abs()) {
-        write!(out, "{value}")
-    } else {
-        write!(out, "{value:e}")
-    };
-}
-
 /// Writes a text with backslashes, line feeds and, if it stands in quotes, those escaped.
 fn escaped(out: &mut Vec<u8>, text: &str, quoted: bool) {
     for byte in text.bytes() {
@@ -195,12 +180,15 @@ fn escaped(out: &mut Vec<u8>, text: &str, quoted: bool) {
     }
 }
 
+/// Writes the number in a label.
+type Bound = fn(&mut Vec<u8>, f64);
+
 /// Writes `name{labels} value`, with what `suffix` adds to the name and `more` to the labels.
 fn sample<'l>(
     out: &mut Vec<u8>,
     [name, suffix]: [&str; 2],
     labels: impl Iterator<Item = (&'l str, &'l str)>,
-    more: Option<(&str, f64)>,
+    more: Option<(&str, f64, Bound)>,
     value: f64,
 ) {
     out.extend_from_slice(name.as_bytes());
@@ -214,12 +202,12 @@ fn sample<'l>(
         escaped(out, value, true);
         out.push(b'"');
     }
-    if let Some((label, value)) = more {
+    if let Some((label, value, bound)) = more {
         out.push(before);
         before = b',';
         out.extend_from_slice(label.as_bytes());
         out.extend_from_slice(b"=\"");
-        number(out, value);
+        bound(out, value);
         out.push(b'"');
     }
     if before == b',' {
@@ -231,10 +219,11 @@ fn sample<'l>(
 }
 
 /// Writes the samples of a family, which the two text formats spell alike but for `suffix`.
-fn samples(out: &mut Vec<u8>, family: &Family<'_>, suffix: &str) {
+/// `bound` writes a bucket's bound or a quantile, which is a label: it is compared as a text.
+fn samples(out: &mut Vec<u8>, family: &Family<'_>, suffix: &str, bound: Bound) {
     for row in &family.rows {
         let series = row.series;
-        let bound = match family.kind {
+        let label = match family.kind {
             Kind::Histogram => "le",
             Kind::Summary => "quantile",
             _ => {
@@ -249,7 +238,7 @@ fn samples(out: &mut Vec<u8>, family: &Family<'_>, suffix: &str) {
         };
         for (at, value) in series.points() {
             let name = [family.name, of_point];
-            sample(out, name, row.labels(), Some((bound, *at)), *value);
+            sample(out, name, row.labels(), Some((label, *at, bound)), *value);
         }
         sample(
             out,

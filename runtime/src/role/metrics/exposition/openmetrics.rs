@@ -1,6 +1,7 @@
 //! OpenMetrics 1.0:
 //! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
 
+use super::number::canonical;
 use super::{Exposition, Kind, escaped, head, own_families, samples};
 
 pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
@@ -25,7 +26,7 @@ pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
             escaped(&mut out, family.unit, false);
             out.push(b'\n');
         }
-        samples(&mut out, &family, suffix);
+        samples(&mut out, &family, suffix, canonical);
     }
     own_families(&mut out, exposition);
     out.extend_from_slice(b"# EOF\n");

@@ -1,6 +1,7 @@
 //! Prometheus' text format, version 0.0.4:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
+use super::number::number;
 use super::{Exposition, Kind, head, own_families, samples};
 
 pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
@@ -15,7 +16,7 @@ pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
             Kind::Untyped => "untyped",
         };
         head(&mut out, family.name, family.help, kind);
-        samples(&mut out, &family, "");
+        samples(&mut out, &family, "", number);
     }
     own_families(&mut out, exposition);
     out

@@ -1,4 +1,4 @@
-//! Connections: TLS and the proxy, made anew when one of their files changes.
+//! Connections: TLS and the proxy, made anew when what they need changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +44,11 @@ pub(super) fn lookup(
     url: &Url,
     secrets: &Arc<dyn Secrets>,
 ) -> Result<Lookup<Client>, (String, String)> {
-    let files = tls_files::named(endpoint.tls, secrets);
-    let files = files.map(|(file, named)| (Use::Tls(file), named));
-    let (mut uses, mut named): (Vec<_>, Vec<_>) = files.unzip();
+    let texts = tls_files::named(endpoint.tls, secrets);
+    let texts = texts.map_err(|problem| (endpoint.kind.to_owned(), problem))?;
+    let texts = texts.into_iter();
+    let (mut uses, mut named): (Vec<_>, Vec<_>) =
+        texts.map(|(text, named)| (Use::Tls(text), named)).unzip();
     if let Some(proxy) = endpoint.proxy {
         let template = Template::parse(proxy, secrets)
             .map_err(|problem| (format!("{}.proxy", endpoint.kind), problem))?;
@@ -111,9 +113,9 @@ fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
     let proxy = given(Use::Proxy);
     if let Some(authorities) = given(Use::Tls(TlsFile::Authorities)) {
         let authorities = Certificate::from_pem_bundle(authorities.text.as_bytes())
-            .map_err(|error| format!("tls.caFile: {}", chain(&error)))?;
+            .map_err(|error| format!("tls.ca: {}", chain(&error)))?;
         if authorities.is_empty() {
-            return Err("tls.caFile: holds no certificate in PEM".to_owned());
+            return Err("tls.ca: holds no certificate in PEM".to_owned());
         }
         builder = builder.tls_certs_only(authorities);
     } else if settings.plain && proxy.is_none() {
@@ -126,7 +128,7 @@ fn connect(settings: &Settings, found: &[Resolved]) -> Result<Client, String> {
     ) {
         let pem = format!("{}\n{}\n", certificate.text, key.text);
         let identity = Identity::from_pem(pem.as_bytes())
-            .map_err(|error| format!("tls.certFile, tls.keyFile: {}", chain(&error)))?;
+            .map_err(|error| format!("tls.cert, tls.key: {}", chain(&error)))?;
         builder = builder.identity(identity);
     }
     if let Some(proxy) = proxy {

@@ -222,7 +222,8 @@ async fn certificates_are_shown_checked_and_read_anew() {
     let fields = json!({"tls": {
         "caFile": folder.path().join("ca.pem"),
         "certFile": folder.path().join("client.pem"),
-        "keyFile": folder.path().join("client.key"),
+        // By reference it is the same.
+        "key": format!("${{file:{}}}", folder.path().join("client.key").display()),
     }});
     let outlet = outlet("http", &server.url, fields, &context);
     let lines = numbered(0, 0, 2);

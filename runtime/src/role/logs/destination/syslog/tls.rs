@@ -15,12 +15,13 @@ use super::super::secrets::{Resolved, Secrets};
 use super::super::tls_files::{self, TlsFile};
 use crate::manifest::SyslogTls;
 
-/// Prepares connections, anew when a file changes.
+/// Prepares connections, anew when what they need changes.
 pub(super) fn lookup(
     tls: &SyslogTls,
     secrets: &Arc<dyn Secrets>,
 ) -> Result<Lookup<TlsConnector>, String> {
-    let (uses, named): (Vec<_>, Vec<_>) = tls_files::named(&tls.files(), secrets).unzip();
+    let texts = tls_files::named(&tls.files(), secrets)?;
+    let (uses, named): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
     Lookup::new(named, move |found, _| connector(&uses, found))
 }
 
@@ -36,9 +37,9 @@ fn connector(uses: &[TlsFile], found: &[Resolved]) -> Result<TlsConnector, Strin
     let builder = match given(TlsFile::Authorities) {
         Some(text) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates("tls.caFile", text)? {
+            for certificate in certificates("tls.ca", text)? {
                 let added = roots.add(certificate);
-                added.map_err(|error| format!("tls.caFile: {}", chain(&error)))?;
+                added.map_err(|error| format!("tls.ca: {}", chain(&error)))?;
             }
             builder.with_root_certificates(roots)
         }
@@ -48,13 +49,13 @@ fn connector(uses: &[TlsFile], found: &[Resolved]) -> Result<TlsConnector, Strin
     };
     let config = match (given(TlsFile::Certificate), given(TlsFile::Key)) {
         (Some(certificate), Some(key)) => {
-            let chain_of = certificates("tls.certFile", certificate)?;
+            let chain_of = certificates("tls.cert", certificate)?;
             // What is wrong with a key is not shown.
             let key = PrivateKeyDer::from_pem_slice(key)
-                .map_err(|_| "tls.keyFile: holds no private key in PEM".to_owned())?;
+                .map_err(|_| "tls.key: holds no private key in PEM".to_owned())?;
             builder
                 .with_client_auth_cert(chain_of, key)
-                .map_err(|error| format!("tls.certFile, tls.keyFile: {}", chain(&error)))?
+                .map_err(|error| format!("tls.cert, tls.key: {}", chain(&error)))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -84,7 +85,7 @@ pub(super) fn explain(error: &io::Error, name: &str) -> String {
     };
     let remedy = match inner {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "name the authority that signed its certificate in `tls.caFile`".to_owned()
+            "name the authority that signed its certificate in `tls.ca` or `tls.caFile`".to_owned()
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -94,7 +95,7 @@ pub(super) fn explain(error: &io::Error, name: &str) -> String {
         ),
         rustls::Error::InvalidCertificate(_) => "renew its certificate".to_owned(),
         rustls::Error::AlertReceived(_) => {
-            "it refuses us; check `tls.certFile` and what it asks of clients".to_owned()
+            "it refuses us; check `tls.cert` and what it asks of clients".to_owned()
         }
         rustls::Error::InvalidMessage(_) => {
             "check that it speaks TLS on this port, or remove `tls`".to_owned()

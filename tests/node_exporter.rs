@@ -1,0 +1,296 @@
+//! The plugin `node-metrics` beside Debian's prometheus-node-exporter, whose place it takes: the same
+//! series under the same names, labels, types and help texts, on this machine and on a tree of hardware
+//! that it lacks; and a real Prometheus that evaluates the rules of common dashboards on it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use support::sink::own_address;
+use support::{Node, PATIENCE, wait_for};
+
+/// Names of series that the exporter has and the plugin has not, each with its reason.
+const EXCEPTED: [(&str, &str); 3] = [
+    (
+        "node_exporter_build_info",
+        "it is about the exporter's own program; `bulkhead_build_info` is not its like",
+    ),
+    (
+        "node_btrfs_device_unused_bytes",
+        "only an ioctl on a mounted Btrfs tells it",
+    ),
+    (
+        "node_btrfs_device_errors_total",
+        "only an ioctl on a mounted Btrfs tells it",
+    ),
+];
+
+/// What the plugin has beyond the exporter.
+fn is_ours(series: &str) -> bool {
+    series.starts_with("node_cgroup_")
+        || series.starts_with("bulkhead_")
+        || series.contains("collector=\"cgroups\"")
+}
+
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.contains(" 200").then(|| body.to_owned())
+}
+
+/// Starts the exporter and waits until it answers.
+fn exporter(arguments: &[String]) -> (Running, SocketAddr) {
+    let address = own_address();
+    let child = Command::new("prometheus-node-exporter")
+        .arg(format!("--web.listen-address={address}"))
+        // Of Debian's making, and not on by default elsewhere.
+        .arg("--no-collector.systemd")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus-node-exporter is a package of Debian, which `make setup` installs");
+    let running = Running(child);
+    wait_for("the exporter", || get(address, "/metrics"));
+    (running, address)
+}
+
+const GRANTS: &str = "grants:\n  nodeStats: true\n  nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
+
+fn spec(config: &str) -> String {
+    format!("module: {{bundled: node-metrics}}\n{GRANTS}\nconfig: {config}")
+}
+
+/// What was scraped.
+#[derive(Default)]
+struct Scraped {
+    /// By name and labels in alphabetical order.
+    series: BTreeMap<String, f64>,
+    /// Lines `# HELP` and `# TYPE`.
+    heads: BTreeSet<String>,
+}
+
+impl Scraped {
+    fn read(text: &str) -> Self {
+        let mut scraped = Self::default();
+        for line in text.lines() {
+            if line.starts_with('#') {
+                scraped.heads.insert(line.to_owned());
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let value = value.parse().unwrap();
+            let known = scraped.series.insert(in_order(series), value);
+            assert!(known.is_none(), "twice: {series}");
+        }
+        scraped
+    }
+}
+
+/// A series with its labels in alphabetical order.
+fn in_order(series: &str) -> String {
+    let Some((name, labels)) = series.split_once('{') else {
+        return series.to_owned();
+    };
+    let labels = labels.strip_suffix('}').unwrap();
+    let mut pairs = Vec::new();
+    let (mut begin, mut quoted, mut escaped) = (0, false, false);
+    for (at, character) in labels.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                pairs.push(&labels[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pairs.push(&labels[begin..]);
+    pairs.sort_unstable();
+    format!("{name}{{{}}}", pairs.join(","))
+}
+
+fn name(series: &str) -> &str {
+    series.split('{').next().unwrap()
+}
+
+/// Whether the plugin need not have a series of the exporter's.
+fn is_excepted(series: &str) -> bool {
+    // What it tells of its own process and library is no collector's.
+    let own = ["go_", "process_", "promhttp_"];
+    own.iter().any(|prefix| series.starts_with(prefix))
+        || EXCEPTED
+            .iter()
+            .any(|(excepted, _)| name(series) == *excepted)
+}
+
+/// Whether `ours`, scraped between two scrapes of the exporter, is what these explain.
+fn explained(series: &str, before: f64, ours: f64, after: f64) -> bool {
+    if name(series) == "node_scrape_collector_duration_seconds" {
+        return ours > 0.0;
+    }
+    if before.is_nan() || after.is_nan() {
+        return ours.is_nan();
+    }
+    // What moves may have gone there and back meanwhile: a twentieth of what it is.
+    let slack = match before == after {
+        true => 0.0,
+        false => (after - before).abs().max(before.abs() / 20.0),
+    };
+    let (low, high) = (before.min(after), before.max(after));
+    (low - slack..=high + slack).contains(&ours)
+}
+
+/// Compares until every series was explained once: what stands still for two scrapes may move between
+/// them. Fails at once if a series is missing.
+fn compare(exporter: SocketAddr, daemon: SocketAddr) -> usize {
+    let mut unexplained: Option<BTreeMap<String, String>> = None;
+    let scrape = |address, path| Scraped::read(&get(address, path).unwrap());
+    for _ in 0..20 {
+        let before = scrape(exporter, "/metrics");
+        let ours = scrape(daemon, "/metrics/plugins");
+        let after = scrape(exporter, "/metrics");
+        let theirs: BTreeSet<&String> = before.series.keys().chain(after.series.keys()).collect();
+        let theirs: BTreeSet<&String> = theirs.into_iter().filter(|it| !is_excepted(it)).collect();
+        let missing: Vec<_> = theirs
+            .iter()
+            .filter(|it| !ours.series.contains_key(**it))
+            .collect();
+        assert!(missing.is_empty(), "missing: {missing:#?}");
+        let more = ours
+            .series
+            .keys()
+            .filter(|it| !is_ours(it) && !theirs.contains(it));
+        let more: Vec<_> = more.collect();
+        assert!(more.is_empty(), "more than the exporter has: {more:#?}");
+        let heads = after.heads.iter().filter(|head| {
+            let of = head.split(' ').nth(2).unwrap();
+            !is_excepted(of) && !ours.heads.contains(*head)
+        });
+        let heads: Vec<_> = heads.collect();
+        assert!(heads.is_empty(), "other types or help texts: {heads:#?}");
+        let wrong = theirs.iter().filter_map(|series| {
+            let [before, after] = [&before, &after].map(|it| it.series.get(*series).copied());
+            let (Some(before), Some(after)) = (before, after) else {
+                return None;
+            };
+            let ours = ours.series[*series];
+            let wrong = !explained(series, before, ours, after);
+            wrong.then(|| ((*series).clone(), format!("{before} {ours} {after}")))
+        });
+        let wrong: BTreeMap<String, String> = wrong.collect();
+        let still = match unexplained {
+            None => wrong,
+            Some(known) => wrong
+                .into_iter()
+                .filter(|(it, _)| known.contains_key(it))
+                .collect(),
+        };
+        if still.is_empty() {
+            return theirs.len();
+        }
+        unexplained = Some(still);
+    }
+    panic!("before, ours and after: {unexplained:#?}");
+}
+
+#[test]
+fn it_has_what_the_exporter_has_of_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("a.prom"),
+        "# HELP of_text Of a text.\n# TYPE of_text counter\nof_text{a=\"b\"} 3\n",
+    )
+    .unwrap();
+    let text = folder.path().to_str().unwrap();
+    let (_exporter, exporter) = exporter(&[format!("--collector.textfile.directory={text}")]);
+    let mut node = Node::new();
+    let spec = spec(&format!(
+        "{{collectors: {{textfile: {{directories: [{text:?}]}}}}}}"
+    ));
+    node.manifest(
+        "node-metrics",
+        &spec.replace("/sys,", &format!("/sys, {text:?},")),
+    );
+    node.start();
+    node.wait_running("node-metrics");
+    let compared = compare(exporter, node.address());
+    assert!(compared > 300, "only {compared} series");
+    let text = get(node.address(), "/metrics/plugins").unwrap();
+    for series in ["of_text{a=\"b\"} 3", "node_textfile_scrape_error 0"] {
+        assert!(text.lines().any(|line| line == series), "{series}");
+    }
+}
+
+/// Unpacks the tree of a node with hardware of all kinds.
+fn unpack(root: &Path) {
+    let tree: BTreeMap<String, Value> =
+        serde_json::from_str(include_str!("fixtures/node-tree.json")).unwrap();
+    for (path, content) in tree {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match content {
+            Value::String(text) => fs::write(path, text).unwrap(),
+            Value::Object(link) => {
+                let target = link["link"].as_str().unwrap();
+                std::os::unix::fs::symlink(target, path).unwrap();
+            }
+            // An empty folder, or a file that is no text.
+            Value::Null => fs::create_dir_all(path).unwrap(),
+            bytes => fs::write(path, serde_json::from_value::<Vec<u8>>(bytes).unwrap()).unwrap(),
+        }
+    }
+    // Where the exporter looks for what is process 1's.
+    std::os::unix::fs::symlink("1/net", root.join("proc/net")).unwrap();
+    // Of these it asks the machine itself, wherever it is told to look.
+    for name in ["etc/os-release", "etc/localtime"] {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if let Ok(bytes) = fs::read(Path::new("/").join(name)) {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn it_has_what_the_exporter_has_of_hardware_that_this_machine_lacks() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path());
+    let path = |name: &str| root.path().join(name).display().to_string();
+    let (_exporter, exporter) = exporter(&[
+        format!("--path.procfs={}", path("proc")),
+        format!("--path.sysfs={}", path("sys")),
+        format!("--path.udev.data={}", path("run/udev/data")),
+        format!("--collector.textfile.directory={}", path("text")),
+    ]);
+    let mut node = Node::new();
+    node.manifest("node-metrics", &spec("{}"));
+    let host_root = root.path().to_str().unwrap();
+    node.start_with(&["--host-root", host_root], &[]);
+    node.wait_running("node-metrics");
+    let compared = compare(exporter, node.address());
+    assert!(compared > 700, "only {compared} series");
+}
