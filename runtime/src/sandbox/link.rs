@@ -30,6 +30,12 @@ const PACKAGE: &str = "bulkhead:plugin/";
 /// The versions of the contract that this daemon speaks.
 const CONTRACT: &str = "0.1";
 
+/// Whether a version is of [`CONTRACT`]: any patch of it.
+fn is_spoken(version: &str) -> bool {
+    let patch = version.strip_prefix(CONTRACT);
+    patch.is_some_and(|patch| patch.starts_with('.'))
+}
+
 /// A role that a plugin may have: an exported interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -154,7 +160,7 @@ impl Interfaces {
                     role: short.to_owned(),
                 });
             }
-            if !version.starts_with(CONTRACT) || !version[CONTRACT.len()..].starts_with('.') {
+            if !is_spoken(version) {
                 return Err(LinkError::Version {
                     interface: name.to_owned(),
                 });
@@ -371,7 +377,7 @@ fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, 
         let unknown = || LinkError::UnknownImport {
             import: import.to_owned(),
         };
-        if !version.starts_with(CONTRACT) {
+        if !is_spoken(version) {
             return Err(unknown());
         }
         let (granted, yaml) = match short {
@@ -398,5 +404,20 @@ fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, 
         Err(LinkError::UnknownImport {
             import: import.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_of_the_contract_is_spoken_and_nothing_else() {
+        for version in ["0.1.0", "0.1.1", "0.1.10"] {
+            assert!(is_spoken(version), "{version}");
+        }
+        for version in ["", "0.1", "0.10.0", "0.2.0", "1.0.0", "0.0.1"] {
+            assert!(!is_spoken(version), "{version}");
+        }
     }
 }
