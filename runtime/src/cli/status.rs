@@ -89,6 +89,14 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
+/// A figure that a daemon of another version may not have.
+fn figure(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        value => value.to_string(),
+    }
+}
+
 fn condition<'a>(plugin: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = plugin["conditions"].as_array()?;
     conditions
@@ -131,7 +139,7 @@ pub(super) fn cells(plugin: &Value) -> [String; HEADING.len()] {
             .to_owned(),
         text(&plugin["active"]["version"]).to_owned(),
         digest.get(..12).unwrap_or(digest).to_owned(),
-        plugin["restarts"].to_string(),
+        figure(&plugin["restarts"]),
         bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
         format!("{:.2}s", plugin["cpuSeconds"].as_f64().unwrap_or(0.0)),
         logs["lines"]["read"]
@@ -169,14 +177,14 @@ fn detail(plugin: &Value) -> String {
         line("Digest", text(&active["digest"]));
         line("Since", text(&active["since"]));
     }
-    line("Restarts", &plugin["restarts"].to_string());
+    line("Restarts", &figure(&plugin["restarts"]));
     line(
         "Memory, CPU",
         &format!(
             "{}, {:.3} s in {} calls",
             bytes(plugin["memoryBytes"].as_u64().unwrap_or(0)),
             plugin["cpuSeconds"].as_f64().unwrap_or(0.0),
-            plugin["calls"]
+            figure(&plugin["calls"])
         ),
     );
     for condition in plugin["conditions"].as_array().into_iter().flatten() {
@@ -212,18 +220,18 @@ fn detail(plugin: &Value) -> String {
             "Lines",
             &format!(
                 "read {}, acknowledged {}, filtered {}, dead-lettered {}, in flight {}",
-                lines["read"],
-                lines["acknowledged"],
-                lines["filtered"],
-                lines["deadLettered"],
-                lines["inFlight"]
+                figure(&lines["read"]),
+                figure(&lines["acknowledged"]),
+                figure(&lines["filtered"]),
+                figure(&lines["deadLettered"]),
+                figure(&lines["inFlight"])
             ),
         );
         line(
             "Bytes read",
             &bytes(logs["bytes"]["read"].as_u64().unwrap_or(0)),
         );
-        line("Given up", &lines["givenUp"].to_string());
+        line("Given up", &figure(&lines["givenUp"]));
         line(
             "Lag",
             &format!(
@@ -241,7 +249,7 @@ fn detail(plugin: &Value) -> String {
                     text(&destination["name"]),
                     text(&destination["kind"]),
                     text(&destination["state"]),
-                    destination["lines"],
+                    figure(&destination["lines"]),
                     bytes(destination["bytes"].as_u64().unwrap_or(0)),
                     error.map_or(String::new(), |error| format!("; last error: {error}"))
                 ),
