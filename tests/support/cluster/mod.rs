@@ -3,6 +3,7 @@
 //! makes of them. `build.sh`, which `make setup` runs, gets the programs.
 #![allow(dead_code, unreachable_pub, reason = "as in support/mod.rs")]
 
+mod keeper;
 pub mod kubelet;
 mod pki;
 pub mod rig;
@@ -12,24 +13,35 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::support::{sink, wait_for};
+use keeper::Keeper;
 
 /// The namespace of `deploy/`.
 pub const NAMESPACE: &str = "bulkhead-system";
 /// The ServiceAccount of `deploy/`.
 pub const SERVICE_ACCOUNT: &str = "bulkhead";
 
+/// What one control plane has that others have not.
+pub struct Setting {
+    /// The folder of etcd, kube-apiserver and others.
+    pub programs: PathBuf,
+    /// Where the API server is asked.
+    pub address: SocketAddr,
+    /// Its other addresses.
+    pub aliases: Vec<IpAddr>,
+    /// Of the API server.
+    pub arguments: Vec<String>,
+}
+
 /// A running control plane; it ends with its value, and with the test's process.
 pub struct Cluster {
     folder: TempDir,
-    programs: PathBuf,
-    address: SocketAddr,
+    setting: Setting,
     etcd: SocketAddr,
     /// Of an administrator.
     token: String,
@@ -62,12 +74,34 @@ impl Cluster {
 
     /// One of its own, which a test may stop.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
         // An address that nobody else has: its ports stay ours when the server is away.
         let ip = sink::own_address().ip();
-        let address = free_port(ip);
+        Self::start_as(Setting {
+            programs: programs(&[]),
+            address: free_port(ip),
+            aliases: Vec::new(),
+            arguments: [
+                &format!("--bind-address={ip}"),
+                &format!("--advertise-address={ip}"),
+                // It would refuse a loopback address.
+                "--endpoint-reconciler-type=none",
+                "--authorization-mode=RBAC",
+                // The controller that makes each namespace's own account does not run.
+                "--disable-admission-plugins=ServiceAccount",
+            ]
+            .map(str::to_owned)
+            .into(),
+        })
+    }
+
+    pub fn start_as(setting: Setting) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ip = setting.address.ip();
         let authority = pki::Authority::new(folder.path());
-        authority.certify("server", ip);
+        authority.certify("server", &[&[ip], &*setting.aliases].concat());
+        // Of a kubelet at the same address, and of the API server when it asks that one.
+        authority.certify("kubelet-server", &[ip]);
+        authority.certify_user("kubelet-client", &["system:masters"]);
         let accounts = pki::key(&folder.path().join("accounts.key"));
         let public = folder.path().join("accounts.pub");
         fs::write(public, accounts.public_key_pem()).unwrap();
@@ -86,9 +120,8 @@ impl Cluster {
             .unwrap();
         let cluster = Self {
             folder,
-            programs: programs(),
-            address,
-            etcd: free_port(ip),
+            etcd: free_port(sink::own_address().ip()),
+            setting,
             token,
             client,
             authority,
@@ -99,7 +132,8 @@ impl Cluster {
         };
         cluster.running().etcd = Some(cluster.start_etcd());
         cluster.start_server();
-        cluster.deploy();
+        cluster.deploy("namespace.yaml", |_| ());
+        cluster.deploy("rbac.yaml", |_| ());
         cluster
     }
 
@@ -107,7 +141,8 @@ impl Cluster {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// In the cluster's own folder, which has its certificates, keys and logs.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -130,20 +165,14 @@ impl Cluster {
     pub fn start_server(&self) {
         let argument = |name: &str, value: &str| format!("--{name}={value}");
         let file = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
-        let ip = self.address.ip().to_string();
-        let issuer = format!("https://{}", self.address);
+        let address = self.setting.address;
+        let issuer = format!("https://{address}");
         let mut server = self.program("kube-apiserver");
+        server.args(&self.setting.arguments);
         server.args([
             argument("etcd-servers", &format!("http://{}", self.etcd)),
-            argument("bind-address", &ip),
-            argument("advertise-address", &ip),
-            argument("secure-port", &self.address.port().to_string()),
-            // It would refuse a loopback address.
-            argument("endpoint-reconciler-type", "none"),
+            argument("secure-port", &address.port().to_string()),
             argument("service-cluster-ip-range", "10.96.0.0/24"),
-            argument("authorization-mode", "RBAC"),
-            // The controller that makes each namespace's own account does not run.
-            argument("disable-admission-plugins", "ServiceAccount"),
             argument("allow-privileged", "true"),
             argument("api-audiences", &issuer),
             argument("service-account-issuer", &issuer),
@@ -161,7 +190,7 @@ impl Cluster {
         drop(running);
         wait_for("the API server to be ready", || {
             let ended = self.running().server.as_mut()?.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended:\n{}", self.log());
+            assert!(ended.is_none(), "it ended:\n{}", self.log("kube-apiserver"));
             (self.try_request("GET", "/readyz", None)?.0 == 200).then_some(())
         });
     }
@@ -171,51 +200,58 @@ impl Cluster {
         end(&mut self.running().server);
     }
 
-    /// What the API server said last.
-    fn log(&self) -> String {
-        let log = fs::read_to_string(self.path("kube-apiserver.log")).unwrap_or_default();
+    /// Starts what shall end with the test's process.
+    pub fn spawn(&self, program: Command) -> Child {
+        self.keeper.spawn(program)
+    }
+
+    /// What a program said last.
+    pub fn log(&self, program: &str) -> String {
+        let log = fs::read_to_string(self.path(&format!("{program}.log"))).unwrap_or_default();
         let start = log.floor_char_boundary(log.len().saturating_sub(4000));
         log[start..].to_owned()
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// One of the programs, on the cluster's side.
+    pub fn program(&self, name: &str) -> Command {
         let log = self.path(&format!("{name}.log"));
         let log = File::options().append(true).create(true).open(log);
         let log = log.unwrap();
         // Ended with whoever started it, even if that is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
-        command.arg(self.programs.join(name));
+        command.arg(self.setting.programs.join(name));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         command
     }
 
-    /// What `deploy/` makes, as far as the API server alone can.
-    fn deploy(&self) {
+    /// Makes what a file of `deploy/kustomize/base` says, each object changed as a kustomization of the
+    /// user's would.
+    pub fn deploy(&self, file: &str, change: impl Fn(&mut Value)) {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base");
-        for name in ["namespace.yaml", "rbac.yaml"] {
-            let text = fs::read_to_string(base.join(name)).unwrap();
-            let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-            for mut object in objects {
-                // As the `namespace:` of the kustomization does.
-                let kind = object["kind"].as_str().unwrap().to_owned();
-                if !["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&&*kind) {
-                    object["metadata"]["namespace"] = NAMESPACE.into();
-                }
-                self.create(&collection(&object), &object);
+        let text = fs::read_to_string(base.join(file)).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        for mut object in objects {
+            // As the `namespace:` of the kustomization does.
+            let kind = object["kind"].as_str().unwrap().to_owned();
+            if !["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&&*kind) {
+                object["metadata"]["namespace"] = NAMESPACE.into();
             }
+            change(&mut object);
+            self.create(&collection(&object), &object);
         }
     }
 
     /// One request of an administrator: the status code and the body.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let answer = self.try_request(method, path, body);
-        answer.unwrap_or_else(|| panic!("{method} {path}: no answer\n{}", self.log()))
+        answer
+            .unwrap_or_else(|| panic!("{method} {path}: no answer\n{}", self.log("kube-apiserver")))
     }
 
     fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
-        let url = format!("https://{}{path}", self.address);
+        let url = format!("https://{}{path}", self.setting.address);
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let kind = match method {
             // Who applies says as whom.
@@ -377,7 +413,7 @@ impl Cluster {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://{}", self.address),
+                "server": format!("https://{}", self.setting.address),
                 "certificate-authority": self.path("ca.pem"),
             }}],
             "users": [{"name": name, "user": user}],
@@ -428,10 +464,14 @@ fn collection(object: &Value) -> String {
     format!("{root}{namespace}/{plural}")
 }
 
-/// The folder of etcd and kube-apiserver, which are made first if they are missing.
-fn programs() -> PathBuf {
+/// The folder of etcd and kube-apiserver, or of more of build.sh, which are made first if they are
+/// missing.
+pub fn programs(of: &[&str]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/cluster/build.sh");
-    let made = Command::new(&script).stderr(Stdio::inherit()).output();
+    let made = Command::new(&script)
+        .args(of)
+        .stderr(Stdio::inherit())
+        .output();
     let made = made.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
     assert!(
         made.status.success(),
@@ -442,30 +482,4 @@ fn programs() -> PathBuf {
 
 fn free_port(ip: IpAddr) -> SocketAddr {
     TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
-}
-
-type Order = (Command, Sender<std::io::Result<Child>>);
-
-/// A thread that starts processes and lives as long as they shall: the kernel ends them with the
-/// thread that started them, and those of tests are short-lived.
-struct Keeper(Sender<Order>);
-
-impl Keeper {
-    fn start() -> Self {
-        let (sender, orders) = channel::<Order>();
-        std::thread::spawn(move || {
-            for (mut command, answer) in orders {
-                let _ = answer.send(command.spawn());
-            }
-        });
-        Self(sender)
-    }
-
-    fn spawn(&self, command: Command) -> Child {
-        let what = format!("{command:?}");
-        let (answer, child) = channel();
-        self.0.send((command, answer)).unwrap();
-        let child = child.recv().unwrap();
-        child.unwrap_or_else(|error| panic!("{what}: {error}; is util-linux installed?"))
-    }
 }

@@ -33,10 +33,11 @@ impl Authority {
         }
     }
 
-    /// `NAME.pem` and `NAME.key` for a server at `ip`.
-    pub fn certify(&self, name: &str, ip: IpAddr) {
+    /// `NAME.pem` and `NAME.key` for a server at these addresses.
+    pub fn certify(&self, name: &str, addresses: &[IpAddr]) {
         let mut params = CertificateParams::new(vec!["kubernetes".to_owned()]).unwrap();
-        params.subject_alt_names.push(SanType::IpAddress(ip));
+        let addresses = addresses.iter().copied().map(SanType::IpAddress);
+        params.subject_alt_names.extend(addresses);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = self::key(&self.folder.join(format!("{name}.key")));
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
