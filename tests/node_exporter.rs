@@ -76,7 +76,7 @@ fn exporter(arguments: &[String]) -> (Running, SocketAddr) {
     (running, address)
 }
 
-const GRANTS: &str = "grants:\n  nodeStats: true\n  nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
+const GRANTS: &str = "grants:\n  nodeStats: true\n  nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
 
 fn spec(config: &str) -> String {
     format!("module: {{bundled: node-metrics}}\n{GRANTS}\nconfig: {config}")
@@ -166,9 +166,13 @@ fn explained(series: &str, before: f64, ours: f64, after: f64) -> bool {
 
 /// Compares until every series was explained once: what stands still for two scrapes may move between
 /// them. Fails at once if a series is missing.
-fn compare(exporter: SocketAddr, daemon: SocketAddr) -> usize {
+/// `root` is where the exporter's paths begin.
+fn compare(exporter: SocketAddr, daemon: SocketAddr, root: &str) -> usize {
     let mut unexplained: Option<BTreeMap<String, String>> = None;
-    let scrape = |address, path| Scraped::read(&get(address, path).unwrap());
+    let scrape = |address, path| {
+        let text = get(address, path).unwrap();
+        Scraped::read(&text.replace(&format!("\"{root}/"), "\"/"))
+    };
     for _ in 0..20 {
         let before = scrape(exporter, "/metrics");
         let ours = scrape(daemon, "/metrics/plugins");
@@ -237,7 +241,7 @@ fn it_has_what_the_exporter_has_of_this_machine() {
     );
     node.start();
     node.wait_running("node-metrics");
-    let compared = compare(exporter, node.address());
+    let compared = compare(exporter, node.address(), "");
     assert!(compared > 300, "only {compared} series");
     let text = get(node.address(), "/metrics/plugins").unwrap();
     for series in ["of_text{a=\"b\"} 3", "node_textfile_scrape_error 0"] {
@@ -265,14 +269,6 @@ fn unpack(root: &Path) {
     }
     // Where the exporter looks for what is process 1's.
     std::os::unix::fs::symlink("1/net", root.join("proc/net")).unwrap();
-    // Of these it asks the machine itself, wherever it is told to look.
-    for name in ["etc/os-release", "etc/localtime"] {
-        let path = root.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        if let Ok(bytes) = fs::read(Path::new("/").join(name)) {
-            fs::write(path, bytes).unwrap();
-        }
-    }
 }
 
 #[test]
@@ -280,17 +276,128 @@ fn it_has_what_the_exporter_has_of_hardware_that_this_machine_lacks() {
     let root = tempfile::tempdir().unwrap();
     unpack(root.path());
     let path = |name: &str| root.path().join(name).display().to_string();
-    let (_exporter, exporter) = exporter(&[
+    // Those of which the tree has something.
+    let collectors = [
+        "bcache",
+        "bonding",
+        "btrfs",
+        "dmi",
+        "edac",
+        "fibrechannel",
+        "hwmon",
+        "infiniband",
+        "ipvs",
+        "mdadm",
+        "nfs",
+        "nfsd",
+        "nvme",
+        "powersupplyclass",
+        "rapl",
+        "selinux",
+        "tapestats",
+        "thermal_zone",
+        "xfs",
+        "zfs",
+    ];
+    let mut arguments = vec![
         format!("--path.procfs={}", path("proc")),
         format!("--path.sysfs={}", path("sys")),
-        format!("--path.udev.data={}", path("run/udev/data")),
-        format!("--collector.textfile.directory={}", path("text")),
-    ]);
+        "--collector.disable-defaults".to_owned(),
+    ];
+    arguments.extend(collectors.map(|name| format!("--collector.{name}")));
+    let (_exporter, exporter) = exporter(&arguments);
+    let enabled = collectors.map(|name| {
+        let name = name.replace("thermal_zone", "thermalZone");
+        format!("{name}: {{enabled: true}}")
+    });
     let mut node = Node::new();
-    node.manifest("node-metrics", &spec("{}"));
+    node.manifest(
+        "node-metrics",
+        &spec(&format!(
+            "{{disableDefaults: true, collectors: {{{}}}}}",
+            enabled.join(", ")
+        )),
+    );
     let host_root = root.path().to_str().unwrap();
     node.start_with(&["--host-root", host_root], &[]);
     node.wait_running("node-metrics");
-    let compared = compare(exporter, node.address());
+    let compared = compare(exporter, node.address(), host_root);
     assert!(compared > 700, "only {compared} series");
+}
+
+/// Rules as dashboards of nodes have them, of all that they use.
+const RULES: &str = r#"
+groups:
+- name: node
+  interval: 1s
+  rules:
+  - record: instance:node_num_cpu:sum
+    expr: count without (cpu, mode) (node_cpu_seconds_total{job="node-exporter",mode="idle"})
+  - record: instance:node_cpu_utilisation:rate5m
+    expr: 1 - avg without (cpu) (sum without (mode) (rate(node_cpu_seconds_total{job="node-exporter", mode=~"idle|iowait|steal"}[5m])))
+  - record: instance:node_load1_per_cpu:ratio
+    expr: node_load1{job="node-exporter"} / instance:node_num_cpu:sum{job="node-exporter"}
+  - record: instance:node_memory_utilisation:ratio
+    expr: 1 - (node_memory_MemAvailable_bytes{job="node-exporter"} / node_memory_MemTotal_bytes{job="node-exporter"})
+  - record: instance:node_vmstat_pgmajfault:rate5m
+    expr: rate(node_vmstat_pgmajfault{job="node-exporter"}[5m])
+  - record: instance_device:node_disk_io_time_seconds:rate5m
+    expr: rate(node_disk_io_time_seconds_total{job="node-exporter", device!=""}[5m])
+  - record: instance:node_network_receive_bytes_excluding_lo:rate5m
+    expr: sum without (device) (rate(node_network_receive_bytes_total{job="node-exporter", device!="lo"}[5m]))
+  - record: instance:node_network_transmit_drop_excluding_lo:rate5m
+    expr: sum without (device) (rate(node_network_transmit_drop_total{job="node-exporter", device!="lo"}[5m]))
+  - record: node:node_filesystem_usage:ratio
+    expr: 1 - node_filesystem_avail_bytes{job="node-exporter", fstype!=""} / node_filesystem_size_bytes{job="node-exporter", fstype!=""}
+  - record: node:uptime:seconds
+    expr: node_time_seconds{job="node-exporter"} - node_boot_time_seconds{job="node-exporter"}
+  - record: node:uname
+    expr: node_uname_info{job="node-exporter"} * on (instance) group_left () up{job="node-exporter"}
+"#;
+
+#[test]
+fn a_prometheus_scrapes_it_and_the_rules_of_dashboards_find_what_they_want() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::new();
+    node.manifest("node-metrics", &spec("{}"));
+    node.start();
+    node.wait_running("node-metrics");
+    let file = |name: &str| folder.path().join(name);
+    fs::write(file("rules.yaml"), RULES).unwrap();
+    let config = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{:?}]\nscrape_configs:\n- job_name: node-exporter\n  metrics_path: /metrics/plugins\n  static_configs: [{{targets: [{:?}]}}]\n",
+        file("rules.yaml"),
+        node.status_address(),
+    );
+    fs::write(file("prometheus.yaml"), config).unwrap();
+    let address = own_address();
+    // With native histograms it asks for the protobuf format.
+    for (number, features) in [(1, "--enable-feature=native-histograms"), (2, "")] {
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!(
+                "--config.file={}",
+                file("prometheus.yaml").display()
+            ))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                file(&format!("data-{number}")).display()
+            ))
+            .arg(format!("--web.listen-address={address}"))
+            .args(Some(features).filter(|it| !it.is_empty()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let running = Running(command.spawn().expect("Debian's package prometheus"));
+        let records = RULES.lines().filter_map(|line| line.split_once("record: "));
+        for (_, record) in records {
+            wait_for(&format!("{record} with {features:?}"), || {
+                let query = record.replace(':', "%3A");
+                let body = get(address, &format!("/api/v1/query?query={query}"))?;
+                let answer: Value = serde_json::from_str(&body).ok()?;
+                let found = answer["data"]["result"].as_array()?;
+                (!found.is_empty()).then_some(())
+            });
+        }
+        drop(running);
+    }
 }

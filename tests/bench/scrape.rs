@@ -86,7 +86,7 @@ fn main() {
         (code == 200).then_some(())
     });
     let idle = pss(node.pid()).unwrap();
-    let grants = "nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
+    let grants = "nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
     // The collector that the exporter has not.
     let config = "{collectors: {cgroups: {enabled: false}}}";
     node.manifest(

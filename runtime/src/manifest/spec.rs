@@ -95,11 +95,13 @@ pub struct Grants {
     /// The import `bulkhead:plugin/node`.
     pub node_facts: bool,
     /// The import `bulkhead:plugin/node-stats`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub node_stats: bool,
     /// Plain folders that the plugin sees through WASI.
     pub files: Vec<FileGrant>,
     /// What the host may read for the plugin: absolute paths with all below them, `/proc` and `/sys`
     /// among them; `*`, `?` and `[...]` stand for parts of a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub node_files: Vec<NodeGlob>,
 }
 

@@ -13,12 +13,11 @@ use crate::role::metrics::{Asked, Format, MetricsStatus, scrape};
 /// Prometheus says in it how long it waits, in seconds.
 const TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// Of all plugins.
+/// Of all plugins. Without any it is empty and no error: the target is up.
 pub(super) async fn all(State(reporter): State<Shared>, headers: HeaderMap) -> Response {
-    // Without a plugin it is empty and no error: the target is up.
-    answer(reporter.metrics(None), &headers)
+    answer(reporter.metrics(None), &headers, true)
         .await
-        .unwrap_or_else(|| StatusCode::OK.into_response())
+        .unwrap_or_else(ending)
 }
 
 /// Of one plugin.
@@ -28,7 +27,7 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Response {
     let plugins = reporter.metrics(Some((&namespace, &name)));
-    answer(plugins, &headers).await.unwrap_or_else(|| {
+    answer(plugins, &headers, false).await.unwrap_or_else(|| {
         failure(
             StatusCode::NOT_FOUND,
             "NotFound",
@@ -39,9 +38,16 @@ pub(super) async fn one(
     })
 }
 
+fn ending() -> Response {
+    let code = StatusCode::SERVICE_UNAVAILABLE;
+    failure(code, "Ending", "the daemon is ending; scrape again")
+}
+
+/// None if it would be of no plugin, unless that is an answer, too.
 async fn answer(
     plugins: Vec<(String, String, MetricsStatus)>,
     headers: &HeaderMap,
+    may_be_empty: bool,
 ) -> Option<Response> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let format = Format::negotiate(text(header::ACCEPT));
@@ -51,6 +57,9 @@ async fn answer(
         time: text(header::HeaderName::from_static(TIMEOUT)).and_then(seconds),
     };
     let scraped = scrape(plugins, asked).await?;
+    if scraped.plugins == 0 && !may_be_empty {
+        return None;
+    }
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Some(match scraped.gzip {
         true => (kind, [(header::CONTENT_ENCODING, "gzip")], scraped.body).into_response(),

@@ -24,6 +24,9 @@ pub(super) struct Collector {
     pub(super) wants: Arc<[Want]>,
 }
 
+/// How many refusals are told at once.
+const REFUSALS: usize = 16;
+
 const START: &str = "metrics.start";
 
 /// Asks a fresh instance for its collectors, and keeps them with it. The inner error is for who wrote the
@@ -60,6 +63,8 @@ impl Plan {
         let granted = &manifest.spec.grants.node_files;
         let mut names = HashSet::new();
         let mut planned = Vec::with_capacity(count);
+        // All of them, so that a manifest is put right in one go.
+        let mut refusals = Vec::new();
         for wit::Collector { name, wants } in collectors {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
@@ -70,7 +75,7 @@ impl Plan {
             if !names.insert(name.clone()) {
                 return Err(format!("module: two collectors are called {name}"));
             }
-            let wants = wants.into_iter().map(|want| {
+            let checked = wants.into_iter().map(|want| {
                 let look = match want.look {
                     wit::Look::Content => Look::Content,
                     wit::Look::Name => Look::Name,
@@ -79,11 +84,17 @@ impl Plan {
                 Want::check(&want.glob, look, granted)
                     .map_err(|refusal| format!("grants.nodeFiles: collector {name}: {refusal}"))
             });
-            let wants = wants.collect::<Result<_, _>>()?;
+            let (wanted, refused): (Vec<_>, Vec<_>) = checked.partition(Result::is_ok);
+            refusals.extend(refused.into_iter().filter_map(Result::err));
+            let wants = wanted.into_iter().flatten().collect();
             planned.push(Collector {
                 name: name.into(),
                 wants,
             });
+        }
+        if !refusals.is_empty() {
+            refusals.truncate(REFUSALS);
+            return Err(refusals.join("\n"));
         }
         Ok(Self {
             collectors: planned,

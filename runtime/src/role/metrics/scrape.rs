@@ -29,6 +29,8 @@ pub struct Scraped {
     pub body: Vec<u8>,
     /// Whether it is compressed.
     pub gzip: bool,
+    /// How many plugins it is of.
+    pub plugins: usize,
 }
 
 /// What is kept of the scraper's time, to write the answer and send it.
@@ -37,7 +39,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Collects from these plugins, by namespace and name, and answers in time. Plugins without the role
-/// are passed over; none if all are.
+/// are passed over. None if the daemon ends.
 pub async fn scrape(
     plugins: Vec<(String, String, MetricsStatus)>,
     asked: Asked,
@@ -47,9 +49,7 @@ pub async fn scrape(
     let until = Instant::now() + time.saturating_sub(MARGIN).max(time / 2);
     let collecting = plugins.iter().map(|(.., status)| status.collect(until));
     let collected = join_all(collecting).await;
-    if collected.iter().all(Option::is_none) {
-        return None;
-    }
+    let count = collected.iter().flatten().count();
     let write = move || {
         let mut exposition = Exposition::default();
         for ((namespace, name, _), collected) in plugins.iter().zip(&collected) {
@@ -58,9 +58,11 @@ pub async fn scrape(
             }
         }
         let body = exposition.write(asked.format);
-        match asked.gzip.then(|| compress(&body)).flatten() {
-            Some(body) => Scraped { body, gzip: true },
-            None => Scraped { body, gzip: false },
+        let compressed = asked.gzip.then(|| compress(&body)).flatten();
+        Scraped {
+            gzip: compressed.is_some(),
+            body: compressed.unwrap_or(body),
+            plugins: count,
         }
     };
     // There may be a million series. Fails only when the daemon ends.
