@@ -434,3 +434,73 @@ fn a_collection_is_served_again_for_as_long_as_the_manifest_says() {
     let (head, _) = get(&node, "/metrics/plugins/local/nobody", "");
     assert!(head.starts_with("HTTP/1.0 404"), "{head}");
 }
+
+#[test]
+fn what_hangs_costs_its_own_series_alone() {
+    let mut node = Node::new();
+    let hung = node.path("hung");
+    fs::create_dir(&hung).unwrap();
+    // A mount of FUSE that nobody serves: whoever touches it waits for ever. In namespaces of its own, with
+    // the daemon as process 1, so that nobody else meets it; the daemon holds it open.
+    let script = "exec 5<>/dev/fuse && mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 hung \"$0\" && exec \"$@\"";
+    let unshare = "unshare --mount --pid --fork --mount-proc --kill-child sh -c";
+    node.wrapper = unshare.split(' ').map(str::to_owned).collect();
+    node.wrapper.push(script.to_owned());
+    node.wrapper.push(hung.display().to_string());
+    let text = hung.join("a.prom");
+    let collectors = format!(
+        "{{name: hung, content: [{text:?}]}}, {{name: good, do: kinds}}, {{name: last, do: outcomes}}"
+    );
+    node.manifest(
+        "reader",
+        &spec(&collectors, &format!("grants: {{nodeFiles: [{hung:?}]}}")),
+    );
+    node.manifest("node-metrics", "module: {bundled: node-metrics}\ngrants: {nodeStats: true, nodeFiles: [/proc]}\nconfig: {disableDefaults: true, collectors: {filesystem: {enabled: true}, loadavg: {enabled: true}}}");
+    node.start();
+    for name in ["reader", "node-metrics"] {
+        node.wait_running(name);
+    }
+    for why in [
+        "its files cannot be read in time",
+        "its files still cannot be read",
+    ] {
+        let text = scrape(&node, "reader");
+        assert!(
+            has(&text, "fixture_outcome{collector=\"hung\"} 0"),
+            "{text}"
+        );
+        assert!(
+            has(&text, "fixture_outcome{collector=\"good\"} 1"),
+            "{text}"
+        );
+        let report = node.plugin("reader").unwrap();
+        assert_eq!(report["metrics"]["collectors"][0]["message"], why);
+    }
+    for _ in 0..2 {
+        let text = scrape(&node, "node-metrics");
+        let of = |name: &str, point: &str| {
+            let point = format!("mountpoint=\"{point}\"");
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.starts_with(name) && line.contains(&point));
+            line.and_then(|line| line.rsplit(' ').next())
+                .map(str::to_owned)
+        };
+        let hung = hung.to_str().unwrap();
+        assert_eq!(
+            of("node_filesystem_device_error{", hung).as_deref(),
+            Some("1"),
+            "{text}"
+        );
+        assert_eq!(of("node_filesystem_size_bytes{", hung), None, "{text}");
+        assert_eq!(
+            of("node_filesystem_device_error{", "/").as_deref(),
+            Some("0"),
+            "{text}"
+        );
+        assert!(of("node_filesystem_size_bytes{", "/").is_some(), "{text}");
+        assert!(text.contains("\nnode_load1 "), "{text}");
+    }
+    let report = node.plugin("reader").unwrap();
+    assert_eq!(report["restarts"], 0, "{report:#}");
+    node.kill();
+}

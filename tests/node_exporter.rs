@@ -325,6 +325,83 @@ fn it_has_what_the_exporter_has_of_hardware_that_this_machine_lacks() {
     assert!(compared > 700, "only {compared} series");
 }
 
+#[test]
+fn odd_files_cost_their_series_and_never_the_plugin() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path());
+    let mut files = Vec::new();
+    let mut folders = vec![root.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push((entry.path(), fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+    assert!(files.len() > 300);
+    let mut node = Node::new();
+    node.manifest("node-metrics", &spec("{}"));
+    node.start_with(&["--host-root", root.path().to_str().unwrap()], &[]);
+    node.wait_running("node-metrics");
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [(&str, Damage); 6] = [
+        ("whole", |content| content.to_vec()),
+        ("empty", |_| Vec::new()),
+        ("torn", |content| content[..content.len() / 2].to_vec()),
+        ("binary", |content| {
+            content.iter().map(|byte| byte ^ 0xa5).collect()
+        }),
+        ("doubled", |content| content.repeat(2)),
+        ("no numbers", |content| {
+            content
+                .iter()
+                .map(|byte| if byte.is_ascii_digit() { b'x' } else { *byte })
+                .collect()
+        }),
+    ];
+    let check = |what: &str| {
+        let text = get(node.address(), "/metrics/plugins").unwrap();
+        let went = "bulkhead_collect_success{namespace=\"local\",name=\"node-metrics\"} 1";
+        assert!(text.lines().any(|line| line == went), "{what}\n{text}");
+        let report = node.plugin("node-metrics").unwrap();
+        assert_eq!(report["restarts"], 0, "{what}: {report:#}");
+        assert_eq!(report["metrics"]["invalidSeries"], 0, "{what}: {report:#}");
+        report["metrics"]["series"].as_u64().unwrap()
+    };
+    let mut found = BTreeMap::new();
+    for (what, damage) in damages {
+        for (path, content) in &files {
+            fs::write(path, damage(content)).unwrap();
+        }
+        found.insert(what, check(what));
+    }
+    assert!(found["whole"] > 700, "{found:?}");
+    assert!(found["empty"] < found["whole"] / 2, "{found:?}");
+    // Longer than what is passed of any file.
+    for (path, content) in &files {
+        let huge = [
+            "proc/mdstat",
+            "proc/1/net/rpc/nfsd",
+            "proc/stat",
+            "zfs/arcstats",
+        ];
+        match huge.iter().any(|name| path.ends_with(name)) {
+            true => fs::write(path, content.repeat((5 << 20) / content.len())).unwrap(),
+            false => fs::write(path, content).unwrap(),
+        }
+    }
+    check("huge");
+    let report = node.plugin("node-metrics").unwrap();
+    let collectors = report["metrics"]["collectors"].as_array().unwrap();
+    let mdadm = collectors.iter().find(|it| it["name"] == "mdadm").unwrap();
+    let why = mdadm["message"].as_str().unwrap();
+    assert!(why.contains("longer than what is passed"), "{why}");
+}
+
 /// Rules as dashboards of nodes have them, of all that they use.
 const RULES: &str = r#"
 groups:
