@@ -249,6 +249,50 @@ fn it_has_what_the_exporter_has_of_this_machine() {
     }
 }
 
+/// What Prometheus' own tool finds wrong with a text.
+fn complaints(text: &str) -> BTreeSet<String> {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is part of Debian's package prometheus");
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    said.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn it_has_what_the_exporter_has_from_within_a_pod_too() {
+    let (_exporter, exporter) = exporter(&[]);
+    let mut node = Node::new();
+    let host = node.path("host").display().to_string();
+    fs::create_dir(&host).unwrap();
+    // As the pod of deploy/ has it: mounts of its own, with the node's root at a folder; the node's
+    // processes and network.
+    let script = "mount --rbind / \"$0\" && exec \"$@\"";
+    let wrapper = ["unshare", "--mount", "sh", "-c", script, &host];
+    node.wrapper = wrapper.map(str::to_owned).to_vec();
+    node.manifest("node-metrics", &spec("{}"));
+    node.start_with(&["--host-root", &host], &[]);
+    node.wait_running("node-metrics");
+    let compared = compare(exporter, node.address(), "");
+    assert!(compared > 300, "only {compared} series");
+    // What its names and texts are by the rules of Prometheus, the exporter's are, too.
+    let theirs = complaints(&get(exporter, "/metrics").unwrap());
+    let ours = complaints(&get(node.address(), "/metrics/plugins").unwrap());
+    let more: Vec<_> = ours.difference(&theirs).collect();
+    assert!(more.is_empty(), "{more:#?}");
+}
+
 /// Unpacks the tree of a node with hardware of all kinds.
 fn unpack(root: &Path) {
     let tree: BTreeMap<String, Value> =

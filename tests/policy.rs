@@ -64,6 +64,43 @@ fn a_change_of_the_policy_is_for_what_runs_as_well() {
 }
 
 #[test]
+fn what_the_policy_forbids_does_not_go_on_because_its_successor_fails() {
+    let mut node = node();
+    policy(&node, "{}");
+    let spec = |memory: &str, config: &str| {
+        let limits = format!("limits: {{memory: {memory}}}\nupdate:");
+        let spec = node.spec("app", "fixture-logs", config);
+        spec.replace("update:", &limits)
+    };
+    node.manifest("app", &spec("64Mi", "{}"));
+    node.manifest("other", &node.spec("other", "fixture-logs", "{}"));
+    let (old, failing, good) = (
+        spec("64Mi", "{}"),
+        spec("32Mi", "{faults: [{at: init, do: panic}]}"),
+        spec("32Mi", "{version: \"2\"}"),
+    );
+    node.manifest("app", &old);
+    node.start();
+    node.wait_running("app");
+    node.append("a.log", numbered("line", 0..10));
+    node.wait_output("app", 10);
+    // An update that fails, and the old one goes on.
+    node.manifest("app", &failing);
+    node.wait_plugin("app", "the failure", |report| {
+        report["phase"] == "Running" && reason(report, "UpToDate") != "Current"
+    });
+    policy(&node, "limits: {memory: 32Mi}");
+    let halted = node.wait_plugin("app", "standing still", |report| {
+        report["phase"] != "Running" && report["active"].is_null()
+    });
+    assert_ne!(reason(&halted, "Ready"), "Serving", "{halted:#}");
+    node.append("a.log", numbered("line", 10..20));
+    node.manifest("app", &good);
+    node.wait_running("app");
+    node.wait_output("app", 20);
+}
+
+#[test]
 fn without_a_readable_policy_nobody_is_let_in() {
     let mut node = node();
     policy(&node, "nonsense: 1");

@@ -68,7 +68,7 @@ fn old_manifests() -> Vec<PathBuf> {
 #[test]
 fn old_manifests_mean_what_they_meant() {
     let manifests = old_manifests();
-    assert_eq!(manifests.len(), 4);
+    assert_eq!(manifests.len(), 5);
     for path in manifests {
         let then = fs::read_to_string(path.with_extension("json")).unwrap();
         let then: Value = serde_json::from_str(&then).unwrap();

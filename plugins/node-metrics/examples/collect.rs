@@ -185,6 +185,8 @@ fn add(want: u32, look: raw::Look, path: &str, real: &Path, view: &mut raw::View
         length: data.len() as u32,
         error,
         flags: 0,
+        // Not told: two trees with the same files shall look the same.
+        modified: 0,
     });
 }
 

@@ -70,7 +70,6 @@ pub struct Collectors {
     pub thermal_zone: Switch,
     pub time: Switch,
     pub timex: Switch,
-    #[serde(rename = "udp_queues")]
     pub udp_queues: Switch,
     pub uname: Switch,
     pub vmstat: options::Vmstat,

@@ -203,11 +203,18 @@ impl Manager {
             if let Some(plugin) = self.plugins.get_mut(identity) {
                 plugin.note(&goal, memory);
                 // A policy is for what runs as well as for what shall.
-                if matches!(goal, Goal::Refuse { .. })
-                    && let Some(message) = plugin.forbidden(&desired.policy)
-                {
-                    let reason = "PolicyRefused";
-                    goal = Goal::Halt { reason, message };
+                if let Some(message) = plugin.forbidden(&desired.policy) {
+                    goal = match goal {
+                        Goal::Refuse { .. } => Goal::Halt {
+                            reason: "PolicyRefused",
+                            message,
+                        },
+                        Goal::Run(declaration) => Goal::Replace {
+                            declaration,
+                            message,
+                        },
+                        goal => goal,
+                    };
                 }
                 plugin.handle.set(goal);
                 continue;

@@ -38,6 +38,13 @@ const WORK_QUEUE: usize = 4;
 pub enum Goal {
     /// Run what is declared, or stand still if it says `suspend`.
     Run(Declaration),
+    /// Run what is declared, and let nothing else run until it does: what is at work may not any more.
+    Replace {
+        /// What is declared.
+        declaration: Declaration,
+        /// Why nothing else may run.
+        message: String,
+    },
     /// The manifest was refused: go on with what runs.
     Refuse {
         /// Why.
@@ -326,11 +333,25 @@ impl Actor {
                 tracing::warn!(plugin = %self.identity, reason, "stands still: {message}");
                 self.halt(reason, message);
             }
-            Goal::Run(declared) if declared.manifest.spec.suspend => {
+            Goal::Run(declared)
+            | Goal::Replace {
+                declaration: declared,
+                ..
+            } if declared.manifest.spec.suspend => {
                 tracing::info!(plugin = %self.identity, "suspended");
                 self.halt("Suspended", "the manifest says suspend: true".into());
             }
             Goal::Run(declared) => self.want(declared),
+            Goal::Replace {
+                declaration,
+                message,
+            } => {
+                if self.active.is_some() && !self.is_at_work(&declaration) {
+                    tracing::warn!(plugin = %self.identity, "stands still until the declared revision works: {message}");
+                    self.halt("PolicyRefused", message);
+                }
+                self.want(declaration);
+            }
         }
     }
 
@@ -492,6 +513,10 @@ impl Actor {
         let goal = self.goal.borrow().clone();
         match goal {
             Goal::Run(declared)
+            | Goal::Replace {
+                declaration: declared,
+                ..
+            }
             | Goal::Refuse {
                 last_good: Some(declared),
                 ..
@@ -560,7 +585,11 @@ async fn stopped(roles: &mut Roles) {
 async fn halted(mut goal: watch::Receiver<Goal>) {
     loop {
         let halt = match &*goal.borrow_and_update() {
-            Goal::Run(declared) => declared.manifest.spec.suspend,
+            Goal::Run(declared)
+            | Goal::Replace {
+                declaration: declared,
+                ..
+            } => declared.manifest.spec.suspend,
             Goal::Halt { .. } => true,
             Goal::Refuse { .. } | Goal::Stop => false,
         };

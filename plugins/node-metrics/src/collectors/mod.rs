@@ -90,147 +90,84 @@ pub(crate) mod options {
 /// The collectors that are switched on, by name.
 pub(crate) fn enabled(config: &Config) -> Result<Vec<Box<dyn Collect>>> {
     let c = &config.collectors;
-    let mut on: Vec<Box<dyn Collect>> = Vec::new();
-    let by_default = !config.disable_defaults;
-    if c.arp.enabled.unwrap_or(by_default) {
-        on.push(Box::new(arp::Arp::new(&c.arp)?));
+    let mut on = Chosen {
+        by_default: !config.disable_defaults,
+        collectors: Vec::new(),
+    };
+    on.add(c.arp.enabled, || arp::Arp::new(&c.arp))?;
+    on.add(c.bcache.enabled, || Ok(bcache::Bcache::new(&c.bcache)))?;
+    on.add(c.bonding.enabled, || Ok(bonding::Bonding))?;
+    on.add(c.btrfs.enabled, || Ok(btrfs::Btrfs))?;
+    on.add(c.cgroups.enabled, || Ok(cgroups::Cgroups))?;
+    on.add(c.conntrack.enabled, || Ok(conntrack::Conntrack))?;
+    on.add(c.cpu.enabled, || cpu::Cpu::new(&c.cpu))?;
+    on.add(c.cpufreq.enabled, || Ok(cpufreq::Cpufreq))?;
+    on.add(c.diskstats.enabled, || {
+        diskstats::Diskstats::new(&c.diskstats)
+    })?;
+    on.add(c.dmi.enabled, || Ok(dmi::Dmi))?;
+    on.add(c.edac.enabled, || Ok(edac::Edac))?;
+    on.add(c.entropy.enabled, || Ok(entropy::Entropy))?;
+    on.add(c.fibrechannel.enabled, || Ok(fibrechannel::FibreChannel))?;
+    on.add(c.filefd.enabled, || Ok(filefd::Filefd))?;
+    on.add(c.filesystem.enabled, || {
+        filesystem::Filesystem::new(&c.filesystem)
+    })?;
+    on.add(c.hwmon.enabled, || hwmon::Hwmon::new(&c.hwmon))?;
+    on.add(c.infiniband.enabled, || Ok(infiniband::Infiniband))?;
+    on.add(c.ipvs.enabled, || Ok(ipvs::Ipvs::new(&c.ipvs)))?;
+    on.add(c.loadavg.enabled, || Ok(loadavg::Loadavg))?;
+    on.add(c.mdadm.enabled, || Ok(mdadm::Mdadm))?;
+    on.add(c.meminfo.enabled, || Ok(meminfo::Meminfo))?;
+    on.add(c.netclass.enabled, || netclass::Netclass::new(&c.netclass))?;
+    on.add(c.netdev.enabled, || netdev::Netdev::new(&c.netdev))?;
+    on.add(c.netstat.enabled, || netstat::Netstat::new(&c.netstat))?;
+    on.add(c.nfs.enabled, || Ok(nfs::Nfs))?;
+    on.add(c.nfsd.enabled, || Ok(nfsd::Nfsd))?;
+    on.add(c.nvme.enabled, || Ok(nvme::Nvme))?;
+    on.add(c.os.enabled, || Ok(os::Os))?;
+    on.add(c.powersupplyclass.enabled, || {
+        powersupplyclass::PowerSupplyClass::new(&c.powersupplyclass)
+    })?;
+    on.add(c.pressure.enabled, || Ok(pressure::Pressure))?;
+    on.add(c.rapl.enabled, || Ok(rapl::Rapl::new(&c.rapl)))?;
+    on.add(c.schedstat.enabled, || Ok(schedstat::Schedstat))?;
+    on.add(c.selinux.enabled, || Ok(selinux::Selinux))?;
+    on.add(c.sockstat.enabled, || Ok(sockstat::Sockstat::new()))?;
+    on.add(c.softnet.enabled, || Ok(softnet::Softnet))?;
+    on.add(c.stat.enabled, || Ok(stat::Stat::new(&c.stat)))?;
+    on.add(c.tapestats.enabled, || {
+        tapestats::Tapestats::new(&c.tapestats)
+    })?;
+    on.add(c.textfile.enabled, || {
+        Ok(textfile::Textfile::new(&c.textfile))
+    })?;
+    on.add(c.thermal_zone.enabled, || Ok(thermal_zone::ThermalZone))?;
+    on.add(c.time.enabled, || Ok(time::Time))?;
+    on.add(c.timex.enabled, || Ok(timex::Timex))?;
+    on.add(c.udp_queues.enabled, || Ok(udp_queues::UdpQueues))?;
+    on.add(c.uname.enabled, || Ok(uname::Uname))?;
+    on.add(c.vmstat.enabled, || vmstat::Vmstat::new(&c.vmstat))?;
+    on.add(c.xfs.enabled, || Ok(xfs::Xfs))?;
+    on.add(c.zfs.enabled, || Ok(zfs::Zfs))?;
+    Ok(on.collectors)
+}
+
+struct Chosen {
+    by_default: bool,
+    collectors: Vec<Box<dyn Collect>>,
+}
+
+impl Chosen {
+    /// Makes a collector if it is on.
+    fn add<C: Collect + 'static>(
+        &mut self,
+        enabled: Option<bool>,
+        make: impl FnOnce() -> Result<C>,
+    ) -> Result<()> {
+        if enabled.unwrap_or(self.by_default) {
+            self.collectors.push(Box::new(make()?));
+        }
+        Ok(())
     }
-    if c.bcache.enabled.unwrap_or(by_default) {
-        on.push(Box::new(bcache::Bcache::new(&c.bcache)));
-    }
-    if c.bonding.enabled.unwrap_or(by_default) {
-        on.push(Box::new(bonding::Bonding));
-    }
-    if c.btrfs.enabled.unwrap_or(by_default) {
-        on.push(Box::new(btrfs::Btrfs));
-    }
-    if c.cgroups.enabled.unwrap_or(by_default) {
-        on.push(Box::new(cgroups::Cgroups));
-    }
-    if c.conntrack.enabled.unwrap_or(by_default) {
-        on.push(Box::new(conntrack::Conntrack));
-    }
-    if c.cpu.enabled.unwrap_or(by_default) {
-        on.push(Box::new(cpu::Cpu::new(&c.cpu)?));
-    }
-    if c.cpufreq.enabled.unwrap_or(by_default) {
-        on.push(Box::new(cpufreq::Cpufreq));
-    }
-    if c.diskstats.enabled.unwrap_or(by_default) {
-        on.push(Box::new(diskstats::Diskstats::new(&c.diskstats)?));
-    }
-    if c.dmi.enabled.unwrap_or(by_default) {
-        on.push(Box::new(dmi::Dmi));
-    }
-    if c.edac.enabled.unwrap_or(by_default) {
-        on.push(Box::new(edac::Edac));
-    }
-    if c.entropy.enabled.unwrap_or(by_default) {
-        on.push(Box::new(entropy::Entropy));
-    }
-    if c.fibrechannel.enabled.unwrap_or(by_default) {
-        on.push(Box::new(fibrechannel::FibreChannel));
-    }
-    if c.filefd.enabled.unwrap_or(by_default) {
-        on.push(Box::new(filefd::Filefd));
-    }
-    if c.filesystem.enabled.unwrap_or(by_default) {
-        on.push(Box::new(filesystem::Filesystem::new(&c.filesystem)?));
-    }
-    if c.hwmon.enabled.unwrap_or(by_default) {
-        on.push(Box::new(hwmon::Hwmon::new(&c.hwmon)?));
-    }
-    if c.infiniband.enabled.unwrap_or(by_default) {
-        on.push(Box::new(infiniband::Infiniband));
-    }
-    if c.ipvs.enabled.unwrap_or(by_default) {
-        on.push(Box::new(ipvs::Ipvs::new(&c.ipvs)));
-    }
-    if c.loadavg.enabled.unwrap_or(by_default) {
-        on.push(Box::new(loadavg::Loadavg));
-    }
-    if c.mdadm.enabled.unwrap_or(by_default) {
-        on.push(Box::new(mdadm::Mdadm));
-    }
-    if c.meminfo.enabled.unwrap_or(by_default) {
-        on.push(Box::new(meminfo::Meminfo));
-    }
-    if c.netclass.enabled.unwrap_or(by_default) {
-        on.push(Box::new(netclass::Netclass::new(&c.netclass)?));
-    }
-    if c.netdev.enabled.unwrap_or(by_default) {
-        on.push(Box::new(netdev::Netdev::new(&c.netdev)?));
-    }
-    if c.netstat.enabled.unwrap_or(by_default) {
-        on.push(Box::new(netstat::Netstat::new(&c.netstat)?));
-    }
-    if c.nfs.enabled.unwrap_or(by_default) {
-        on.push(Box::new(nfs::Nfs));
-    }
-    if c.nfsd.enabled.unwrap_or(by_default) {
-        on.push(Box::new(nfsd::Nfsd));
-    }
-    if c.nvme.enabled.unwrap_or(by_default) {
-        on.push(Box::new(nvme::Nvme));
-    }
-    if c.os.enabled.unwrap_or(by_default) {
-        on.push(Box::new(os::Os));
-    }
-    if c.powersupplyclass.enabled.unwrap_or(by_default) {
-        on.push(Box::new(powersupplyclass::PowerSupplyClass::new(
-            &c.powersupplyclass,
-        )?));
-    }
-    if c.pressure.enabled.unwrap_or(by_default) {
-        on.push(Box::new(pressure::Pressure));
-    }
-    if c.rapl.enabled.unwrap_or(by_default) {
-        on.push(Box::new(rapl::Rapl::new(&c.rapl)));
-    }
-    if c.schedstat.enabled.unwrap_or(by_default) {
-        on.push(Box::new(schedstat::Schedstat));
-    }
-    if c.selinux.enabled.unwrap_or(by_default) {
-        on.push(Box::new(selinux::Selinux));
-    }
-    if c.sockstat.enabled.unwrap_or(by_default) {
-        on.push(Box::new(sockstat::Sockstat::new()));
-    }
-    if c.softnet.enabled.unwrap_or(by_default) {
-        on.push(Box::new(softnet::Softnet));
-    }
-    if c.stat.enabled.unwrap_or(by_default) {
-        on.push(Box::new(stat::Stat::new(&c.stat)));
-    }
-    if c.tapestats.enabled.unwrap_or(by_default) {
-        on.push(Box::new(tapestats::Tapestats::new(&c.tapestats)?));
-    }
-    if c.textfile.enabled.unwrap_or(by_default) {
-        on.push(Box::new(textfile::Textfile::new(&c.textfile)));
-    }
-    if c.thermal_zone.enabled.unwrap_or(by_default) {
-        on.push(Box::new(thermal_zone::ThermalZone));
-    }
-    if c.time.enabled.unwrap_or(by_default) {
-        on.push(Box::new(time::Time));
-    }
-    if c.timex.enabled.unwrap_or(by_default) {
-        on.push(Box::new(timex::Timex));
-    }
-    if c.udp_queues.enabled.unwrap_or(by_default) {
-        on.push(Box::new(udp_queues::UdpQueues));
-    }
-    if c.uname.enabled.unwrap_or(by_default) {
-        on.push(Box::new(uname::Uname));
-    }
-    if c.vmstat.enabled.unwrap_or(by_default) {
-        on.push(Box::new(vmstat::Vmstat::new(&c.vmstat)?));
-    }
-    if c.xfs.enabled.unwrap_or(by_default) {
-        on.push(Box::new(xfs::Xfs));
-    }
-    if c.zfs.enabled.unwrap_or(by_default) {
-        on.push(Box::new(zfs::Zfs));
-    }
-    Ok(on)
 }

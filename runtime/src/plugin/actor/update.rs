@@ -68,6 +68,9 @@ impl Actor {
     pub(super) fn declared(&self) -> Option<Declaration> {
         match &*self.goal.borrow() {
             Goal::Run(declared) if !declared.manifest.spec.suspend => Some(declared.clone()),
+            Goal::Replace { declaration, .. } if !declaration.manifest.spec.suspend => {
+                Some(declaration.clone())
+            }
             _ => None,
         }
     }
