@@ -66,14 +66,12 @@ fn a_change_of_the_policy_is_for_what_runs_as_well() {
 #[test]
 fn what_the_policy_forbids_does_not_go_on_because_its_successor_fails() {
     let mut node = node();
-    policy(&node, "{}");
+    policy(&node, "limits: {}");
     let spec = |memory: &str, config: &str| {
         let limits = format!("limits: {{memory: {memory}}}\nupdate:");
         let spec = node.spec("app", "fixture-logs", config);
         spec.replace("update:", &limits)
     };
-    node.manifest("app", &spec("64Mi", "{}"));
-    node.manifest("other", &node.spec("other", "fixture-logs", "{}"));
     let (old, failing, good) = (
         spec("64Mi", "{}"),
         spec("32Mi", "{faults: [{at: init, do: panic}]}"),
