@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 use super::actor::Declaration;
 use super::marks::Slot;
 use super::status::Revision;
+use crate::allocator;
 use crate::manifest::{Manifest, Module as ManifestModule};
 use crate::module::{self, Cache, CacheError, CompileError, Digest, FetchError, Module, Parts};
 use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, Role, Sandbox};
@@ -76,14 +77,15 @@ impl Preparer {
         progress: &dyn Progress,
     ) -> Result<Prepared, Rejection> {
         let file = declared.manifest.origin.name().to_owned();
-        self.unplaced(declared, progress)
-            .await
-            .map_err(|rejection| match rejection {
-                Rejection::Refused(message) => {
-                    Rejection::Refused(format!("{}: {message}", file.display()))
-                }
-                failed => failed,
-            })
+        let prepared = self.unplaced(declared, progress).await;
+        // Not waited for.
+        drop(tokio::task::spawn_blocking(allocator::give_back));
+        prepared.map_err(|rejection| match rejection {
+            Rejection::Refused(message) => {
+                Rejection::Refused(format!("{}: {message}", file.display()))
+            }
+            failed => failed,
+        })
     }
 
     /// As [`Self::candidate`], with refusals that do not name the manifest's file.

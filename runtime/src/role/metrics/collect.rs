@@ -1,5 +1,4 @@
-//! One collection: a thread reads the files of one collector after the other, and the plugin is asked
-//! about each as soon as they are there.
+//! One collection: the plugin is asked about one collector after the other, as its files have been read.
 //!
 //! A file that never comes back costs its collector only: its thread is left behind, another one goes on
 //! with the next collector, and the collector is not read for again until the thread is back. A collector
@@ -10,19 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::collection::{Collection, CollectorOutcome};
 use super::found::{Found, Known};
 use super::plan::Plan;
+use super::reading::Reads;
 use crate::node_files::{Batch, Reader, TooMuch};
 use crate::sandbox::bindings::metrics::exports::bulkhead::plugin::metrics as wit;
 use crate::sandbox::{Cause, Failure, Instance, Task, Work};
 
 /// How long the files of one collector may take.
 const READING: Duration = Duration::from_secs(2);
-/// Collectors of which the files are read ahead.
-const AHEAD: usize = 4;
 /// A collector that ended the instance is left out for this long, and twice as long each time.
 const LEFT_OUT: Duration = Duration::from_secs(30);
 /// But not for longer.
@@ -123,9 +121,9 @@ pub(super) struct Collect {
 }
 
 /// What was read for one collector.
-struct Read {
+pub(super) struct Read {
     index: usize,
-    batch: Result<Batch, String>,
+    pub(super) batch: Result<Batch, String>,
     took: Duration,
 }
 
@@ -175,10 +173,10 @@ impl Collect {
                 done.push(fail(Duration::ZERO, why));
                 continue;
             }
-            let read = match tokio::time::timeout(READING.min(left), reading.recv()).await {
-                Ok(Some(read)) if read.index == index => read,
+            let read = match reading.next(READING.min(left)).await {
+                Some(read) if read.index == index => read,
                 // The reading thread is gone, or hangs: it ends when it is back.
-                Ok(_) | Err(_) => {
+                _ => {
                     let why = "its files cannot be read in time".to_owned();
                     done.push(fail(READING.min(left), why));
                     reading = self.read(plan, done.len());
@@ -234,10 +232,10 @@ impl Collect {
     }
 
     /// Reads for the collectors from `first` on, in order, on a thread of their own.
-    fn read(&self, plan: &Arc<Plan>, first: usize) -> mpsc::Receiver<Read> {
-        let (sender, receiver) = mpsc::channel(AHEAD);
+    fn read(&self, plan: &Arc<Plan>, first: usize) -> Reads {
+        let (mut sender, reads) = Reads::new();
         let (plan, reader, memory) = (plan.clone(), self.reader.clone(), self.memory.clone());
-        // Not awaited: it may hang. What it has comes through the channel.
+        // Not awaited: it may hang. What it has comes through `reads`.
         drop(self.runtime.spawn_blocking(move || {
             for (index, collector) in plan.collectors.iter().enumerate().skip(first) {
                 let begun = Instant::now();
@@ -253,13 +251,12 @@ impl Collect {
                     },
                 };
                 let took = begun.elapsed();
-                let read = Read { index, batch, took };
-                if sender.blocking_send(read).is_err() {
+                if !sender.send(Read { index, batch, took }) {
                     return;
                 }
             }
         }));
-        receiver
+        reads
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a collector found, checked: nothing of it is trusted before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, Xxh3DefaultBuilder};
 
 use crate::sandbox::bindings::metrics::exports::bulkhead::plugin::metrics as wit;
 
@@ -74,8 +74,8 @@ pub(super) enum Broken {
 /// What the collectors of one collection found before: no series may come twice.
 #[derive(Default)]
 pub(super) struct Known {
-    series: HashSet<u128>,
-    families: std::collections::HashMap<String, Kind>,
+    series: HashSet<u128, Xxh3DefaultBuilder>,
+    families: HashMap<String, Kind, Xxh3DefaultBuilder>,
 }
 
 impl Found {

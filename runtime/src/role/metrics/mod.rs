@@ -7,6 +7,7 @@ mod driver;
 mod exposition;
 mod found;
 mod plan;
+mod reading;
 mod report;
 mod scrape;
 
