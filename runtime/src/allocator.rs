@@ -19,15 +19,3 @@ pub(crate) fn share_heaps() {
         libc::mallopt(libc::M_ARENA_MAX, 2)
     };
 }
-
-/// Gives back what is free, which after a module was loaded and its configuration checked is some
-/// megabytes in pieces that glibc would keep: malloc_trim(3). Takes a millisecond or so.
-#[allow(unsafe_code, reason = "see SAFETY")]
-pub(crate) fn give_back() {
-    // SAFETY: the call takes a number and releases pages that the allocator knows to be free, under its
-    // own locks.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0)
-    };
-}

@@ -10,7 +10,6 @@ use wasmtime::component::Component;
 use super::actor::Declaration;
 use super::marks::Slot;
 use super::status::Revision;
-use crate::allocator;
 use crate::manifest::{Manifest, Module as ManifestModule};
 use crate::module::{self, Cache, CacheError, CompileError, Digest, FetchError, Module, Parts};
 use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, Role, Sandbox};
@@ -78,8 +77,6 @@ impl Preparer {
     ) -> Result<Prepared, Rejection> {
         let file = declared.manifest.origin.name().to_owned();
         let prepared = self.unplaced(declared, progress).await;
-        // Not waited for.
-        drop(tokio::task::spawn_blocking(allocator::give_back));
         prepared.map_err(|rejection| match rejection {
             Rejection::Refused(message) => {
                 Rejection::Refused(format!("{}: {message}", file.display()))
