@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use globset::{GlobBuilder, GlobMatcher};
+use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::error::quoted;
@@ -14,7 +14,7 @@ pub enum GlobPart {
     /// Just this name.
     Literal(String),
     /// Names that match.
-    Glob(Box<GlobMatcher>),
+    Glob(Pattern),
     /// `**`: any number of folders.
     Folders,
 }
@@ -89,11 +89,9 @@ impl NodeGlob {
             "" | "." | ".." => Err(NodeGlobError::Dots),
             _ if part.contains('\0') => Err(NodeGlobError::Dots),
             "**" => Ok(GlobPart::Folders),
-            _ if is_glob(part) => GlobBuilder::new(part)
-                .literal_separator(true)
-                .build()
-                .map(|glob| GlobPart::Glob(Box::new(glob.compile_matcher())))
-                .map_err(|error| NodeGlobError::Glob(error.kind().to_string())),
+            _ if is_glob(part) => Pattern::new(part)
+                .map(GlobPart::Glob)
+                .map_err(|error| NodeGlobError::Glob(error.msg.to_owned())),
             _ => Ok(GlobPart::Literal(part.to_owned())),
         });
         Ok(Self {
@@ -135,7 +133,7 @@ impl NodeGlob {
 
 /// Whether a component stands for more than itself.
 pub fn is_glob(component: &str) -> bool {
-    component.contains(['*', '?', '[', ']', '{', '}', '\\'])
+    component.contains(['*', '?', '[', ']'])
 }
 
 /// Whether all that the component `theirs` matches, `mine` matches, too: as far as can be told without
@@ -147,10 +145,7 @@ fn covers(mine: &str, theirs: &str) -> bool {
     if !is_glob(mine) || is_glob(theirs) {
         return false;
     }
-    GlobBuilder::new(mine)
-        .literal_separator(true)
-        .build()
-        .is_ok_and(|glob| glob.compile_matcher().is_match(theirs))
+    Pattern::new(mine).is_ok_and(|glob| glob.matches(theirs))
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ impl Walk<'_> {
             [GlobPart::Glob(glob), rest @ ..] => {
                 let folder = at.clone();
                 for (name, _) in self.list(want, &folder).iter() {
-                    if glob.is_match(name) {
+                    if glob.matches(name) {
                         let mut below = folder.clone();
                         push(&mut below, name);
                         match rest {
