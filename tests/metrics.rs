@@ -72,6 +72,8 @@ fn what_is_nobodys_is_refused_whatever_is_granted() {
         ("debug", "/sys/kernel/debug/**"),
         ("disguised", "/[p]roc/1/environ"),
         ("up", "/proc/../etc/shadow"),
+        ("everywhere", "/sys/class/**/a/**/b"),
+        ("password", "/sys/class/iscsi_session/*/password"),
     ];
     for (name, glob) in hostile {
         let collectors = format!("{{name: a, content: [{glob:?}]}}");
@@ -132,6 +134,7 @@ fn only_what_is_granted_is_read_wherever_links_lead() {
     fs::write(granted.join("huge.prom"), vec![b'x'; (4 << 20) + 1]).unwrap();
     fs::write(granted.join("folder/deep.prom"), "two 2\n").unwrap();
     symlink(node.path("secret"), granted.join("away.prom")).unwrap();
+    symlink("/proc/loadavg", granted.join("load.prom")).unwrap();
     symlink("/proc/1/environ", granted.join("environ.prom")).unwrap();
     symlink("/proc/self/environ", granted.join("own-environ.prom")).unwrap();
     symlink(granted.join("a.prom"), granted.join("near.prom")).unwrap();
@@ -149,6 +152,11 @@ fn only_what_is_granted_is_read_wherever_links_lead() {
     let collectors = format!("{{name: files, content: [{glob:?}], targets: [{link:?}]}}");
     let grants = format!("grants: {{nodeFiles: [{granted:?}]}}");
     node.manifest("reader", &spec(&collectors, &grants));
+    // A grant by a glob is no licence to follow links, though the want is spelled the same.
+    let same = granted.join("*.prom");
+    let collectors = format!("{{name: files, content: [{same:?}]}}");
+    let grants = format!("grants: {{nodeFiles: [{same:?}]}}");
+    node.manifest("globber", &spec(&collectors, &grants));
     // The daemon's own state is nobody's, though the folder around it may be granted.
     let state = format!("grants: {{nodeFiles: [{:?}]}}", node.folder.path());
     node.manifest("nosy", &spec("{name: a}", &state));
@@ -181,7 +189,7 @@ fn only_what_is_granted_is_read_wherever_links_lead() {
         row("near.prom")[1].contains("a.prom\",error=\"\""),
         "{body}"
     );
-    for name in ["away.prom", "environ.prom", "own-environ.prom"] {
+    for name in ["away.prom", "load.prom", "environ.prom", "own-environ.prom"] {
         let row = row(name);
         assert_eq!(row.len(), 1, "{body}");
         assert!(!row[0].contains("error=\"\""), "{row:?}");
@@ -190,6 +198,10 @@ fn only_what_is_granted_is_read_wherever_links_lead() {
     assert!(!row("pipe.prom")[0].contains("error=\"\""), "{body}");
     assert!(row("broken.prom").is_empty(), "{body}");
     assert!(!body.contains("hush"), "{body}");
+    node.wait_running("globber");
+    let globbed = scrape(&node, "globber");
+    assert!(globbed.contains("one 1"), "{globbed}");
+    assert!(!globbed.contains("hush"), "{globbed}");
     let refused = |report: &_| reason(report, "Ready") == "Refused";
     let report = node.wait_plugin("nosy", "refused", refused);
     let text = message(&report, "Ready");
@@ -206,7 +218,7 @@ fn every_kind_is_written_as_prometheus_reads_it() {
         "kinds",
         &spec(
             "{name: a, do: kinds}",
-            "metrics: {labels: {team: \"a\\\"b\"}}",
+            "metrics: {labels: {team: \"a\\\"b\", version: \"2\"}}",
         ),
     );
     node.start();
@@ -215,17 +227,17 @@ fn every_kind_is_written_as_prometheus_reads_it() {
     for line in [
         "# HELP fixture_counter_total A counter with a \\\\ and\\na line feed.",
         "# TYPE fixture_counter_total counter",
-        "fixture_counter_total{text=\"a \\\"quoted\\\" \\\\ and\\nbroken text\",team=\"a\\\"b\"} 3",
+        "fixture_counter_total{text=\"a \\\"quoted\\\" \\\\ and\\nbroken text\",team=\"a\\\"b\",version=\"2\"} 3",
         "# TYPE fixture_info gauge",
-        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",le=\"0.1\"} 2",
-        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",le=\"+Inf\"} 7",
-        "fixture_seconds_sum{path=\"/\",team=\"a\\\"b\"} 8.25",
-        "fixture_seconds_count{path=\"/\",team=\"a\\\"b\"} 7",
-        "fixture_pause_seconds{team=\"a\\\"b\",quantile=\"0.99\"} 0.4",
-        "fixture_untyped{of=\"nan\",team=\"a\\\"b\"} NaN",
-        "fixture_untyped{of=\"negative\",team=\"a\\\"b\"} -Inf",
-        "fixture_untyped{of=\"tiny\",team=\"a\\\"b\"} 1e-300",
-        "fixture_untyped{of=\"huge\",team=\"a\\\"b\"} 1e+300",
+        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",version=\"2\",le=\"0.1\"} 2",
+        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",version=\"2\",le=\"+Inf\"} 7",
+        "fixture_seconds_sum{path=\"/\",team=\"a\\\"b\",version=\"2\"} 8.25",
+        "fixture_seconds_count{path=\"/\",team=\"a\\\"b\",version=\"2\"} 7",
+        "fixture_pause_seconds{team=\"a\\\"b\",version=\"2\",quantile=\"0.99\"} 0.4",
+        "fixture_untyped{of=\"nan\",team=\"a\\\"b\",version=\"2\"} NaN",
+        "fixture_untyped{of=\"negative\",team=\"a\\\"b\",version=\"2\"} -Inf",
+        "fixture_untyped{of=\"tiny\",team=\"a\\\"b\",version=\"2\"} 1e-300",
+        "fixture_untyped{of=\"huge\",team=\"a\\\"b\",version=\"2\"} 1e+300",
         "# TYPE fixture_odd counter",
         "bulkhead_collect_success{namespace=\"local\",name=\"kinds\"} 1",
     ] {
@@ -259,7 +271,7 @@ fn every_kind_is_written_as_prometheus_reads_it() {
         "# UNIT fixture_size_bytes bytes",
         "# TYPE fixture info",
         "fixture_info{version=\"1.0\",team=\"a\\\"b\"} 1",
-        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",le=\"1.0\"} 5",
+        "fixture_seconds_bucket{path=\"/\",team=\"a\\\"b\",version=\"2\",le=\"1.0\"} 5",
         "# TYPE fixture_odd unknown",
         "# TYPE fixture_untyped unknown",
     ] {
@@ -342,6 +354,7 @@ fn a_collector_that_traps_or_lies_costs_itself_alone() {
         "spanOutside",
         "notText",
         "labelsMissing",
+        "spansUnending",
         "familyMissing",
     ];
     let mut node = Node::new();

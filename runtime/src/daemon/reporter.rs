@@ -9,7 +9,7 @@ use crate::kubernetes::Pods;
 use crate::manifest::Identity;
 use crate::plugin::{Phase, Status};
 use crate::role::logs::LogsStatus;
-use crate::role::metrics::MetricsStatus;
+use crate::role::metrics::{MetricsStatus, Target};
 use crate::sandbox::Entry;
 use crate::status::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
 
@@ -161,14 +161,17 @@ impl Reporter for NodeReporter {
             .map(|(_, view)| view.status.journal.read())
     }
 
-    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<(String, String, MetricsStatus)> {
+    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<Target> {
         let inner = self.read();
         let plugins = inner.plugins.iter();
+        let plugins = plugins.map(|(identity, view)| (identity.namespace(), identity.name(), view));
         plugins
-            .map(|(identity, view)| (identity.namespace(), identity.name(), view))
             .filter(|(namespace, name, _)| only.is_none_or(|only| only == (*namespace, *name)))
-            .map(|(namespace, name, view)| {
-                (namespace.to_owned(), name.to_owned(), view.metrics.clone())
+            .map(|(namespace, name, view)| Target {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                metrics: view.metrics.clone(),
+                works: view.status.snapshot().phase == Phase::Running,
             })
             .collect()
     }

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::rules::{Place, is_nobodys};
+use super::rules::{Place, is_known_of_root, is_nobodys, may_be_reached};
 use super::want::{Look, Want};
 use crate::manifest::GlobPart;
 use crate::sandbox::NodeFolders;
@@ -21,6 +23,8 @@ const FILE_BYTES: usize = 4 << 20;
 const BATCH_BYTES: usize = 32 << 20;
 /// The most files that one collector gets.
 const BATCH_FILES: usize = 1 << 16;
+/// How many names are looked at for one collector.
+const STEPS: usize = 1 << 18;
 /// How many folders `**` stands for at most.
 const FOLDERS_DEEP: usize = 8;
 /// An attribute of sysfs is at most a page.
@@ -57,7 +61,7 @@ pub struct File {
 /// A collector wants more than anybody gets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its files are more than {BATCH_FILES}, or have more than {} MiB together; let it want fewer",
+    "its files are more than {BATCH_FILES}, have more than {} MiB together, or take too long to be found; let it want fewer",
     BATCH_BYTES >> 20
 )]
 pub struct TooMuch;
@@ -85,10 +89,14 @@ impl Reader {
     /// Reads all that is wanted. What is not there is passed over.
     ///
     /// # Errors
-    /// If it is too much.
-    pub fn read(&self, wants: &[Want]) -> Result<Batch, TooMuch> {
+    /// If it is too much, or more than can be found `until` then.
+    pub fn read(&self, wants: &[Want], until: Instant) -> Result<Batch, TooMuch> {
+        let private = self.private.iter();
         let mut walk = Walk {
             reader: self,
+            until,
+            steps: 0,
+            private: private.filter_map(|path| identity(path)).collect(),
             folders: HashMap::new(),
             listed: HashMap::new(),
             batch: Batch::default(),
@@ -104,10 +112,14 @@ type Names = Rc<[(String, bool)]>;
 
 struct Walk<'a> {
     reader: &'a Reader,
+    until: Instant,
+    steps: usize,
+    /// Device and inode of the private folders: there may be several paths to each.
+    private: Vec<(u64, u64)>,
     /// The folders that places begin at, opened once.
     folders: HashMap<&'static str, Option<Rc<OwnedFd>>>,
     /// Names and whether each is a folder, of what was listed already: many wants share a folder.
-    listed: HashMap<(&'static str, String), Names>,
+    listed: HashMap<(&'static str, Option<String>, String), Names>,
     batch: Batch,
 }
 
@@ -189,6 +201,7 @@ impl Walk<'_> {
                     return Ok(());
                 }
                 for (name, is_folder) in self.list(want, &at).iter() {
+                    self.step()?;
                     if *is_folder {
                         let mut below = at.clone();
                         push(&mut below, name);
@@ -200,6 +213,7 @@ impl Walk<'_> {
             [GlobPart::Glob(glob), rest @ ..] => {
                 let folder = at.clone();
                 for (name, _) in self.list(want, &folder).iter() {
+                    self.step()?;
                     if glob.matches(name) {
                         let mut below = folder.clone();
                         push(&mut below, name);
@@ -216,15 +230,27 @@ impl Walk<'_> {
         }
     }
 
+    /// One name more was looked at.
+    fn step(&mut self) -> Result<(), TooMuch> {
+        self.steps += 1;
+        // The clock is asked now and then.
+        let late = self.steps.is_multiple_of(256) && Instant::now() >= self.until;
+        match self.steps > STEPS || late {
+            true => Err(TooMuch),
+            false => Ok(()),
+        }
+    }
+
     fn list(&mut self, want: &Want, at: &str) -> Names {
         let place = want.place;
-        let key = (place.folder(), at.to_owned());
+        // Whether it may be listed depends on the grant.
+        let key = (place.folder(), want.within.clone(), at.to_owned());
         if let Some(known) = self.listed.get(&key) {
             return known.clone();
         }
         let opened = self.open(place, at, OFlags::RDONLY | OFlags::DIRECTORY);
         let names: Names = match opened {
-            Ok(folder) if place != Place::Plain || self.is_plain(&folder, want) => {
+            Ok(folder) if self.may_be_read(&folder, want) => {
                 let mut names = entries(folder);
                 names.sort_unstable();
                 names.into()
@@ -241,6 +267,7 @@ impl Walk<'_> {
         if want.place != Place::Plain && is_nobodys(name) {
             return Ok(());
         }
+        self.step()?;
         if self.batch.files.len() >= BATCH_FILES || self.batch.bytes.len() >= BATCH_BYTES {
             return Err(TooMuch);
         }
@@ -251,9 +278,10 @@ impl Walk<'_> {
             Look::Name if listed => Ok((false, 0)),
             Look::Name => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW;
-                self.open(want.place, at, flags).map(|_| (false, 0))
+                let opened = self.open(want.place, at, flags);
+                opened.and_then(|file| self.allowed(&file, want).map(|()| (false, 0)))
             }
-            Look::Target => self.target(want.place, at).map(|()| (false, 0)),
+            Look::Target => self.target(want, at).map(|()| (false, 0)),
             Look::Content => self.content(want, at),
         };
         let (cut, modified, error) = match taken {
@@ -296,8 +324,12 @@ impl Walk<'_> {
         }
     }
 
-    fn target(&mut self, place: Place, at: &str) -> Result<(), Errno> {
-        let file = self.open(place, at, OFlags::PATH)?;
+    fn target(&mut self, want: &Want, at: &str) -> Result<(), Errno> {
+        let file = self.open(want.place, at, OFlags::PATH)?;
+        // Where a link of a device's leads to is no secret: what is there is not read.
+        if want.place == Place::Plain {
+            self.allowed(&file, want)?;
+        }
         let real = self.real(&file).ok_or(Errno::NOENT)?;
         let real = real.as_os_str().as_encoded_bytes();
         self.batch.bytes.extend_from_slice(real);
@@ -305,25 +337,32 @@ impl Walk<'_> {
     }
 
     fn content(&mut self, want: &Want, at: &str) -> Result<(bool, i64), Errno> {
-        // Without waiting for the other end of a pipe.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self.open(want.place, at, flags)?;
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
         let mut modified = 0;
-        if want.place == Place::Plain {
-            let stat = rustix::fs::fstat(&file)?;
+        let file = if want.place == Place::Plain {
+            // Looked at before it is opened: to open a device or a pipe may do something.
+            let found = self.open(want.place, at, OFlags::PATH)?;
+            let stat = rustix::fs::fstat(&found)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {}
                 FileType::Directory => return Err(Errno::ISDIR),
                 _ => return Err(Errno::OPNOTSUPP),
             }
-            if !self.is_plain(&file, want) {
+            self.allowed(&found, want)?;
+            let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+            let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
+            modified = seconds.saturating_add(nanos);
+            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+            rustix::fs::open(path, flags, Mode::empty())?
+        } else {
+            self.open(want.place, at, flags | OFlags::NONBLOCK)?
+        };
+        if want.place == Place::Sys {
+            self.allowed(&file, want)?;
+            let mode = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+            if !mode.contains(Mode::ROTH) && !is_known_of_root(at) {
                 return Err(Errno::ACCESS);
             }
-            let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
-            modified = stat
-                .st_mtime
-                .saturating_mul(1_000_000_000)
-                .saturating_add(nanos);
         }
         // A page is whole: no second call to learn that it was the end.
         let whole = (want.place == Place::Sys && !at.starts_with("fs/")).then_some(PAGE);
@@ -352,8 +391,28 @@ impl Walk<'_> {
         Some(Path::new("/").join(below))
     }
 
-    /// Whether an open file or folder is what a grant of plain files means: on no file system of the
-    /// kernel's, in no private folder, and still in the folder that is granted.
+    fn allowed(&mut self, file: &OwnedFd, want: &Want) -> Result<(), Errno> {
+        match self.may_be_read(file, want) {
+            true => Ok(()),
+            false => Err(Errno::ACCESS),
+        }
+    }
+
+    /// Whether an open file or folder may be read, by where it is in truth.
+    fn may_be_read(&mut self, file: &OwnedFd, want: &Want) -> bool {
+        match want.place {
+            // Nothing there was reached by a link.
+            Place::Proc => true,
+            Place::Sys => self.real(file).is_some_and(|real| {
+                let below = real.strip_prefix("/sys").ok().and_then(Path::to_str);
+                below.is_some_and(may_be_reached)
+            }),
+            Place::Plain => self.is_plain(file, want),
+        }
+    }
+
+    /// Whether it is what a grant of plain files means: not among the kernel's, in no private folder, and
+    /// still in the folder that is granted.
     fn is_plain(&mut self, file: &OwnedFd, want: &Want) -> bool {
         const PROCFS: i64 = 0x9fa0;
         const SYSFS: i64 = 0x6265_6572;
@@ -362,12 +421,17 @@ impl Walk<'_> {
             return false;
         }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let Ok(real) = std::fs::read_link(path) else {
+        let (Ok(seen), Some(real)) = (std::fs::read_link(path), self.real(file)) else {
             return false;
         };
-        let private = self.reader.private.iter();
-        let mut private = private.filter_map(|folder| folder.canonicalize().ok());
-        if private.any(|private| real.starts_with(private)) {
+        if ["/proc", "/sys", "/dev"]
+            .iter()
+            .any(|kernel| real.starts_with(kernel))
+        {
+            return false;
+        }
+        let mut above = seen.ancestors().filter_map(identity);
+        if above.any(|folder| self.private.contains(&folder)) {
             return false;
         }
         match &want.within {
@@ -375,14 +439,18 @@ impl Walk<'_> {
             Some(folder) => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY;
                 let opened = self.open(Place::Plain, folder, flags).ok();
+                // A grant of a file alone, told by a want that is spelled otherwise, has no folder.
                 let folder = opened.and_then(|folder| self.real(&folder));
-                let real = self.real(file);
-                folder
-                    .zip(real)
-                    .is_some_and(|(folder, real)| real.starts_with(folder))
+                folder.is_some_and(|folder| real.starts_with(folder))
             }
         }
     }
+}
+
+/// Device and inode, whatever the path to it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn push(at: &mut String, name: &str) {

@@ -82,11 +82,18 @@ const SYS: &[&str] = &[
 /// Names that are nobody's wherever they are in those: keys and seeds, device memory, and what is slow
 /// or has an effect when it is read.
 const NOBODYS: &[&str] = &[
+    "cells",
     "config",
     "data",
+    "dhchap_ctrl_secret",
+    "dhchap_secret",
     "edid",
     "eeprom",
+    "key",
     "nvmem",
+    "of_node",
+    "password",
+    "password_in",
     "psp",
     "resource0",
     "resource1",
@@ -95,7 +102,9 @@ const NOBODYS: &[&str] = &[
     "resource4",
     "resource5",
     "rom",
+    "sections",
     "stable_secret",
+    "stat_refresh",
     "tcp_fastopen_key",
     "vpd",
     "wake_lock",
@@ -141,11 +150,37 @@ pub(super) fn may_be_granted(pattern: &NodeGlob) -> bool {
         }
         below => below,
     };
-    let last = below.last().copied().unwrap_or_default();
-    !is_nobodys(last) && rules.iter().any(|rule| allows(rule, below))
+    let folders = below.iter().filter(|part| **part == "**").count();
+    folders <= 1
+        && !below.iter().any(|part| is_nobodys(part))
+        && rules.iter().any(|rule| allows(rule, below))
 }
 
-/// Whether a file of this name is nobody's, wherever it is below `/proc` and `/sys`.
+/// Whether what a link of `/sys` led to may be read: `below` is its real path there. The links of devices
+/// lead to drivers, modules and the firmware's tables as well.
+pub(super) fn may_be_reached(below: &str) -> bool {
+    let mut parts = below.split('/');
+    match parts.next() {
+        Some("block" | "bus" | "class" | "devices") => !below.split('/').any(is_nobodys),
+        Some("fs" | "kernel") => {
+            let parts: Vec<&str> = below.split('/').collect();
+            // A folder on the way to what may be read is no secret.
+            SYS.iter().any(|rule| {
+                let fixed = rule.trim_end_matches("/**");
+                allows(rule, &parts) || fixed == below || fixed.starts_with(&format!("{below}/"))
+            })
+        }
+        _ => false,
+    }
+}
+
+/// Files of `/sys` that only root may read, and that are no secrets: serial numbers, and counters of
+/// energy from which somebody else's process could guess what another one computes.
+pub(super) fn is_known_of_root(below: &str) -> bool {
+    below.contains("/dmi/id/") || below.ends_with("/energy_uj")
+}
+
+/// Whether a file or folder of this name is nobody's, wherever it is below `/proc` and `/sys`.
 pub(super) fn is_nobodys(name: &str) -> bool {
     NOBODYS.contains(&name)
 }
@@ -240,10 +275,40 @@ mod tests {
             "/sys/firmware/efi/efivars/*",
             "/sys/bus/pci/devices/*/rom",
             "/sys/devices/**/config",
+            "/sys/class/**/x/**/y",
+            "/sys/class/iscsi_session/*/password",
+            "/sys/class/nvme/*/dhchap_secret",
+            "/sys/devices/**/of_node/*",
+            "/proc/sys/vm/stat_refresh",
             "/sys",
             "/sys/**",
         ] {
             assert!(!granted(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_devices_and_nowhere_else() {
+        for path in [
+            "devices/virtual/net/lo/mtu",
+            "class/net",
+            "fs",
+            "fs/cgroup/cpu.stat",
+            "fs/xfs/sda1/stats/stats",
+            "kernel/mm",
+        ] {
+            assert!(may_be_reached(path), "{path}");
+        }
+        for path in [
+            "module/kernel/sections/.text",
+            "firmware/devicetree/base/serial",
+            "kernel/debug/x",
+            "kernel/tracing/trace",
+            "fs/bpf/x",
+            "devices/pci0000:00/nvmem/cells/mac",
+            "",
+        ] {
+            assert!(!may_be_reached(path), "{path}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a plugin wants to read, once it has been checked.
 
 use super::rules::{self, Place};
-use crate::manifest::{GlobPart, NodeGlob, NodeGlobError};
+use crate::manifest::{GlobPart, NodeGlob, NodeGlobError, is_glob};
 
 /// What of a file is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,8 @@ impl Want {
                 suggestion,
             });
         };
-        let within = (grant.text() != glob).then(|| grant.fixed());
+        let names_a_file = grant.text() == glob && !grant.components().any(is_glob);
+        let within = (!names_a_file).then(|| grant.fixed());
         let place = Place::of(&pattern);
         let spelled = OF_PROCESS_1
             .iter()

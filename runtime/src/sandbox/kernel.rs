@@ -5,6 +5,7 @@
 //! mount costs a thread or two, and the others nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use super::bindings::plugin::bulkhead::plugin::node_stats as wit;
 
 /// How long a file system may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long those after it still get once one has taken all of that.
+const IMPATIENCE: Duration = Duration::from_millis(50);
 /// The most mount points in one call.
 const MOUNT_POINTS: usize = 4096;
 /// The most threads that may hang.
@@ -59,8 +62,9 @@ impl Kernel {
         let mut answers: Vec<Sizes> = Vec::with_capacity(asked.len() + refused);
         let asked: Arc<[String]> = asked.into();
         let mut next = self.ask(asked.clone(), 0);
+        let mut patience = PATIENCE;
         while answers.len() < asked.len() {
-            match tokio::time::timeout(PATIENCE, next.recv()).await {
+            match tokio::time::timeout(patience, next.recv()).await {
                 Ok(Some(answer)) => answers.push(answer),
                 // It ended early: it panicked, or was not started any more.
                 Ok(None) => {
@@ -69,6 +73,8 @@ impl Kernel {
                 Err(_) => {
                     let mount_point = &asked[answers.len()];
                     answers.push(Err(format!("{mount_point} does not answer")));
+                    // All together within the deadline of a call.
+                    patience = IMPATIENCE;
                     // The other thread ends when it is back, because nobody listens to it.
                     next = self.ask(asked.clone(), answers.len());
                 }
@@ -148,9 +154,9 @@ impl Kernel {
 
     /// The abbreviation of the node's time zone now, and seconds east of Greenwich.
     pub(super) async fn time_zone(&self) -> (String, i32) {
-        let localtime = self.root.join("etc/localtime");
+        let root = self.root.clone();
         let utc = || ("UTC".to_owned(), 0);
-        let read = tokio::task::spawn_blocking(move || std::fs::read(localtime)).await;
+        let read = tokio::task::spawn_blocking(move || localtime(&root)).await;
         let Ok(Ok(bytes)) = read else { return utc() };
         let Ok(zone) = TimeZone::tzif("localtime", &bytes) else {
             return utc();
@@ -158,6 +164,20 @@ impl Kernel {
         let info = zone.to_offset_info(Timestamp::now());
         (info.abbreviation().to_owned(), info.offset().seconds())
     }
+}
+
+/// The node's `/etc/localtime`, which is often a link: the node's.
+fn localtime(root: &Path) -> std::io::Result<Vec<u8>> {
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, path, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::openat2(root, "etc/localtime", flags, Mode::empty(), resolve)?;
+    let mut bytes = Vec::new();
+    std::fs::File::from(file)
+        .take(1 << 20)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The mount points of a mountinfo (proc_pid_mountinfo(5)), with their escapes resolved.

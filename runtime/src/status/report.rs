@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::plugin::Snapshot;
 use crate::role::logs::LogsReport;
-use crate::role::metrics::{MetricsReport, MetricsStatus};
+use crate::role::metrics::{MetricsReport, Target};
 use crate::sandbox::Entry;
 
 /// Answers the endpoint's questions. Must not block.
@@ -19,8 +19,8 @@ pub trait Reporter: Send + Sync + 'static {
     fn plugin(&self, namespace: &str, name: &str) -> Option<PluginReport>;
     /// What a plugin said lately, and how many of its records were dropped.
     fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)>;
-    /// What can be scraped: of every plugin, or of one, by namespace and name.
-    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<(String, String, MetricsStatus)>;
+    /// What can be scraped: every plugin, or one, by namespace and name.
+    fn metrics(&self, only: Option<(&str, &str)>) -> Vec<Target>;
 }
 
 /// The daemon.

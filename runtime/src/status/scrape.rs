@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::refusal::failure;
 use super::server::Shared;
-use crate::role::metrics::{Asked, Format, MetricsStatus, scrape};
+use crate::role::metrics::{Asked, Format, Target, scrape};
 
 /// Prometheus says in it how long it waits, in seconds.
 const TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -44,11 +44,7 @@ fn ending() -> Response {
 }
 
 /// None if it would be of no plugin, unless that is an answer, too.
-async fn answer(
-    plugins: Vec<(String, String, MetricsStatus)>,
-    headers: &HeaderMap,
-    may_be_empty: bool,
-) -> Option<Response> {
+async fn answer(plugins: Vec<Target>, headers: &HeaderMap, may_be_empty: bool) -> Option<Response> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let format = Format::negotiate(text(header::ACCEPT));
     let asked = Asked {

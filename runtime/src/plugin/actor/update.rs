@@ -8,9 +8,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::backoff::Backoff;
 use super::super::prepare::{Prepared, Progress, Rejection};
-use super::super::status::{Phase, Status};
+use super::super::status::{Phase, Revision, Status};
 use super::super::transition::Transition;
 use super::{Active, Actor, DRAIN, Declaration, Goal, Preparing, Rejected, Roles};
+use crate::manifest::Manifest;
 use crate::module::Digest;
 use crate::sandbox::Failure;
 
@@ -130,10 +131,10 @@ impl Actor {
             (Some(_), Ok(prepared)) => {
                 let must_stop = match (&self.roles, &self.active) {
                     (Roles::Stopping(_), _) => true,
-                    (Roles::Running, Some(active)) => self
-                        .drivers
-                        .iter()
-                        .any(|(_, driver)| driver.restarts(&active.manifest, &prepared.manifest)),
+                    (Roles::Running, Some(active)) => {
+                        let to = (&*prepared.manifest, &prepared.revision);
+                        self.must_restart((&active.manifest, &active.revision), to)
+                    }
                     _ => false,
                 };
                 if must_stop {
@@ -331,6 +332,17 @@ impl Actor {
         }
     }
 
+    /// Whether the host's side of a role must stop between two revisions: its settings changed, or one of
+    /// them has not got the role.
+    fn must_restart(&self, from: (&Manifest, &Revision), to: (&Manifest, &Revision)) -> bool {
+        self.drivers.iter().any(|(role, driver)| {
+            match (from.1.roles.contains(role), to.1.roles.contains(role)) {
+                (true, true) => driver.restarts(from.0, to.0),
+                (before, after) => before != after,
+            }
+        })
+    }
+
     pub(super) fn roll_back(&mut self, failed: Active, previous: Active, failure: &Failure) {
         crate::failpoint::hit("update.rollback");
         let message = format!(
@@ -338,10 +350,10 @@ impl Actor {
         );
         tracing::warn!(plugin = %self.identity, "rolled back: {message}");
         self.tell(Transition::RolledBack, &message);
-        let restart = self
-            .drivers
-            .iter()
-            .any(|(_, driver)| driver.restarts(&failed.manifest, &previous.manifest));
+        let restart = self.must_restart(
+            (&failed.manifest, &failed.revision),
+            (&previous.manifest, &previous.revision),
+        );
         self.rejected = Some(Rejected {
             hash: failed.revision.manifest,
             transition: Transition::RolledBack,

@@ -5,6 +5,7 @@
 //! that ends the instance is left out for a while, so that the others are served meanwhile.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,33 @@ const READING: Duration = Duration::from_secs(2);
 const LEFT_OUT: Duration = Duration::from_secs(30);
 /// But not for longer.
 const LEFT_OUT_MOST: Duration = Duration::from_secs(3600);
+
+/// Bytes of a collector's own message.
+const MESSAGE: usize = 1024;
+/// Bytes of series that are kept of one collection.
+const COLLECTION_BYTES: usize = 64 << 20;
+/// Threads that read, of all plugins. More than a few at once hang.
+const THREADS: usize = 64;
+
+static READING_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// One of the threads that read.
+struct Thread;
+
+impl Thread {
+    /// None if there are too many.
+    fn begin() -> Option<Self> {
+        let before = READING_THREADS.fetch_add(1, Ordering::Relaxed);
+        let thread = Self;
+        (before < THREADS).then_some(thread)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        READING_THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 const COLLECT: &str = "metrics.collect";
 
@@ -100,6 +128,11 @@ impl Memory {
         banned.insert(collector.clone(), ban);
     }
 
+    /// A new revision may do better.
+    pub(super) fn forgive(&self) {
+        self.banned().clear();
+    }
+
     fn acquit(&self, collector: &str) {
         self.banned().remove(collector);
     }
@@ -134,8 +167,8 @@ impl Work for Collect {
                 return Ok(());
             }
             let Some(plan) = instance.noted::<Arc<Plan>>().cloned() else {
-                let message = "the component does not export bulkhead:plugin/metrics";
-                return Err(Failure::new(COLLECT, Cause::BrokenPromise, message));
+                // Of a revision that has the role no more: who waits learns it from the dropped reply.
+                return Ok(());
             };
             let mut collectors = Vec::with_capacity(plan.collectors.len());
             let ended = self.collect(instance, &plan, &mut collectors).await;
@@ -162,6 +195,7 @@ impl Collect {
     ) -> Result<(), Failure> {
         let mut known = Known::default();
         let mut room = self.most_series;
+        let mut bytes = 0_usize;
         let mut reading = self.read(plan, 0);
         while let Some(collector) = plan.collectors.get(done.len()) {
             let index = done.len();
@@ -195,8 +229,9 @@ impl Collect {
             let took = read.took + begun.elapsed();
             let checked = match answer {
                 Ok(Ok(families)) => Found::check(families, room, &mut known),
-                Ok(Err(message)) => {
+                Ok(Err(mut message)) => {
                     self.memory.acquit(&name);
+                    shorten(&mut message);
                     done.push(fail(took, message));
                     continue;
                 }
@@ -210,6 +245,13 @@ impl Collect {
                 Ok((found, left_out)) => {
                     self.memory.acquit(&name);
                     room = room.saturating_sub(found.series());
+                    bytes = bytes.saturating_add(found.size());
+                    if bytes > COLLECTION_BYTES {
+                        let most = COLLECTION_BYTES >> 20;
+                        let why = format!("what the plugin found takes more than {most} MiB");
+                        done.push(fail(took, why));
+                        continue;
+                    }
                     done.push(CollectorOutcome {
                         name,
                         took,
@@ -235,8 +277,12 @@ impl Collect {
     fn read(&self, plan: &Arc<Plan>, first: usize) -> Reads {
         let (mut sender, reads) = Reads::new();
         let (plan, reader, memory) = (plan.clone(), self.reader.clone(), self.memory.clone());
+        let Some(thread) = Thread::begin() else {
+            return reads;
+        };
         // Not awaited: it may hang. What it has comes through `reads`.
         drop(self.runtime.spawn_blocking(move || {
+            let _thread = thread;
             for (index, collector) in plan.collectors.iter().enumerate().skip(first) {
                 let begun = Instant::now();
                 let batch = match memory.ban(&collector.name) {
@@ -244,7 +290,7 @@ impl Collect {
                     None => match memory.begin(&collector.name) {
                         None => Err("its files still cannot be read".to_owned()),
                         Some(number) => {
-                            let batch = reader.read(&collector.wants);
+                            let batch = reader.read(&collector.wants, Instant::now() + READING);
                             memory.end(number);
                             batch.map_err(|TooMuch| TooMuch.to_string())
                         }
@@ -257,6 +303,15 @@ impl Collect {
             }
         }));
         reads
+    }
+}
+
+/// Keeps what people read of a message.
+fn shorten(message: &mut String) {
+    if message.len() > MESSAGE {
+        let end = (0..=MESSAGE).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
     }
 }
 

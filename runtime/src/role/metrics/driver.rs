@@ -42,6 +42,8 @@ struct Live {
     /// The collection under way: none yet while it is.
     under_way: Option<watch::Receiver<Option<Arc<Collection>>>>,
     latest: Option<Arc<Collection>>,
+    /// How often the role was stopped: a collection from before is nobody's any more.
+    generation: u64,
     collections: u64,
     failures: u64,
     invalid: u64,
@@ -73,20 +75,24 @@ impl Driver for MetricsDriver {
         prepare()
     }
 
-    fn restarts(&self, from: &Manifest, to: &Manifest) -> bool {
-        from.spec.metrics != to.spec.metrics
+    /// Always: what one revision found, or failed with, says nothing of the next, and it costs nothing.
+    fn restarts(&self, _: &Manifest, _: &Manifest) -> bool {
+        true
     }
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
         let settings = manifest.spec.metrics.clone().unwrap_or_default();
+        self.0.memory.forgive();
         self.0.live().running = Some((settings, work));
     }
 
     fn stop(&mut self, _drain: Duration) -> Task<'static, ()> {
         let mut live = self.0.live();
         live.running = None;
+        live.generation += 1;
         // What a plugin that is gone has found is not so any more.
         live.latest = None;
+        live.under_way = None;
         Box::pin(std::future::ready(()))
     }
 }
@@ -94,12 +100,23 @@ impl Driver for MetricsDriver {
 impl MetricsStatus {
     /// The static labels that the manifest adds to every series, and what the plugin finds now, or found
     /// within `metrics.cache`. None if the role does not run.
-    pub(super) async fn collect(&self, until: Instant) -> Option<(Labels, Arc<Collection>)> {
+    ///
+    /// `works`: whether the plugin has an instance; a collection waits for one in vain.
+    pub(super) async fn collect(
+        &self,
+        until: Instant,
+        works: bool,
+    ) -> Option<(Labels, Arc<Collection>)> {
         let begun = Instant::now();
         let (labels, mut under_way) = {
             let mut live = self.0.live();
             let (settings, work) = live.running.clone()?;
             let labels = settings.labels.clone().into_iter().collect();
+            if !works {
+                let why = "the plugin does not work now; its status says why".to_owned();
+                let failed = Collection::failed(why, Duration::ZERO);
+                return Some((labels, Arc::new(failed)));
+            }
             let cached = live.latest.as_ref().filter(|latest| {
                 latest.failure.is_none() && latest.ended.elapsed() < settings.cache.0
             });
@@ -111,11 +128,12 @@ impl MetricsStatus {
                 None => {
                     let (sender, receiver) = watch::channel(None);
                     live.under_way = Some(receiver.clone());
+                    let generation = live.generation;
                     let shared = self.0.clone();
                     let collection = collect(shared.clone(), settings, work);
                     self.0.context.runtime.spawn(async move {
                         let collection = Arc::new(collection.await);
-                        shared.live().keep(collection.clone());
+                        shared.live().keep(collection.clone(), generation);
                         sender.send_replace(Some(collection));
                     });
                     receiver
@@ -156,13 +174,13 @@ impl Shared {
 }
 
 impl Live {
-    fn keep(&mut self, collection: Arc<Collection>) {
-        self.under_way = None;
+    fn keep(&mut self, collection: Arc<Collection>, generation: u64) {
         self.collections += 1;
         self.failures += u64::from(collection.failure.is_some());
         let outcomes = collection.collectors.iter();
         self.invalid += outcomes.map(|it| it.left_out.invalid).sum::<u64>();
-        if self.running.is_some() {
+        if self.generation == generation {
+            self.under_way = None;
             self.latest = Some(collection);
         }
     }
@@ -172,13 +190,15 @@ impl Live {
 async fn collect(shared: Arc<Shared>, settings: Metrics, work: WorkSender) -> Collection {
     let begun = Instant::now();
     let until = begun + settings.timeout.0;
+    // What there is by then is answered with, before nobody waits for it.
+    let last_call = begun + settings.timeout.0.mul_f64(0.9);
     let (reply, collection) = oneshot::channel();
     let collect = Collect {
         memory: shared.memory.clone(),
         reader: shared.context.reader.clone(),
         runtime: shared.context.runtime.clone(),
         begun,
-        until,
+        until: last_call,
         most_series: settings.max_series as usize,
         reply,
     };

@@ -1,5 +1,6 @@
 //! What a collector found, checked: nothing of it is trusted before.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ pub(super) enum Kind {
     Info,
     Untyped,
 }
+
+/// What spans may add up to beyond twice the bytes.
+const SPANS_SLACK: usize = 64 << 10;
 
 /// A span of the text.
 type Span = Range<usize>;
@@ -67,6 +71,8 @@ pub(super) enum Broken {
     NotText,
     #[error("a span leads out of the families' bytes")]
     Span,
+    #[error("all spans together are much longer than the families' bytes")]
+    Spans,
     #[error("the tables of series, labels and points do not fit together")]
     Tables,
 }
@@ -87,8 +93,12 @@ impl Found {
     ) -> Result<(Self, LeftOut), Broken> {
         let text =
             String::from_utf8(std::mem::take(&mut raw.bytes)).map_err(|_| Broken::NotText)?;
+        // Spans may overlap, so a few bytes could stand for any number: all together have a bound, too.
+        let room_of_spans = Cell::new(text.len().saturating_mul(2).saturating_add(SPANS_SLACK));
         let span = |offset: u32, length: u32| -> Result<Span, Broken> {
             let start = offset as usize;
+            let left = room_of_spans.get().checked_sub(length as usize);
+            room_of_spans.set(left.ok_or(Broken::Spans)?);
             let span = start..start.checked_add(length as usize).ok_or(Broken::Span)?;
             text.get(span.clone()).ok_or(Broken::Span)?;
             Ok(span)
@@ -146,7 +156,16 @@ impl Found {
                 series: begin..found.series.len(),
             });
         }
-        found.text = text;
+        match found.series.is_empty() {
+            true => found = Self::default(),
+            false => found.text = text,
+        }
+        if let Some(first) = &mut left_out.first {
+            let end = (0..=first.len().min(512)).rev();
+            let mut end = end.into_iter();
+            let end = end.find(|at| first.is_char_boundary(*at));
+            first.truncate(end.unwrap_or(0));
+        }
         Ok((found, left_out))
     }
 
@@ -208,6 +227,11 @@ fn order(raw: &wit::Families) -> Result<Vec<Vec<Series>>, Broken> {
 fn family_problem(kind: Kind, name: &str, unit: &str, known: &mut Known) -> Option<String> {
     if !is_metric_name(name) {
         return Some(format!("{name:?} is no name of a metric"));
+    }
+    if name.starts_with("bulkhead_") {
+        return Some(format!(
+            "{name}: names that begin with bulkhead_ are the daemon's"
+        ));
     }
     let base = name.strip_suffix("_total").unwrap_or(name);
     let has_unit = |unit| base.strip_suffix(unit).is_some_and(|it| it.ends_with('_'));

@@ -14,4 +14,4 @@ mod scrape;
 pub use driver::{Context, MetricsDriver, MetricsStatus, prepare};
 pub use exposition::Format;
 pub use report::{CollectorReport, MetricsReport};
-pub use scrape::{Asked, Scraped, scrape};
+pub use scrape::{Asked, Scraped, Target, scrape};

@@ -22,6 +22,18 @@ pub struct Asked {
     pub time: Option<Duration>,
 }
 
+/// A plugin that can be scraped.
+pub struct Target {
+    /// Of its manifest.
+    pub namespace: String,
+    /// Of its manifest.
+    pub name: String,
+    /// Its role.
+    pub metrics: MetricsStatus,
+    /// Whether it has an instance.
+    pub works: bool,
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Scraped {
@@ -38,23 +50,20 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// How long a scraper waits that does not say.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Collects from these plugins, by namespace and name, and answers in time. Plugins without the role
+/// Collects from these plugins, which are in the order of their names, and answers in time. Plugins without the role
 /// are passed over. None if the daemon ends.
-pub async fn scrape(
-    plugins: Vec<(String, String, MetricsStatus)>,
-    asked: Asked,
-) -> Option<Scraped> {
+pub async fn scrape(plugins: Vec<Target>, asked: Asked) -> Option<Scraped> {
     let time = asked.time.unwrap_or(PATIENCE).min(PATIENCE);
     // Of very short ones at least half is left.
     let until = Instant::now() + time.saturating_sub(MARGIN).max(time / 2);
-    let collecting = plugins.iter().map(|(.., status)| status.collect(until));
+    let collecting = plugins.iter().map(|it| it.metrics.collect(until, it.works));
     let collected = join_all(collecting).await;
     let count = collected.iter().flatten().count();
     let write = move || {
         let mut exposition = Exposition::default();
-        for ((namespace, name, _), collected) in plugins.iter().zip(&collected) {
+        for (plugin, collected) in plugins.iter().zip(&collected) {
             if let Some((labels, collection)) = collected {
-                exposition.add(namespace, name, labels, collection);
+                exposition.add(&plugin.namespace, &plugin.name, labels, collection);
             }
         }
         let body = exposition.write(asked.format);

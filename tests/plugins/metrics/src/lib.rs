@@ -52,6 +52,8 @@ enum Act {
     NotText,
     LabelsMissing,
     FamilyMissing,
+    /// Many labels with one long value.
+    SpansUnending,
     /// How the collectors before it fared.
     Outcomes,
     /// How often it was called.
@@ -246,6 +248,22 @@ fn garbage(act: Act, out: &mut Families) {
             labels: u32::MAX,
             ..series
         }),
+        Act::SpansUnending => {
+            raw.bytes.resize(1 << 20, b'a');
+            let long = Label {
+                name_offset: 0,
+                name_length: 7,
+                value_offset: 0,
+                value_length: 1 << 20,
+            };
+            for _ in 0..10_000 {
+                raw.labels.push(long);
+                raw.series.push(Series {
+                    labels: 1,
+                    ..series
+                });
+            }
+        }
         Act::FamilyMissing => raw.series.push(Series {
             family: 7,
             ..series

@@ -49,8 +49,12 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let series = self.series;
+        // A label that the series has already is its own: no series has one twice.
+        let own = move |name: &str| series.labels().any(|(known, _)| known == name);
         let added = self.added.iter();
         let added = added.map(|(name, value)| (name.as_str(), value.as_str()));
+        let added = added.filter(move |(name, _)| !own(name));
         self.series.labels().chain(added)
     }
 }
@@ -260,7 +264,7 @@ fn samples(out: &mut Vec<u8>, family: &Family<'_>, suffix: &str, bound: Bound) {
 /// Writes the daemon's own families, which look alike in both text formats.
 fn own_families(out: &mut Vec<u8>, exposition: &Exposition<'_>) {
     for Own { name, help, rows } in exposition.own() {
-        head(out, name, help, "gauge");
+        head(out, name, help, "gauge", false);
         for (namespace, plugin, value) in rows {
             let labels = [("namespace", namespace), ("name", plugin)];
             sample(out, [name, ""], labels.into_iter(), None, value);
@@ -268,11 +272,12 @@ fn own_families(out: &mut Vec<u8>, exposition: &Exposition<'_>) {
     }
 }
 
-fn head(out: &mut Vec<u8>, name: &str, help: &str, kind: &str) {
+/// `quoted`: quotation marks of the help text are escaped, as OpenMetrics has it.
+fn head(out: &mut Vec<u8>, name: &str, help: &str, kind: &str, quoted: bool) {
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name.as_bytes());
     out.push(b' ');
-    escaped(out, help, false);
+    escaped(out, help, quoted);
     out.extend_from_slice(b"\n# TYPE ");
     out.extend_from_slice(name.as_bytes());
     out.push(b' ');

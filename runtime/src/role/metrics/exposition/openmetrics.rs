@@ -18,7 +18,7 @@ pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
         };
         // The family goes by the name without it.
         family.name = family.name.strip_suffix(suffix).unwrap_or(family.name);
-        head(&mut out, family.name, family.help, kind);
+        head(&mut out, family.name, family.help, kind, true);
         if !family.unit.is_empty() && family.name.ends_with(family.unit) {
             out.extend_from_slice(b"# UNIT ");
             out.extend_from_slice(family.name.as_bytes());

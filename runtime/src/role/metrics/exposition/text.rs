@@ -15,7 +15,7 @@ pub(super) fn write(exposition: &Exposition<'_>) -> Vec<u8> {
             Kind::Summary => "summary",
             Kind::Untyped => "untyped",
         };
-        head(&mut out, family.name, family.help, kind);
+        head(&mut out, family.name, family.help, kind, false);
         samples(&mut out, &family, "", number);
     }
     own_families(&mut out, exposition);
