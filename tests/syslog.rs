@@ -299,7 +299,7 @@ fn an_authority_that_is_not_trusted_is_named_and_nothing_is_lost() {
     node.append("f0.log", numbered("f0", 0..1000));
     trouble(
         &node,
-        "UnknownIssuer; name the authority that signed its certificate in `tls.caFile`",
+        "UnknownIssuer; name the authority that signed its certificate in `tls.ca` or `tls.caFile`",
     );
     // As a ConfigMap or a Secret is replaced.
     support::replace_file(&ca, &fs::read(theirs.ca()).unwrap());
