@@ -76,13 +76,14 @@ impl Preparer {
         progress: &dyn Progress,
     ) -> Result<Prepared, Rejection> {
         let file = declared.manifest.origin.name().to_owned();
-        let prepared = self.unplaced(declared, progress).await;
-        prepared.map_err(|rejection| match rejection {
-            Rejection::Refused(message) => {
-                Rejection::Refused(format!("{}: {message}", file.display()))
-            }
-            failed => failed,
-        })
+        self.unplaced(declared, progress)
+            .await
+            .map_err(|rejection| match rejection {
+                Rejection::Refused(message) => {
+                    Rejection::Refused(format!("{}: {message}", file.display()))
+                }
+                failed => failed,
+            })
     }
 
     /// As [`Self::candidate`], with refusals that do not name the manifest's file.

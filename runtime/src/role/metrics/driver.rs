@@ -75,7 +75,8 @@ impl Driver for MetricsDriver {
         prepare()
     }
 
-    /// Always: what one revision found, or failed with, says nothing of the next, and it costs nothing.
+    /// Always: what one revision found, or failed with, says nothing of the next. A plugin that has the
+    /// role `logs` as well pays for it with a pause of that.
     fn restarts(&self, _: &Manifest, _: &Manifest) -> bool {
         true
     }
