@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{facts, policy};
-use crate::manifest::{ByteSize, Grants, Limits, Manifest, StateGrant};
+use crate::manifest::{ByteSize, ChangeGrants, Grants, Limits, Manifest, StateGrant};
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
@@ -147,6 +147,7 @@ impl Checker {
             node_stats: wants("node-stats"),
             files: Vec::new(),
             node_files: Vec::new(),
+            changes: ChangeGrants::default(),
         };
         let blueprint = self
             .sandbox

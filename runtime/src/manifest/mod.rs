@@ -1,10 +1,12 @@
 //! What declares a plugin: the types of a manifest, how they are read from a ConfigMap, and every
 //! check that needs no I/O. Nothing here opens a file, knows of Kubernetes' API or starts anything.
 
+mod changes;
 mod configmap;
 mod declared;
 mod decode;
 mod endpoint;
+mod enforcement;
 mod error;
 mod identity;
 mod index_name;
@@ -28,12 +30,16 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{
+    ChangeGrants, ModuleName, NodePath, SubjectGlob, SysctlGlob, SysctlName, UnitName,
+};
 pub use configmap::{API_VERSION, KEY, LABEL, MAX_FILE_BYTES, read};
 pub use declared::{Document, Manifest, Origin};
 pub use endpoint::{
     Acknowledgement, BasicAuth, Compression, ElasticsearchDestination, Endpoint, HttpDestination,
     LokiDestination, OtlpDestination, SplunkEndpoint, SplunkHecDestination, Tls,
 };
+pub use enforcement::{Enforcement, Keep, Mode, Window};
 pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;

@@ -138,7 +138,7 @@ pub fn is_glob(component: &str) -> bool {
 
 /// Whether all that the component `theirs` matches, `mine` matches, too: as far as can be told without
 /// a theory of globs, and never wrongly.
-fn covers(mine: &str, theirs: &str) -> bool {
+pub(super) fn covers(mine: &str, theirs: &str) -> bool {
     if mine == theirs || (mine == "*" && theirs != "**") {
         return true;
     }

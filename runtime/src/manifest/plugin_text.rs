@@ -144,7 +144,7 @@ fn explain(problem: Problem) -> Problem {
         },
         role @ ("enforcement" | "scanning" | "roles" | "role") => Problem {
             problem: format!("`{role}` is no role that this daemon knows"),
-            remedy: choices("role sections", "", &["logs", "metrics"]),
+            remedy: choices("role sections", "", &["logs", "metrics", "enforcement"]),
             ..problem
         },
         _ => problem,

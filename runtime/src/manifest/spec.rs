@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::ChangeGrants;
 use super::endpoint::{
     ElasticsearchDestination, HttpDestination, LokiDestination, OtlpDestination,
     SplunkHecDestination,
 };
+use super::enforcement::Enforcement;
 use super::metadata::PodMetadata;
 use super::metrics::Metrics;
 use super::multiline::Multiline;
@@ -51,6 +53,9 @@ pub struct Plugin {
     /// How a plugin with the role `metrics` is asked, and what becomes of its series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// Whether and when the changes are made that a plugin with the role `enforcement` plans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
 }
 
 /// Exactly one source of the module's bytes.
@@ -103,6 +108,9 @@ pub struct Grants {
     /// among them; `*`, `?` and `[...]` stand for parts of a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub node_files: Vec<NodeGlob>,
+    /// What of the node may be changed.
+    #[serde(skip_serializing_if = "ChangeGrants::is_empty")]
+    pub changes: ChangeGrants,
 }
 
 /// A durable key-value store with a quota.

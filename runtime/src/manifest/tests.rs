@@ -311,7 +311,7 @@ fn each_refusal_names_file_place_field_and_remedy() {
         (
             "limits:",
             "scanning: {}\nlimits:",
-            "`scanning` is no role that this daemon knows: known role sections: logs, metrics",
+            "`scanning` is no role that this daemon knows: known role sections: logs, metrics, enforcement",
         ),
         (
             "limits:",

@@ -1,6 +1,7 @@
 //! Every check of a manifest's values that holds on every node. Policy is what holds on this one.
 
 mod endpoint;
+mod enforcement;
 mod syslog;
 
 use std::collections::{BTreeMap, HashSet};
@@ -63,6 +64,10 @@ pub(super) fn validate(
     }
     if let Some(metrics) = &spec.metrics {
         check.metrics(metrics);
+    }
+    check.change_grants(&spec.grants.changes);
+    if let Some(enforcement) = &spec.enforcement {
+        check.enforcement(enforcement);
     }
 }
 

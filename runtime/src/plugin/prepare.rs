@@ -220,6 +220,7 @@ impl Preparer {
         for (role, given) in [
             (Role::Logs, spec.logs.is_some()),
             (Role::Metrics, spec.metrics.is_some()),
+            (Role::Enforcement, spec.enforcement.is_some()),
         ] {
             if given && !roles.contains(&role) {
                 let name = role.name();

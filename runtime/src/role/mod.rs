@@ -1,4 +1,5 @@
 //! The roles that a plugin may have; one room each.
 
+pub mod enforcement;
 pub mod logs;
 pub mod metrics;

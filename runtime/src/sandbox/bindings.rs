@@ -26,6 +26,17 @@ pub mod logs {
     });
 }
 
+/// The role `enforcement`. Files are passed by reference, so that a call copies them once, into the guest.
+pub mod enforcement {
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        world: "bulkhead:plugin/enforcement-role@0.1.0",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        additional_derives: [PartialEq],
+    });
+}
+
 /// The role `metrics`. Files are passed by reference, so that a call copies them once, into the guest.
 pub mod metrics {
     wasmtime::component::bindgen!({

@@ -58,6 +58,8 @@ pub(super) struct Exports {
     pub(super) lifecycle: lifecycle::Guest,
     pub(super) logs: Option<bindings::logs::exports::bulkhead::plugin::logs::Guest>,
     pub(super) metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest>,
+    pub(super) enforcement:
+        Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::Guest>,
 }
 
 /// Bounds on each call.
@@ -193,6 +195,13 @@ impl Instance {
     /// The functions of the role `metrics`, if the component exports it.
     pub fn metrics(&self) -> Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest> {
         self.exports.metrics.clone()
+    }
+
+    /// The functions of the role `enforcement`, if the component exports it.
+    pub fn enforcement(
+        &self,
+    ) -> Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::Guest> {
+        self.exports.enforcement.clone()
     }
 
     /// Asks the plugin for its name, version and configuration schema.

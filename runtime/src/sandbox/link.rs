@@ -44,17 +44,20 @@ pub enum Role {
     Logs,
     /// `bulkhead:plugin/metrics`
     Metrics,
+    /// `bulkhead:plugin/enforcement`
+    Enforcement,
 }
 
 impl Role {
     /// All roles that this daemon knows.
-    pub const ALL: [Self; 2] = [Self::Logs, Self::Metrics];
+    pub const ALL: [Self; 3] = [Self::Logs, Self::Metrics, Self::Enforcement];
 
     /// The interface's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Logs => "logs",
             Self::Metrics => "metrics",
+            Self::Enforcement => "enforcement",
         }
     }
 }
@@ -200,6 +203,8 @@ pub struct Blueprint {
     lifecycle: bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices,
     logs: Option<bindings::logs::exports::bulkhead::plugin::logs::GuestIndices>,
     metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::GuestIndices>,
+    enforcement:
+        Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::GuestIndices>,
     interfaces: Interfaces,
     files: Vec<FileGrant>,
     quota: u64,
@@ -269,12 +274,23 @@ impl Blueprint {
             .then(|| bindings::metrics::exports::bulkhead::plugin::metrics::GuestIndices::new(&pre))
             .transpose()
             .map_err(mismatch)?;
+        let enforcement = interfaces
+            .roles
+            .contains(&Role::Enforcement)
+            .then(|| {
+                bindings::enforcement::exports::bulkhead::plugin::enforcement::GuestIndices::new(
+                    &pre,
+                )
+            })
+            .transpose()
+            .map_err(mismatch)?;
         Ok(Self {
             id: BlueprintId::next(),
             pre,
             lifecycle,
             logs,
             metrics,
+            enforcement,
             interfaces,
             files: grants.files.clone(),
             quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
@@ -362,6 +378,10 @@ impl AsyncInstantiate for &Blueprint {
                     None => None,
                 },
                 metrics: match &blueprint.metrics {
+                    Some(indices) => Some(indices.load(&mut *store, &instance)?),
+                    None => None,
+                },
+                enforcement: match &blueprint.enforcement {
                     Some(indices) => Some(indices.load(&mut *store, &instance)?),
                     None => None,
                 },

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Allowance, ModuleSource, NamespacePolicy, NodeLimits, Policy, TrustedModule};
+use crate::manifest::changes::SysctlGlob;
 use crate::manifest::declared::Manifest;
 use crate::manifest::error::{Error, Problem, Reason};
 use crate::manifest::spec::{DestinationKind, LogSourceKind, Module, Plugin};
@@ -29,6 +30,20 @@ const ROOT_EQUIVALENT_WRITES: &[&str] = &[
     "/var/lib/kubelet",
     "/var/run",
     "/var/spool/cron",
+];
+
+/// Kernel settings by which root is told what to run, or the kernel what to load.
+const ROOT_EQUIVALENT_SETTINGS: &[&str] = &[
+    "fs.binfmt_misc.*",
+    "kernel.core_pattern",
+    "kernel.hotplug",
+    "kernel.kexec_load_disabled",
+    "kernel.modprobe",
+    "kernel.modules_disabled",
+    "kernel.poweroff_cmd",
+    "kernel.sysrq",
+    "kernel.usermodehelper.*",
+    "vm.mmap_min_addr",
 ];
 
 /// A field, what is wrong with it, and what to do.
@@ -101,6 +116,7 @@ impl Policy {
             refused.extend(borrowed(spec, namespace));
         }
         self.paths_of_the_node(manifest, &mut refused);
+        self.kernel_of_the_node(manifest, &mut refused);
         refused
     }
 
@@ -111,7 +127,13 @@ impl Policy {
             let fixed = Path::new("/").join(files.fixed());
             (format!("grants.nodeFiles[{i}]"), fixed, false)
         });
-        for (field, path, writes) in paths(spec).into_iter().chain(read) {
+        let changed = spec.grants.changes.files.iter().enumerate();
+        let changed = changed.map(|(i, path)| {
+            let field = format!("grants.changes.files[{i}]");
+            (field, PathBuf::from(path.as_str()), true)
+        });
+        let paths = paths(spec).into_iter().chain(read).chain(changed);
+        for (field, path, writes) in paths {
             let private = self.private_folders.iter();
             if let Some(private) = private.into_iter().find(|folder| overlap(folder, &path)) {
                 refused.push((
@@ -128,14 +150,32 @@ impl Policy {
                     .find(|system| overlap(Path::new(system), &path))
                 && !self.trusts(&spec.module)
             {
-                refused.push((
-                    field,
-                    format!("writing to {system} is as good as being root on this node"),
-                    match module_of(&spec.module) {
-                        Some(module) => format!("write elsewhere, or add to the node's policy: `allowRootEquivalent: [{module}]`"),
-                        None => "write elsewhere, or state the module's `sha256` and allow it in the node's policy with `allowRootEquivalent`".to_owned(),
-                    },
-                ));
+                let what = format!("writing to {system}");
+                refused.push(root_equivalent(field, &what, "write elsewhere", spec));
+            }
+        }
+    }
+
+    /// Changes of the kernel that only few may make.
+    fn kernel_of_the_node(&self, manifest: &Manifest, refused: &mut Vec<Refusal>) {
+        let spec = &manifest.spec;
+        if self.trusts(&spec.module) {
+            return;
+        }
+        let changes = &spec.grants.changes;
+        for (i, module) in changes.kernel_modules.iter().enumerate() {
+            let field = format!("grants.changes.kernelModules[{i}]");
+            let what = format!("loading {module} into the kernel");
+            refused.push(root_equivalent(field, &what, "remove it", spec));
+        }
+        for (i, granted) in changes.sysctls.iter().enumerate() {
+            let settings = ROOT_EQUIVALENT_SETTINGS.iter();
+            let mut settings =
+                settings.filter_map(|it| SysctlGlob::try_from((*it).to_owned()).ok());
+            if let Some(setting) = settings.find(|setting| setting.meets(granted)) {
+                let field = format!("grants.changes.sysctls[{i}]");
+                let what = format!("setting {setting}");
+                refused.push(root_equivalent(field, &what, "name others", spec));
             }
         }
     }
@@ -187,6 +227,7 @@ impl Allowance {
                 );
             }
         }
+        self.refuse_changes(spec, &not, &mut add);
         for (field, path, writes) in paths(spec) {
             let mut folders = self.files.iter();
             let inside = folders.any(|folder| {
@@ -250,6 +291,65 @@ impl Allowance {
             }
         }
     }
+}
+
+impl Allowance {
+    /// Notes the changes that are not in it.
+    fn refuse_changes(
+        &self,
+        spec: &Plugin,
+        not: &dyn Fn(&str) -> String,
+        add: &mut dyn FnMut(String, String, String),
+    ) {
+        let (wanted, allowed) = (&spec.grants.changes, &self.changes);
+        let mut note = |kind: &str, i: usize, name: String, what: &str| {
+            add(
+                format!("grants.changes.{kind}[{i}]"),
+                not(&format!("{what} {name}")),
+                format!("changes: {{{kind}: [\"{name}\"]}}"),
+            );
+        };
+        for (i, path) in wanted.files.iter().enumerate() {
+            if allowed.file(path).is_none() {
+                note("files", i, path.to_string(), "change");
+            }
+        }
+        for (i, name) in wanted.sysctls.iter().enumerate() {
+            if !allowed.sysctls.iter().any(|allowed| allowed.holds(name)) {
+                note("sysctls", i, name.to_string(), "set");
+            }
+        }
+        for (i, name) in wanted.kernel_modules.iter().enumerate() {
+            if !allowed
+                .kernel_modules
+                .iter()
+                .any(|allowed| allowed.holds(name))
+            {
+                note("kernelModules", i, name.to_string(), "load or blacklist");
+            }
+        }
+        for (i, name) in wanted.units.iter().enumerate() {
+            if !allowed.units.iter().any(|allowed| allowed.holds(name)) {
+                note("units", i, name.to_string(), "change the unit");
+            }
+        }
+    }
+}
+
+/// What only a module may have that the node's administrator trusts like root.
+fn root_equivalent(field: String, what: &str, or: &str, spec: &Plugin) -> Refusal {
+    (
+        field,
+        format!("{what} is as good as being root on this node"),
+        match module_of(&spec.module) {
+            Some(module) => {
+                format!("{or}, or add to the node's policy: `allowRootEquivalent: [{module}]`")
+            }
+            None => format!(
+                "{or}, or state the module's `sha256` and allow it in the node's policy with `allowRootEquivalent`"
+            ),
+        },
+    )
 }
 
 impl ModuleSource {

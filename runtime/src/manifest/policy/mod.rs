@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::changes::ChangeGrants;
 use super::identity::LOCAL_NAMESPACE;
 use super::node_glob::NodeGlob;
 use super::quantity::{ByteSize, CpuShare, Period};
@@ -100,6 +101,8 @@ pub struct Allowance {
     pub node_stats: bool,
     /// Of what the host may read files for plugins.
     pub node_files: Vec<NodeGlob>,
+    /// What of the node may be changed.
+    pub changes: ChangeGrants,
     /// Folders of which, or of whose folders, there may be grants and written files.
     pub files: Vec<AllowedFolder>,
     /// What may be read as logs and where it may be sent; without it no `logs`.
