@@ -51,3 +51,16 @@ pub mod metrics {
         generate_all,
     });
 }
+
+/// The exported interface `enforcement`, without the lifecycle.
+pub mod enforcement {
+    wit_bindgen::generate!({
+        inline: "package bulkhead:sdk; world enforcement-role { export bulkhead:plugin/enforcement@0.1.0; }",
+        path: "wit",
+        pub_export_macro: true,
+        export_macro_name: "export_enforcement",
+        runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
+        default_bindings_module: "bulkhead_sdk::__private::bindings::enforcement",
+        generate_all,
+    });
+}

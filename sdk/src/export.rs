@@ -1,9 +1,13 @@
 //! `export!`: makes a component of a plugin. What the macro expands to is as small as the orphan
 //! rules allow; the work is in functions here.
 
+use std::rc::Rc;
+
+use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement;
 use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle as raw;
 use crate::bindings::logs::exports::bulkhead::plugin::logs;
 use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
+use crate::enforcement::{self as enforcing, Enforcement, Names, Plan};
 use crate::error::Error;
 use crate::logs::{Batch, Logs, Output};
 use crate::metrics::{Collector, Families, Metrics, View};
@@ -128,9 +132,31 @@ macro_rules! __export_role {
             $component with_types_in $crate::__private::bindings::metrics
         );
     };
+    (check Enforcement $plugin:ty) => {
+        const _: fn() = $crate::__private::is_enforcement::<$plugin>;
+    };
+    (export Enforcement $component:ident $instance:ident) => {
+        impl $crate::__private::enforcement::Guest for $component {
+            fn start() -> ::std::result::Result<
+                $crate::__private::enforcement::Outline,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.outline())
+            }
+            fn plan(
+                view: $crate::__private::enforcement::View,
+            ) -> ::std::result::Result<$crate::__private::enforcement::Plan, ::std::string::String>
+            {
+                $instance.with_borrow_mut(|instance| instance.plan(view))
+            }
+        }
+        $crate::__private::bindings::enforcement::export_enforcement!(
+            $component with_types_in $crate::__private::bindings::enforcement
+        );
+    };
     ($what:ident $role:ident $($rest:tt)*) => {
         ::std::compile_error!(::std::concat!(
-            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs, Metrics"
+            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs, Metrics, Enforcement"
         ));
     };
 }
@@ -141,6 +167,8 @@ pub struct Instance<P> {
     plugin: Option<P>,
     output: Output,
     families: Families,
+    /// What the plugin wants to see, by name.
+    names: Rc<Names>,
 }
 
 impl<P> Default for Instance<P> {
@@ -149,6 +177,7 @@ impl<P> Default for Instance<P> {
             plugin: None,
             output: Output::default(),
             families: Families::default(),
+            names: Rc::default(),
         }
     }
 }
@@ -167,6 +196,9 @@ pub fn is_logs<P: Logs>() {}
 
 /// Compiles for plugins with the role `metrics`.
 pub fn is_metrics<P: Metrics>() {}
+
+/// Compiles for plugins with the role `enforcement`.
+pub fn is_enforcement<P: Enforcement>() {}
 
 fn refusal(error: Error) -> raw::Refusal {
     let (field, message) = error.into_parts();
@@ -257,6 +289,34 @@ impl<P: Metrics> Instance<P> {
         let families = self.families.take();
         collected
             .map(|()| families)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl<P: Enforcement> Instance<P> {
+    /// Asks the plugin what it is about.
+    pub fn outline(&mut self) -> Result<enforcement::Outline, String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        let outline = plugin.outline().map_err(|error| error.to_string())?;
+        let (raw, names) = outline.into_parts();
+        self.names = Rc::new(names);
+        Ok(raw)
+    }
+
+    /// Asks the plugin what should be changed.
+    pub fn plan(&mut self, view: enforcement::View) -> Result<enforcement::Plan, String> {
+        let plugin = self
+            .plugin
+            .as_mut()
+            .ok_or_else(|| not_initialised().to_string())?;
+        let view = enforcing::View::new(view, Rc::clone(&self.names));
+        let mut plan = Plan::default();
+        plugin
+            .plan(&view, &mut plan)
+            .and_then(|()| plan.finish())
             .map_err(|error| error.to_string())
     }
 }

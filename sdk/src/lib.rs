@@ -43,6 +43,7 @@
 //! - [`Output`]: rewrite, enrich, route, or encode lines, beside keeping and dropping them;
 //! - [`info!`], [`warn!`] and so on: records in the daemon's log;
 //! - [`Metrics`]: a plugin that measures: files of the node in, metric families out;
+//! - [`Enforcement`]: a plugin that keeps the node as it should be: how it is in, changes out;
 //! - [`state`]: a durable store of the plugin's own; [`node`] and [`node_stats`]: facts about the
 //!   node, and what only system calls tell. Each needs a grant;
 //! - `std::fs`, below the folders that the manifest grants; `std::time`;
@@ -56,6 +57,7 @@ extern crate self as bulkhead_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod enforcement;
 mod error;
 mod export;
 mod host;
@@ -70,6 +72,7 @@ pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+pub use enforcement::{Enforcement, Outline, Plan};
 pub use error::{Context, Error, Result};
 pub use json::ToJson;
 pub use logs::{Batch, Line, Logs, Output};
@@ -80,9 +83,10 @@ pub use plugin::{NoConfig, Plugin, Snapshot};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings;
+    pub use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement;
     pub use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle;
     pub use crate::bindings::logs::exports::bulkhead::plugin::logs;
     pub use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
-    pub use crate::export::{Instance, describe, is_logs, is_metrics};
+    pub use crate::export::{Instance, describe, is_enforcement, is_logs, is_metrics};
     pub use wit_bindgen;
 }

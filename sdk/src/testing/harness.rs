@@ -3,6 +3,9 @@
 use super::answer::Answer;
 use super::files::Files;
 use super::found::Found;
+use super::node::Node;
+use super::planned::Planned;
+use crate::enforcement::Enforcement;
 use crate::error::{Error, Result};
 use crate::export::Instance;
 use crate::logs::{Batch, Logs};
@@ -187,5 +190,27 @@ impl<P: Metrics> Harness<P> {
             .collect(index as u32, view)
             .map_err(Error::new)?;
         Found::check(&families)
+    }
+}
+
+impl<P: Enforcement> Harness<P> {
+    /// Shows the plugin as much of `node` as it wants to see, and checks its answer as the host would.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Enforcement, Result, testing::{Harness, Node}};
+    /// # fn test<MyPlugin: Enforcement>() -> Result<()> {
+    /// let mut node = Node::new().file("/etc/motd", "Hello\n");
+    /// let mut plugin = Harness::<MyPlugin>::new("{}")?;
+    /// let planned = plugin.plan(&node)?;
+    /// node.apply(&planned)?;
+    /// assert!(plugin.plan(&node)?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn plan(&mut self, node: &Node) -> Result<Planned> {
+        let outline = self.instance.outline().map_err(Error::new)?;
+        let view = node.view(&outline.wants)?;
+        let plan = self.instance.plan(view).map_err(Error::new)?;
+        Planned::check(outline, plan)
     }
 }

@@ -1,5 +1,5 @@
 //! Testing a plugin natively, without the sandbox: make a batch, run the plugin on it, look at what
-//! became of each line.
+//! became of each line. Or make a node, have the plugin plan, and apply what it planned: see [`Node`].
 //!
 //! ```
 //! use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
@@ -34,6 +34,8 @@ pub(crate) mod fakes;
 mod files;
 mod found;
 mod harness;
+mod node;
+mod planned;
 
 pub use answer::{Answer, Outcome, Record, SentPayload};
 pub use build::{BatchBuilder, lines};
@@ -44,3 +46,5 @@ pub use fakes::{
 pub use files::Files;
 pub use found::Found;
 pub use harness::Harness;
+pub use node::Node;
+pub use planned::{Planned, Verdict};
