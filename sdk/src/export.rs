@@ -145,7 +145,7 @@ macro_rules! __export_role {
             }
             fn plan(
                 view: $crate::__private::enforcement::View,
-            ) -> ::std::result::Result<$crate::__private::enforcement::Plan, ::std::string::String>
+            ) -> ::std::result::Result<$crate::__private::enforcement::Proposal, ::std::string::String>
             {
                 $instance.with_borrow_mut(|instance| instance.plan(view))
             }
@@ -307,7 +307,7 @@ impl<P: Enforcement> Instance<P> {
     }
 
     /// Asks the plugin what should be changed.
-    pub fn plan(&mut self, view: enforcement::View) -> Result<enforcement::Plan, String> {
+    pub fn plan(&mut self, view: enforcement::View) -> Result<enforcement::Proposal, String> {
         let plugin = self
             .plugin
             .as_mut()

@@ -1,0 +1,477 @@
+//! What should be changed, built change by change.
+
+use std::collections::HashSet;
+
+use super::outline::RuleId;
+use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
+use crate::error::{Error, Result};
+
+pub use raw::{ModuleChange, UnitChange};
+
+/// The host cuts nothing: it refuses a plan with a longer text. Texts for people are cut here.
+const LONGEST_TEXT: usize = 1024;
+
+/// The changes that a node needs, and what became of each rule.
+///
+/// Each change has an id, unique in the plan and the same in each plan. What is not said of permissions
+/// stays as it is; a new file is root's with mode 0644, a new folder with 0755.
+///
+/// ```
+/// # use bulkhead_sdk::{Plan, enforcement::UnitChange};
+/// fn configure(plan: &mut Plan) {
+///     plan.make_directory("folder", "/etc/app").mode(0o750);
+///     plan.write_file("configuration", "/etc/app/config", "fast = true\n").after("folder");
+///     plan.change_unit("restart", "app.service", UnitChange::Restart).when_changed(["configuration"]);
+/// }
+/// # configure(&mut Plan::default());
+/// ```
+#[derive(Debug, Default)]
+pub struct Plan {
+    changes: Vec<raw::Change>,
+    assessments: Vec<raw::Assessment>,
+    misuse: Option<Error>,
+}
+
+impl Plan {
+    /// Writes a file, which need not be there.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.write_file("token", "/etc/app/token", "s3cret").mode(0o600).secret();
+    /// ```
+    pub fn write_file(&mut self, id: &str, path: &str, content: impl Into<Vec<u8>>) -> Change<'_> {
+        let write = raw::WriteFile {
+            path: path.to_owned(),
+            content: Some(content.into()),
+            permissions: none(),
+        };
+        self.add(id, raw::Action::WriteFile(write))
+    }
+
+    /// Changes who a file belongs to and who may use it. For a folder, use [`Self::make_directory`].
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.set_permissions("shadow", "/etc/shadow").mode(0o640).uid(0);
+    /// ```
+    pub fn set_permissions(&mut self, id: &str, path: &str) -> Change<'_> {
+        let write = raw::WriteFile {
+            path: path.to_owned(),
+            content: None,
+            permissions: none(),
+        };
+        self.add(id, raw::Action::WriteFile(write))
+    }
+
+    /// Makes a folder, whose parent must be there; one that is there only gets the permissions.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.make_directory("audit", "/var/log/audit").mode(0o700);
+    /// ```
+    pub fn make_directory(&mut self, id: &str, path: &str) -> Change<'_> {
+        let make = raw::MakeDirectory {
+            path: path.to_owned(),
+            permissions: none(),
+        };
+        self.add(id, raw::Action::MakeDirectory(make))
+    }
+
+    /// Makes a symbolic link, or has it point elsewhere.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.make_symlink("utc", "/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// ```
+    pub fn make_symlink(&mut self, id: &str, path: &str, target: &str) -> Change<'_> {
+        let make = raw::MakeSymlink {
+            path: path.to_owned(),
+            target: target.to_owned(),
+        };
+        self.add(id, raw::Action::MakeSymlink(make))
+    }
+
+    /// Removes a file, a link, or an empty folder.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.remove("old", "/etc/cron.d/old");
+    /// ```
+    pub fn remove(&mut self, id: &str, path: &str) -> Change<'_> {
+        self.add(id, raw::Action::Remove(path.to_owned()))
+    }
+
+    /// Sets a kernel setting: now, for the node's next start, or both.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.set_sysctl("no-redirects", "net.ipv4.conf.all.send_redirects", "0", true, true);
+    /// ```
+    pub fn set_sysctl(
+        &mut self,
+        id: &str,
+        name: &str,
+        value: &str,
+        now: bool,
+        persist: bool,
+    ) -> Change<'_> {
+        let set = raw::SetSysctl {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            now,
+            persist,
+        };
+        self.add(id, raw::Action::SetSysctl(set))
+    }
+
+    /// Loads a kernel module, or sees to it that it is never loaded.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::enforcement::ModuleChange;
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.change_module("no-cramfs", "cramfs", ModuleChange::Blacklist);
+    /// ```
+    pub fn change_module(&mut self, id: &str, name: &str, change: ModuleChange) -> Change<'_> {
+        let name = name.to_owned();
+        self.add(
+            id,
+            raw::Action::ChangeModule(raw::ChangeModule { name, change }),
+        )
+    }
+
+    /// Starts, stops, enables a systemd unit, and so on.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::enforcement::UnitChange;
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.change_unit("audit", "auditd.service", UnitChange::Enable);
+    /// ```
+    pub fn change_unit(&mut self, id: &str, name: &str, change: UnitChange) -> Change<'_> {
+        let name = name.to_owned();
+        self.add(
+            id,
+            raw::Action::ChangeUnit(raw::ChangeUnit { name, change }),
+        )
+    }
+
+    fn add(&mut self, id: &str, action: raw::Action) -> Change<'_> {
+        let raw = raw::Change {
+            id: id.to_owned(),
+            rule: None,
+            reason: String::new(),
+            action,
+            after: Vec::new(),
+            when_changed: Vec::new(),
+            secret: false,
+        };
+        let index = self.changes.len();
+        self.changes.push(raw);
+        Change {
+            raw: &mut self.changes[index],
+            misuse: &mut self.misuse,
+        }
+    }
+
+    /// It is as the rule says. Messages are for people, say what was found, and may be empty.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    /// fn assess(rule: RuleId, plan: &mut Plan) {
+    ///     plan.pass(rule, "mode 0640");
+    /// }
+    /// # let _ = assess;
+    /// ```
+    pub fn pass(&mut self, rule: RuleId, message: impl AsRef<str>) {
+        self.assess(rule, raw::Verdict::Pass, message.as_ref());
+    }
+
+    /// It is not as the rule says.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    /// fn assess(rule: RuleId, plan: &mut Plan) {
+    ///     plan.fail(rule, "mode 0644, and all may read it");
+    /// }
+    /// # let _ = assess;
+    /// ```
+    pub fn fail(&mut self, rule: RuleId, message: impl AsRef<str>) {
+        self.assess(rule, raw::Verdict::Fail, message.as_ref());
+    }
+
+    /// The rule says nothing about this node.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    /// fn assess(rule: RuleId, plan: &mut Plan) {
+    ///     plan.not_applicable(rule, "the node has no SSH server");
+    /// }
+    /// # let _ = assess;
+    /// ```
+    pub fn not_applicable(&mut self, rule: RuleId, message: impl AsRef<str>) {
+        self.assess(rule, raw::Verdict::NotApplicable, message.as_ref());
+    }
+
+    /// It cannot be told whether it is as the rule says, or no change can make it so.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    /// fn assess(rule: RuleId, plan: &mut Plan) {
+    ///     plan.error(rule, "the node has no user `app`");
+    /// }
+    /// # let _ = assess;
+    /// ```
+    pub fn error(&mut self, rule: RuleId, message: impl AsRef<str>) {
+        self.assess(rule, raw::Verdict::Error, message.as_ref());
+    }
+
+    fn assess(&mut self, rule: RuleId, verdict: raw::Verdict, message: &str) {
+        self.assessments.push(raw::Assessment {
+            rule: rule.0,
+            verdict,
+            message: cut(message),
+        });
+    }
+
+    /// What was built, if no promise is broken that shows here: better an error than an instance that
+    /// the host throws away.
+    pub(crate) fn finish(self) -> Result<raw::Proposal> {
+        let Self {
+            changes,
+            assessments,
+            misuse,
+        } = self;
+        if let Some(misuse) = misuse {
+            return Err(misuse);
+        }
+        let mut ids = HashSet::with_capacity(changes.len());
+        for change in &changes {
+            let id = change.id.as_str();
+            if !(1..=256).contains(&id.len()) || id.contains(char::is_control) {
+                crate::bail!(
+                    "the change's id {id:?} is not 1 to 256 bytes without control characters"
+                );
+            }
+            if !ids.insert(id) {
+                crate::bail!("two changes have the id {id:?}");
+            }
+        }
+        for change in &changes {
+            if let Some(lost) = change.after.iter().find(|id| !ids.contains(id.as_str())) {
+                crate::bail!("{:?} comes after {lost:?}, which the plan lacks", change.id);
+            }
+        }
+        let mut rules = HashSet::with_capacity(assessments.len());
+        if let Some(twice) = assessments.iter().find(|each| !rules.insert(each.rule)) {
+            crate::bail!("the rule {} is assessed twice", twice.rule);
+        }
+        Ok(raw::Proposal {
+            changes,
+            assessments,
+        })
+    }
+}
+
+fn none() -> raw::Permissions {
+    raw::Permissions {
+        mode: None,
+        uid: None,
+        gid: None,
+    }
+}
+
+fn cut(text: &str) -> String {
+    const MARK: &str = "...";
+    if text.len() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(LONGEST_TEXT - MARK.len());
+    format!("{}{MARK}", &text[..end])
+}
+
+/// A change of a [`Plan`], to say more about it.
+///
+/// ```
+/// # let mut plan = bulkhead_sdk::Plan::default();
+/// plan.write_file("motd", "/etc/motd", "Hello\n").because("it greets nobody").mode(0o644);
+/// ```
+#[derive(Debug)]
+pub struct Change<'a> {
+    raw: &'a mut raw::Change,
+    misuse: &'a mut Option<Error>,
+}
+
+impl Change<'_> {
+    /// The rule that is broken without it.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    /// fn greet(rule: RuleId, plan: &mut Plan) {
+    ///     plan.write_file("motd", "/etc/motd", "Hello\n").rule(rule);
+    /// }
+    /// # let _ = greet;
+    /// ```
+    pub fn rule(self, rule: RuleId) -> Self {
+        self.raw.rule = Some(rule.0);
+        self
+    }
+
+    /// Why, for people.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.remove("old", "/etc/cron.d/old").because("nobody needs it");
+    /// ```
+    pub fn because(self, reason: impl AsRef<str>) -> Self {
+        self.raw.reason = cut(reason.as_ref());
+        self
+    }
+
+    /// The permission bits of a file or folder.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.set_permissions("shadow", "/etc/shadow").mode(0o640);
+    /// ```
+    pub fn mode(mut self, mode: u32) -> Self {
+        if let Some(permissions) = self.permissions() {
+            permissions.mode = Some(mode);
+        }
+        self
+    }
+
+    /// Whose the file or folder is.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.set_permissions("shadow", "/etc/shadow").uid(0);
+    /// ```
+    pub fn uid(mut self, uid: u32) -> Self {
+        if let Some(permissions) = self.permissions() {
+            permissions.uid = Some(uid);
+        }
+        self
+    }
+
+    /// The group of the file or folder.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.set_permissions("shadow", "/etc/shadow").gid(42);
+    /// ```
+    pub fn gid(mut self, gid: u32) -> Self {
+        if let Some(permissions) = self.permissions() {
+            permissions.gid = Some(gid);
+        }
+        self
+    }
+
+    fn permissions(&mut self) -> Option<&mut raw::Permissions> {
+        match &mut self.raw.action {
+            raw::Action::WriteFile(write) => Some(&mut write.permissions),
+            raw::Action::MakeDirectory(make) => Some(&mut make.permissions),
+            _ => {
+                let id = &self.raw.id;
+                let misuse = format!("{id:?} has permissions, but is about no file and no folder");
+                *self.misuse = Some(Error::new(misuse));
+                None
+            }
+        }
+    }
+
+    /// A change of the same plan that must have been made before. If it fails, this one is not tried.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.make_directory("folder", "/etc/app");
+    /// plan.write_file("file", "/etc/app/config", "").after("folder");
+    /// ```
+    pub fn after(self, id: impl Into<String>) -> Self {
+        self.raw.after.push(id.into());
+        self
+    }
+
+    /// Makes it a handler: it is done once, after all others, if one of these was made. Have it in
+    /// each plan, whether or not these are, so that it is done even if the daemon ends in between.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::enforcement::UnitChange;
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.change_unit("reload", "ssh.service", UnitChange::Reload).when_changed(["sshd_config"]);
+    /// ```
+    pub fn when_changed<T: Into<String>>(self, ids: impl IntoIterator<Item = T>) -> Self {
+        self.raw
+            .when_changed
+            .extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// The content is nobody's business: it is not shown, nor how it differs.
+    ///
+    /// ```
+    /// # let mut plan = bulkhead_sdk::Plan::default();
+    /// plan.write_file("token", "/etc/app/token", "s3cret").secret();
+    /// ```
+    pub fn secret(self) -> Self {
+        self.raw.secret = true;
+        self
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn refused(build: impl FnOnce(&mut Plan)) -> String {
+        let mut plan = Plan::default();
+        build(&mut plan);
+        plan.finish().err().unwrap().to_string()
+    }
+
+    #[test]
+    fn refuses_what_the_host_would() {
+        let twice = refused(|plan| {
+            plan.remove("a", "/a");
+            plan.remove("a", "/b");
+        });
+        assert_eq!(twice, "two changes have the id \"a\"");
+        let lost = refused(|plan| {
+            plan.remove("a", "/a").after("b");
+        });
+        assert_eq!(lost, "\"a\" comes after \"b\", which the plan lacks");
+        let assessed = refused(|plan| {
+            plan.pass(RuleId(3), "");
+            plan.fail(RuleId(3), "");
+        });
+        assert_eq!(assessed, "the rule 3 is assessed twice");
+        for id in ["", "a\n", &"a".repeat(257)] {
+            let odd = refused(|plan| {
+                plan.remove(id, "/a");
+            });
+            assert!(odd.contains("is not 1 to 256 bytes"), "{odd}");
+        }
+    }
+
+    #[test]
+    fn only_files_and_folders_have_permissions() {
+        let misuse = refused(|plan| {
+            plan.remove("a", "/a").mode(0o600);
+        });
+        assert_eq!(
+            misuse,
+            "\"a\" has permissions, but is about no file and no folder"
+        );
+    }
+
+    #[test]
+    fn cuts_texts_between_characters() {
+        let mut plan = Plan::default();
+        plan.remove("a", "/a").because("ä".repeat(600));
+        let raw = plan.finish().unwrap();
+        let reason = &raw.changes[0].reason;
+        assert!(
+            reason.len() <= LONGEST_TEXT && reason.ends_with("ä..."),
+            "{reason}"
+        );
+    }
+}
