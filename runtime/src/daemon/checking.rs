@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{facts, policy};
-use crate::manifest::{ByteSize, ChangeGrants, Grants, Limits, Manifest, StateGrant};
+use crate::manifest::{ByteSize, ChangeGrants, Grants, Limits, Manifest, ScanGrants, StateGrant};
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::plugin::{self, Marks, Rejection};
 use crate::role::logs::dead_letter::DeadLetters;
@@ -148,6 +148,7 @@ impl Checker {
             files: Vec::new(),
             node_files: Vec::new(),
             changes: ChangeGrants::default(),
+            scan: ScanGrants::default(),
         };
         let blueprint = self
             .sandbox

@@ -22,6 +22,7 @@ mod plugin_text;
 mod policy;
 mod quantity;
 mod queue;
+mod scanning;
 mod spec;
 mod syslog;
 mod validate;
@@ -55,6 +56,7 @@ pub use policy::{
 };
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use queue::{Queue, WhenFull};
+pub use scanning::{Budget, ScanGrants, ScannedFiles, Scanning, Schedule, Suppression, Tree};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
     FileSource, Format, Grants, Limits, LogSource, LogSourceKind, Logs, Module, Plugin, Receives,

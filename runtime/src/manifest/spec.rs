@@ -18,6 +18,7 @@ use super::node_glob::NodeGlob;
 use super::node_selector::NodeExpression;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::queue::Queue;
+use super::scanning::{ScanGrants, Scanning};
 use super::syslog::SyslogDestination;
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
@@ -56,6 +57,9 @@ pub struct Plugin {
     /// Whether and when the changes are made that a plugin with the role `enforcement` plans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
+    /// What a plugin with the role `scanning` is shown, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanning: Option<Scanning>,
 }
 
 /// Exactly one source of the module's bytes.
@@ -111,6 +115,9 @@ pub struct Grants {
     /// What of the node may be changed.
     #[serde(skip_serializing_if = "ChangeGrants::is_empty")]
     pub changes: ChangeGrants,
+    /// What of the node is shown to a plugin that scans.
+    #[serde(skip_serializing_if = "ScanGrants::is_empty")]
+    pub scan: ScanGrants,
 }
 
 /// A durable key-value store with a quota.

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod enforcement;
+mod scanning;
 mod syslog;
 
 use std::collections::{BTreeMap, HashSet};
@@ -68,6 +69,10 @@ pub(super) fn validate(
     check.change_grants(&spec.grants.changes);
     if let Some(enforcement) = &spec.enforcement {
         check.enforcement(enforcement);
+    }
+    check.scan_grants(&spec.grants.scan);
+    if let Some(scanning) = &spec.scanning {
+        check.scanning(&spec.grants.scan, scanning);
     }
 }
 

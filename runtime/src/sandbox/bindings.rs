@@ -47,3 +47,14 @@ pub mod metrics {
         additional_derives: [PartialEq],
     });
 }
+
+/// The role `scanning`. Files are passed by reference, so that a call copies them once, into the guest.
+pub mod scanning {
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        world: "bulkhead:plugin/scanning-role@0.1.0",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        additional_derives: [PartialEq],
+    });
+}
