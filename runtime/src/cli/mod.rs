@@ -41,6 +41,12 @@ enum Command {
     /// The daemon's own child; see `module::compile`.
     #[command(name = crate::module::COMPILE_COMMAND, hide = true)]
     CompileModule,
+    /// The daemon's own child; see `role::enforcement::effects`.
+    #[command(name = crate::role::enforcement::effects::MODPROBE_COMMAND, hide = true)]
+    RunModprobe {
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -82,6 +88,9 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
         Command::Plugin(Plugin::Pack(command)) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
+        Command::RunModprobe { arguments } => Ok(
+            crate::role::enforcement::effects::modprobe_child(&arguments),
+        ),
     }
 }
 

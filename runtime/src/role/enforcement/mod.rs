@@ -2,5 +2,6 @@
 //! against what is granted, and make it, or only report it.
 
 mod change;
+pub mod effects;
 
 pub use change::{Action, Change, Handler, Permissions, UnitVerb};
