@@ -13,6 +13,7 @@ const PROFILE: &str = "guest";
 /// Package names; a bundled plugin goes by the name of its package.
 const BUNDLED: &[&str] = &["log-shipper", "node-metrics"];
 const FIXTURES: &[&str] = &[
+    "fixture-enforcement",
     "fixture-grants",
     "fixture-killer",
     "fixture-logs",

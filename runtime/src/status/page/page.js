@@ -205,6 +205,11 @@ function problems(plugin) {
   }
   const logs = plugin.logs;
   if (logs?.problem) found.push({ bad: false, what: "Logs", message: logs.problem });
+  if (plugin.enforcement?.problem) found.push({ bad: false, what: "Enforcement", message: plugin.enforcement.problem });
+  const flapping = plugin.enforcement?.flapping.length ?? 0;
+  if (flapping > 0) found.push({ bad: false, what: "Flapping", message: `something else keeps undoing ${count(flapping)} of its changes` });
+  const failed = plugin.enforcement?.outstanding.find(({ state }) => state === "failed" || state === "refused");
+  if (failed) found.push({ bad: false, what: "Change", message: `${failed.subject} ${failed.state}: ${failed.message}` });
   if (plugin.metrics?.problem) found.push({ bad: false, what: "Metrics", message: plugin.metrics.problem });
   for (const { name, state, lastError, since } of logs?.destinations ?? []) {
     if (state !== "Healthy") found.push({ bad: false, what: `Destination ${name}`, message: lastError ?? state, since });
@@ -380,6 +385,7 @@ class Detail {
       make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Collectors" }, make("table", { class: "inner" },
         make("thead", null, make("tr", null, ...columns.map((head, index) => make("th", { scope: "col", class: cost(index) }, head)))),
         this.collectors)));
+    this.enforcement = new Enforcement();
     this.entries = make("div", { class: "journal", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Journal" });
     this.journalNote = make("p", { class: "dim" });
     this.journal = make("details", { class: "wide" }, make("summary", null, "Journal: what the plugin said lately"), this.journalNote, this.entries);
@@ -387,7 +393,7 @@ class Detail {
     const parts = make("div", { class: "parts" },
       part("Conditions", true, this.conditions), this.linesPart, this.seriesPart,
       part("Revision", false, this.revision.node), part("Work", false, this.work.node),
-      this.destinationsPart, this.collectorsPart, this.failurePart, this.journal);
+      ...this.enforcement.parts, this.destinationsPart, this.collectorsPart, this.failurePart, this.journal);
     this.node = make("tr", { class: "detail", role: "row", id: `detail-${id}` },
       make("td", { colspan: "7", role: "cell" }, parts));
   }
@@ -428,6 +434,7 @@ class Detail {
     if (logs) this.updateLogs(logs, past);
     this.seriesPart.hidden = this.collectorsPart.hidden = !plugin.metrics;
     if (plugin.metrics) this.updateMetrics(plugin.metrics);
+    this.enforcement.update(plugin.enforcement);
 
     this.failurePart.hidden = !lastFailure;
     if (lastFailure) {
@@ -518,6 +525,53 @@ class Detail {
     } catch (error) {
       text(this.journalNote, `The journal could not be read: ${error.message}`);
     }
+  }
+}
+
+// How the node is, as a plugin with the role enforcement has it.
+class Enforcement {
+  constructor() {
+    this.facts = new Facts();
+    this.changes = make("tbody");
+    this.rules = make("tbody");
+    const table = (name, heads, body) => part(name, true,
+      make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": name }, make("table", { class: "inner" },
+        make("thead", null, make("tr", null, ...heads.map((head) => make("th", { scope: "col", class: "text" }, head)))), body)));
+    this.factsPart = part("Enforcement", false, this.facts.node);
+    this.changesPart = table("Not changed", ["State", "Kind", "What", "Why it should be", "Why it is not", "Change"], this.changes);
+    this.rulesPart = table("Broken rules", ["Verdict", "Severity", "Rule", "What should be so", "What was found"], this.rules);
+    this.parts = [this.factsPart, this.changesPart, this.rulesPart];
+  }
+
+  update(report) {
+    this.factsPart.hidden = !report;
+    this.changesPart.hidden = !report || report.outstandingCount === 0;
+    this.rulesPart.hidden = !report || report.broken.length === 0;
+    if (!report) return;
+    const { pass, fail, notApplicable, error } = report.rules;
+    const all = pass + fail + error;
+    this.facts.set("Mode", report.onlyReporting ? `${report.mode}; only reporting: ${report.onlyReporting}` : report.mode);
+    this.facts.set("Rules that hold", all > 0 ? `${count(pass)} of ${count(all)} (${((pass * 100) / all).toFixed(1)}%)` : "none");
+    this.facts.set("Broken", count(fail));
+    this.facts.set("Not known", error > 0 ? count(error) : null);
+    this.facts.set("Not for this node", notApplicable > 0 ? count(notApplicable) : null);
+    this.facts.set("Looked at", report.lastCheck ? `${ago(report.lastCheck)}, in ${duration(report.seconds)}` : "not yet", { title: local(report.lastCheck) });
+    this.facts.set("Changes made", count(report.made));
+    this.facts.set("Failed", report.failed > 0 ? count(report.failed) : null);
+    this.facts.set("Put back", report.reverted > 0 ? count(report.reverted) : null);
+    this.facts.set("Handlers due", report.waitingHandlers > 0 ? count(report.waitingHandlers) : null);
+    this.fill(this.changes, report.outstanding, 6, ({ state, kind, subject, reason, message, id }) => [state, kind, subject, reason, message, id]);
+    report.outstanding.forEach(({ diff }, index) => attribute(this.changes.children[index], "title", diff || null));
+    this.fill(this.rules, report.broken, 5, ({ verdict, severity, id, title, message }) => [verdict, severity, id, title, message]);
+    report.broken.forEach(({ rationale, remediation }, index) => {
+      attribute(this.rules.children[index], "title", [rationale, remediation].filter(Boolean).join("\n\n") || null);
+    });
+  }
+
+  fill(body, items, columns, texts) {
+    list(body, items, () => make("tr", null, ...Array.from({ length: columns }, () => make("td", { class: "text" }))), (row, item) => {
+      texts(item).forEach((content, index) => text(row.children[index], content ?? ""));
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 //! What was changed, newest first, and how it is put back.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Effects;
@@ -12,7 +13,7 @@ use super::state::State;
 use super::subject::Subject;
 
 /// One change that was made, or tried.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Past {
     /// Its number, which grows.

@@ -121,11 +121,7 @@ impl Effects {
     /// If the node's root, or what is kept, cannot be opened.
     pub fn open(setup: Setup<'_>) -> io::Result<Self> {
         let plugin = setup.plugin;
-        let folder = setup
-            .state
-            .join("enforcement")
-            .join(plugin.namespace())
-            .join(plugin.name());
+        let folder = Self::folder(setup.state, plugin);
         let effects = Self {
             tree: Tree::open(setup.folders)?,
             reader: Reader::of(setup.folders),
@@ -140,6 +136,12 @@ impl Effects {
         };
         effects.recover();
         Ok(effects)
+    }
+
+    /// Where what is kept for a plugin lies.
+    pub fn folder(state: &Path, plugin: &Identity) -> PathBuf {
+        let folder = state.join("enforcement").join(plugin.namespace());
+        folder.join(plugin.name())
     }
 
     /// Looks at all that is wanted.
