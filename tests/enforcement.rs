@@ -553,9 +553,7 @@ fn what_is_as_good_as_root_needs_the_policy() {
         &format!("module:\n  {module}\ngrants: {{changes: {{{grants}}}}}\n"),
     );
     node.start();
-    let report = node.wait_plugin("conf", "refused", |it| {
-        reason(it, "Ready") == "Refused"
-    });
+    let report = node.wait_plugin("conf", "refused", |it| reason(it, "Ready") == "Refused");
     let why = message(&report, "Ready");
     for text in [
         "grants.changes.files[0]: writing to /etc is as good as being root",

@@ -42,7 +42,11 @@ impl Tree {
     }
 
     fn mode(version: usize) -> u32 {
-        if version.is_multiple_of(2) { 0o600 } else { 0o640 }
+        if version.is_multiple_of(2) {
+            0o600
+        } else {
+            0o640
+        }
     }
 
     /// Declares the next version.
@@ -89,12 +93,17 @@ impl Tree {
                 continue;
             };
             let mode = path.metadata().unwrap().mode() & 0o7777;
-            let version = [self.version, self.version - 1].into_iter().find(|version| {
-                found == Self::content(file, *version) && mode == Self::mode(*version)
-            });
+            let version = [self.version, self.version - 1]
+                .into_iter()
+                .find(|version| {
+                    found == Self::content(file, *version) && mode == Self::mode(*version)
+                });
             let version = version.unwrap_or_else(|| {
                 let begin: String = found.chars().take(40).collect();
-                panic!("file {file} of {} bytes, mode {mode:o}, is torn: {begin}", found.len())
+                panic!(
+                    "file {file} of {} bytes, mode {mode:o}, is torn: {begin}",
+                    found.len()
+                )
             });
             new += usize::from(version == self.version);
         }
@@ -162,6 +171,9 @@ fn two_hundred_kills_leave_every_file_old_or_new() {
         tree.complete();
     }
     eprintln!("killed at {killed:?}, with some files old and some new {between} times");
-    assert!(between >= 20, "the kills came too early or too late: {between}");
+    assert!(
+        between >= 20,
+        "the kills came too early or too late: {between}"
+    );
     assert!(killed.values().all(|count| *count >= 20), "{killed:?}");
 }
