@@ -1,6 +1,8 @@
 //! The daemon's own metrics in the Prometheus text format 0.0.4.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+mod remote_write;
+
 use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};
@@ -414,6 +416,7 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
             }
         }
     }
+    remote_write::write(&mut page, plugins);
     page.0
 }
 

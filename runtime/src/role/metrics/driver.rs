@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::collect::{Collect, Memory};
 use super::collection::Collection;
 use super::plan;
+use super::remote_write::{self, Memories, Writer};
 use super::report::MetricsReport;
 use crate::manifest::{Manifest, Metrics};
 use crate::node_files::Reader;
@@ -20,10 +21,15 @@ pub struct Context {
     pub reader: Reader,
     /// Where tasks run that call no guest.
     pub runtime: Handle,
+    /// For pushing.
+    pub remote_write: remote_write::Context,
 }
 
 /// The role `metrics` of one plugin.
-pub struct MetricsDriver(Arc<Shared>);
+pub struct MetricsDriver {
+    shared: Arc<Shared>,
+    pushing: Option<remote_write::Running>,
+}
 
 /// A view of a driver, to collect and to report; clones share it.
 #[derive(Clone)]
@@ -33,12 +39,15 @@ struct Shared {
     context: Context,
     memory: Arc<Memory>,
     live: Mutex<Live>,
+    pushed: Mutex<Memories>,
 }
 
 #[derive(Default)]
 struct Live {
     /// Where work goes, while the role runs.
     running: Option<(Metrics, WorkSender)>,
+    /// Where it is pushed to.
+    writers: Vec<Arc<Writer>>,
     /// The collection under way: none yet while it is.
     under_way: Option<watch::Receiver<Option<Arc<Collection>>>>,
     latest: Option<Arc<Collection>>,
@@ -52,27 +61,36 @@ struct Live {
 impl MetricsDriver {
     /// A driver that stands still.
     pub fn new(context: Context) -> Self {
-        Self(Arc::new(Shared {
-            context,
-            memory: Arc::default(),
-            live: Mutex::default(),
-        }))
+        Self {
+            shared: Arc::new(Shared {
+                context,
+                memory: Arc::default(),
+                live: Mutex::default(),
+                pushed: Mutex::default(),
+            }),
+            pushing: None,
+        }
     }
 
     /// The view for the status endpoint and for scrapes.
     pub fn status(&self) -> MetricsStatus {
-        MetricsStatus(self.0.clone())
+        MetricsStatus(self.shared.clone())
     }
 }
 
 /// How instances are made ready for this role.
-pub fn prepare() -> Prepare {
-    Arc::new(|manifest, instance| Box::pin(plan::prepare(manifest, instance)))
+pub fn prepare(context: remote_write::Context) -> Prepare {
+    Arc::new(
+        move |manifest, instance| match remote_write::check(manifest, &context) {
+            Ok(()) => Box::pin(plan::prepare(manifest, instance)),
+            Err(problem) => Box::pin(std::future::ready(Ok(Err(problem)))),
+        },
+    )
 }
 
 impl Driver for MetricsDriver {
     fn prepare(&self) -> Prepare {
-        prepare()
+        prepare(self.shared.context.remote_write.clone())
     }
 
     /// Always: what one revision found, or failed with, says nothing of the next. A plugin that has the
@@ -83,18 +101,38 @@ impl Driver for MetricsDriver {
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
         let settings = manifest.spec.metrics.clone().unwrap_or_default();
-        self.0.memory.forgive();
-        self.0.live().running = Some((settings, work));
+        let shared = &self.shared;
+        shared.memory.forgive();
+        let pushing = remote_write::Running::start(
+            &settings.remote_write,
+            &shared.context.remote_write,
+            &mut shared.pushed.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.status(),
+            &shared.context.runtime,
+        );
+        let mut live = shared.live();
+        live.writers = pushing.writers().to_vec();
+        live.running = Some((settings, work));
+        drop(live);
+        self.pushing = Some(pushing);
     }
 
-    fn stop(&mut self, _drain: Duration) -> Task<'static, ()> {
-        let mut live = self.0.live();
-        live.running = None;
-        live.generation += 1;
-        // What a plugin that is gone has found is not so any more.
-        live.latest = None;
-        live.under_way = None;
-        Box::pin(std::future::ready(()))
+    fn stop(&mut self, drain: Duration, again: bool) -> Task<'static, ()> {
+        {
+            let mut live = self.shared.live();
+            live.running = None;
+            live.generation += 1;
+            // What a plugin that is gone has found is not so any more.
+            live.latest = None;
+            live.under_way = None;
+            live.writers.clear();
+        }
+        let pushing = self.pushing.take();
+        Box::pin(async move {
+            if let Some(pushing) = pushing {
+                pushing.stop(drain, again).await;
+            }
+        })
     }
 }
 
@@ -161,7 +199,8 @@ impl MetricsStatus {
         let (settings, _) = live.running.as_ref()?;
         let latest = live.latest.as_deref();
         let counts = [live.collections, live.failures, live.invalid];
-        Some(MetricsReport::new(latest, counts, settings))
+        let pushed = live.writers.iter().map(|writer| writer.status()).collect();
+        Some(MetricsReport::new(latest, counts, settings, pushed))
     }
 }
 

@@ -123,7 +123,7 @@ fn rejected() -> Answer {
 }
 
 fn dead_letters(context: &Context) -> Vec<Value> {
-    std::fs::read_to_string(context.dead_letters.path())
+    std::fs::read_to_string(context.dead_letters.as_ref().unwrap().path())
         .unwrap_or_default()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
