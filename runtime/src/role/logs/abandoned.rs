@@ -16,7 +16,10 @@ pub(in crate::role) const LOOK: Duration = Duration::from_secs(60 * 60);
 pub(in crate::role) fn look(plugin: &str, queues: &Home, present: &[String]) {
     let present: Vec<&str> = present.iter().map(String::as_str).collect();
     let now = SystemTime::now();
-    say(plugin, queues.abandoned(&present, lanes(queues), now, RETENTION));
+    say(
+        plugin,
+        queues.abandoned(&present, lanes(queues), now, RETENTION),
+    );
 }
 
 /// Removes the queues of all plugins (`NAMESPACE/NAME`) whose state was forgotten. Blocks.

@@ -95,14 +95,7 @@ fn start(destination: &Arc<Scripted>, retry: Retry, context: &Context) -> Outlet
         retry,
         kind: "scripted",
     };
-    let plan = Plan {
-        home: context.queues.clone(),
-        destination: "out".to_owned(),
-        index: 0,
-        lanes: context.lanes,
-        wanted: None,
-    };
-    Outlet::with(plan, opened, context)
+    Outlet::with(0, "out", None, opened, context)
 }
 
 fn retry() -> Answer {

@@ -127,3 +127,6 @@ impl Lane for ServerLane {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

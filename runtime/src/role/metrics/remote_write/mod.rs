@@ -25,13 +25,13 @@ use super::collection::Collection;
 use super::driver::{Labels, MetricsStatus};
 use super::exposition::Exposition;
 use crate::manifest::{Manifest, RemoteWrite};
+use crate::role::logs::Queues;
 use crate::role::logs::abandoned;
 use crate::role::logs::batch::Batch;
 use crate::role::logs::delivery::{self, METRICS_LANES, Outlet, Settle};
 use crate::role::logs::destination::secrets::Template;
 use crate::role::logs::destination::{OpenError, Surroundings, remote_write};
 use crate::role::logs::output::{DestinationIndex, Parcel};
-use crate::role::logs::Queues;
 use push::Known;
 pub use report::RemoteWriteStatus;
 
@@ -359,7 +359,9 @@ impl Writer {
             // Not all of the time, which what is at work needs, too.
             let _ = tokio::time::timeout(patience / 2, self.end(batch)).await;
         }
-        self.outlet.drain(patience.saturating_sub(begun.elapsed())).await;
+        self.outlet
+            .drain(patience.saturating_sub(begun.elapsed()))
+            .await;
         // What was delivered meanwhile. What cannot be noted is sent again.
         if let Err(error) = self.outlet.sync_queue().await {
             tracing::warn!(plugin = %self.context.identity, destination = self.target.name, "{error}");
