@@ -38,8 +38,8 @@ fn a_server_is_read_with_its_defaults() {
 #[test]
 fn what_cannot_work_is_refused_with_a_remedy() {
     for (fields, wanted) in [
-        ("url: 'http://a'", "name: missing"),
-        ("name: far", "url: missing"),
+        ("url: 'http://a'", "has no `name`"),
+        ("name: far", "has no `url`"),
         ("name: Far, url: 'http://a'", ".name: \"Far\" is no name"),
         ("name: far, url: 'ftp://a'", ".url: has the scheme \"ftp\""),
         (

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::collect::{Collect, Memory};
 use super::collection::Collection;
 use super::plan;
-use super::remote_write::{self, Memories, Writer};
+use super::remote_write::{self, Writer};
 use super::report::MetricsReport;
 use crate::manifest::{Manifest, Metrics};
 use crate::node_files::Reader;
@@ -39,7 +39,8 @@ struct Shared {
     context: Context,
     memory: Arc<Memory>,
     live: Mutex<Live>,
-    pushed: Mutex<Memories>,
+    /// What the last revision pushed to, while the role stands still for the next.
+    pushed: Mutex<Vec<Arc<Writer>>>,
 }
 
 #[derive(Default)]
@@ -106,7 +107,7 @@ impl Driver for MetricsDriver {
         let pushing = remote_write::Running::start(
             &settings.remote_write,
             &shared.context.remote_write,
-            &mut shared.pushed.lock().unwrap_or_else(PoisonError::into_inner),
+            std::mem::take(&mut shared.pushed()),
             &self.status(),
             &shared.context.runtime,
         );
@@ -127,10 +128,10 @@ impl Driver for MetricsDriver {
             live.under_way = None;
             live.writers.clear();
         }
-        let pushing = self.pushing.take();
+        let (pushing, shared) = (self.pushing.take(), self.shared.clone());
         Box::pin(async move {
             if let Some(pushing) = pushing {
-                pushing.stop(drain, again).await;
+                *shared.pushed() = pushing.stop(drain, again).await;
             }
         })
     }
@@ -210,6 +211,10 @@ pub(super) type Labels = Vec<(String, String)>;
 impl Shared {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pushed(&self) -> MutexGuard<'_, Vec<Arc<Writer>>> {
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

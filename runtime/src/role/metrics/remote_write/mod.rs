@@ -11,7 +11,6 @@
 mod push;
 mod report;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +40,8 @@ const DESCRIBE: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_secs(1);
 /// Requests under way, and the end of series, get at least this long at a stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// What an update pushes to no more gets this long.
+const LEAVE: Duration = Duration::from_secs(3);
 /// Times of one server's pushes that are this close, in milliseconds, are kept apart; beyond it the clock
 /// was set.
 const APART: i64 = 1000;
@@ -56,22 +57,7 @@ pub struct Context {
     pub surroundings: Surroundings,
 }
 
-/// What is remembered of each server, by its name, from one start of the role to the next.
-#[derive(Default)]
-pub(super) struct Memories(HashMap<String, (String, Arc<Mutex<Memory>>)>);
-
-impl Memories {
-    /// Of the server with this name; afresh if it has another address.
-    fn of(&mut self, target: &RemoteWrite) -> Arc<Mutex<Memory>> {
-        let fresh = || (target.url.clone(), Arc::default());
-        let entry = self.0.entry(target.name.clone()).or_insert_with(fresh);
-        if entry.0 != target.url {
-            *entry = fresh();
-        }
-        entry.1.clone()
-    }
-}
-
+/// What one push has to know of those before it, whichever revision made them.
 #[derive(Default)]
 struct Memory {
     /// What the latest push had.
@@ -92,8 +78,8 @@ impl Memory {
         self.time
     }
 
-    /// How long until the first push: what is left of an interval that has begun, or else any part of
-    /// one, so that not all nodes push in one instant.
+    /// How long until the first push: what is left of an interval that an earlier revision began, or else
+    /// any part of one, so that not all nodes push in one instant.
     fn first(&self, interval: Duration) -> Duration {
         let left = self.due.filter(|(_, known)| *known == interval);
         let left = left.and_then(|(due, _)| due.checked_duration_since(Instant::now()));
@@ -159,28 +145,42 @@ fn templates(target: &RemoteWrite, context: &Context) -> Result<Vec<(String, Tem
 
 impl Running {
     /// Starts to push, to the servers that can be opened: `check` has opened them all.
+    ///
+    /// `before`: those that an earlier revision pushed to. One that stays as it is goes on with all that
+    /// waits for it; what is not pushed to any more is let go.
     pub(super) fn start(
         targets: &[RemoteWrite],
         context: &Context,
-        memories: &mut Memories,
+        mut before: Vec<Arc<Writer>>,
         metrics: &MetricsStatus,
         runtime: &Handle,
     ) -> Self {
-        let present: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
-        memories.0.retain(|name, _| present.contains(name));
-        let writers = targets.iter().filter_map(|target| {
-            let memory = memories.of(target);
-            let writer = Writer::open(target, context, memory, runtime);
-            let refused = |problem: &String| {
-                tracing::error!(plugin = %context.identity, "{problem}");
-            };
-            writer.inspect_err(refused).ok().map(Arc::new)
-        });
-        let writers: Vec<_> = writers.collect();
+        let mut writers = Vec::with_capacity(targets.len());
+        for target in targets {
+            let mut same = before.extract_if(.., |it| it.target == *target);
+            if let Some(writer) = same.next() {
+                writers.push(writer);
+                continue;
+            }
+            drop(same);
+            let mut others = before.iter();
+            let heir = others.find(|it| it.is_succeeded_by(target));
+            let memory = heir.map(|it| it.memory.clone()).unwrap_or_default();
+            match Writer::open(target, context, memory, runtime) {
+                Ok(writer) => writers.push(Arc::new(writer)),
+                Err(problem) => tracing::error!(plugin = %context.identity, "{problem}"),
+            }
+        }
         let spawn = |writer: &Arc<Writer>| {
             AbortOnDropHandle::new(runtime.spawn(writer.clone().run(metrics.clone())))
         };
         let mut tasks: Vec<_> = writers.iter().map(spawn).collect();
+        for writer in before {
+            let goes_on = targets.iter().any(|it| writer.is_succeeded_by(it));
+            let leave = async move { writer.stop(LEAVE, goes_on).await };
+            tasks.push(AbortOnDropHandle::new(runtime.spawn(leave)));
+        }
+        let present = targets.iter().map(|target| target.name.clone()).collect();
         let look = look_at_abandoned(context.clone(), present);
         tasks.push(AbortOnDropHandle::new(runtime.spawn(look)));
         Self { writers, tasks }
@@ -190,13 +190,18 @@ impl Running {
         &self.writers
     }
 
-    /// Stops pushing; what is under way gets `drain`. If the role does not go on, its series end.
-    pub(super) async fn stop(self, drain: Duration, again: bool) {
+    /// Stops pushing. If the role does not go on, its series end and what is under way gets `drain`; or
+    /// else the servers are there for the next start.
+    pub(super) async fn stop(self, drain: Duration, again: bool) -> Vec<Arc<Writer>> {
         self.tasks.iter().for_each(AbortOnDropHandle::abort);
         // Their end is waited for, so that nothing is handed in after the last.
         join_all(self.tasks).await;
+        if again {
+            return self.writers;
+        }
         let patience = drain.max(LAST_REQUESTS);
-        join_all(self.writers.iter().map(|it| it.stop(patience, again))).await;
+        join_all(self.writers.iter().map(|it| it.stop(patience, false))).await;
+        Vec::new()
     }
 }
 
@@ -348,9 +353,15 @@ impl Writer {
         Ok((push, describe))
     }
 
-    async fn stop(&self, patience: Duration, again: bool) {
+    /// Whether `target` is the same server with other settings.
+    fn is_succeeded_by(&self, target: &RemoteWrite) -> bool {
+        self.target.name == target.name && self.target.url == target.url
+    }
+
+    /// Lets go of the server. `goes_on`: another one pushes the same series to it.
+    async fn stop(&self, patience: Duration, goes_on: bool) {
         let begun = Instant::now();
-        if !again {
+        if !goes_on {
             let batch = {
                 let mut memory = self.memory();
                 let time = memory.stamp();
