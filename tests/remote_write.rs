@@ -79,8 +79,7 @@ fn a_prometheus_has_the_same_whether_it_scrapes_or_is_pushed_to() {
     let push = format!(
         "metrics: {{remoteWrite: [{{name: far, url: {url:?}, interval: 1s, labels: {{job: node-exporter, cluster: 'of-${{node:name}}'}}}}]}}"
     );
-    let grants =
-        "grants: {nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release]}";
+    let grants = "grants: {nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter]}";
     // What comes and goes with other tests.
     let config = "config: {collectors: {cgroups: {enabled: false}, netclass: {enabled: false}, netdev: {enabled: false}, filesystem: {enabled: false}, arp: {enabled: false}, diskstats: {enabled: false}}}";
     node.manifest(

@@ -12,14 +12,14 @@ use crate::state::RETENTION;
 /// How often a running plugin's are looked at.
 pub(in crate::role) const LOOK: Duration = Duration::from_secs(60 * 60);
 
-/// Looks at the queues of destinations that are not among `present`. Blocks.
-pub(in crate::role) fn look(plugin: &str, queues: &Home, present: &[String]) {
+/// Looks at the queues of destinations that are not among `present`: whether there were any. Blocks.
+pub(in crate::role) fn look(plugin: &str, queues: &Home, present: &[String]) -> bool {
     let present: Vec<&str> = present.iter().map(String::as_str).collect();
     let now = SystemTime::now();
-    say(
-        plugin,
-        queues.abandoned(&present, lanes(queues), now, RETENTION),
-    );
+    let gone = queues.abandoned(&present, lanes(queues), now, RETENTION);
+    let any = !gone.is_empty();
+    say(plugin, gone);
+    any
 }
 
 /// Removes the queues of all plugins (`NAMESPACE/NAME`) whose state was forgotten. Blocks.

@@ -104,6 +104,7 @@ impl Driver for MetricsDriver {
         let settings = manifest.spec.metrics.clone().unwrap_or_default();
         let shared = &self.shared;
         shared.memory.forgive();
+        shared.live().running = Some((settings.clone(), work));
         let pushing = remote_write::Running::start(
             &settings.remote_write,
             &shared.context.remote_write,
@@ -111,10 +112,7 @@ impl Driver for MetricsDriver {
             &self.status(),
             &shared.context.runtime,
         );
-        let mut live = shared.live();
-        live.writers = pushing.writers().to_vec();
-        live.running = Some((settings, work));
-        drop(live);
+        shared.live().writers = pushing.writers().to_vec();
         self.pushing = Some(pushing);
     }
 

@@ -175,14 +175,17 @@ impl Running {
             AbortOnDropHandle::new(runtime.spawn(writer.clone().run(metrics.clone())))
         };
         let mut tasks: Vec<_> = writers.iter().map(spawn).collect();
-        for writer in before {
+        let leave = before.into_iter().map(|writer| {
             let goes_on = targets.iter().any(|it| writer.is_succeeded_by(it));
-            let leave = async move { writer.stop(LEAVE, goes_on).await };
-            tasks.push(AbortOnDropHandle::new(runtime.spawn(leave)));
-        }
+            async move { writer.stop(LEAVE, goes_on).await }
+        });
+        let leave = join_all(leave);
         let present = targets.iter().map(|target| target.name.clone()).collect();
         let look = look_at_abandoned(context.clone(), present);
-        tasks.push(AbortOnDropHandle::new(runtime.spawn(look)));
+        tasks.push(AbortOnDropHandle::new(runtime.spawn(async move {
+            leave.await;
+            look.await;
+        })));
         Self { writers, tasks }
     }
 
@@ -205,13 +208,16 @@ impl Running {
     }
 }
 
-/// Looks at the queues of servers that the manifest names no more: at once, and every hour.
+/// Looks at the queues of servers that the manifest names no more: at once and, if there may be any later,
+/// every hour.
 async fn look_at_abandoned(context: Context, present: Vec<String>) {
     loop {
         let (context, names) = (context.clone(), present.clone());
         let look = move || abandoned::look(&context.identity, &context.queues, &names);
-        if let Err(error) = tokio::task::spawn_blocking(look).await {
-            tracing::error!("{error}");
+        match tokio::task::spawn_blocking(look).await {
+            Ok(false) if present.is_empty() => return,
+            Ok(_) => {}
+            Err(error) => tracing::error!("{error}"),
         }
         tokio::time::sleep(abandoned::LOOK).await;
     }
@@ -268,6 +274,8 @@ impl Writer {
     }
 
     async fn run(self: Arc<Self>, metrics: MetricsStatus) {
+        // Before that there is no room, and it would count as missed.
+        self.outlet.tried().await;
         let interval = self.target.interval.0;
         let first = tokio::time::Instant::now() + self.memory().first(interval);
         let mut due = tokio::time::interval_at(first, interval);
