@@ -217,6 +217,17 @@ fn with_a_queue_nothing_of_the_meantime_is_missing_after_a_kill_either() {
     // With the times at which they were measured, and not those at which they were sent.
     let before = samples.iter().filter(|(time, _)| *time < started).count();
     assert!(before as u64 >= 7, "{samples:?}");
+    // What was delivered is not there any more, but for what was so just before the kill.
+    node.wait_plugin("app", "two seconds more", |report| {
+        far(report)["samples"].as_u64() >= Some((pushes + 2) * OF_A_PUSH)
+    });
+    node.kill();
+    node.start();
+    let report = node.wait_plugin("app", "the queue open", |report| {
+        far(report)["queue"]["foundLines"].is_u64()
+    });
+    let found = count(&far(&report)["queue"]["foundLines"]) / OF_A_PUSH;
+    assert!(found <= 2, "{report:#}");
 }
 
 #[test]

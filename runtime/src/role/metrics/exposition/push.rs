@@ -1,7 +1,7 @@
-//! What a push to a remote-write server holds: samples as Prometheus has them of a scrape in the text
-//! format, so that a series has the same name and labels whichever way it came.
+//! What a push to a remote-write server holds: samples as Prometheus has them of a scrape, which it asks
+//! for in the format OpenMetrics, so that a series has the same name and labels whichever way it came.
 
-use super::number::number;
+use super::number::canonical;
 use super::{Exposition, Family, Kind, Own};
 
 /// One sample of a series.
@@ -41,7 +41,7 @@ impl Out<'_> {
         let full = format!("{name}{suffix}");
         let mut text = Vec::new();
         let more = more.map(|(label, value)| {
-            number(&mut text, value);
+            canonical(&mut text, value);
             (label, std::str::from_utf8(&text).unwrap_or_default())
         });
         let mut all: Vec<(&str, &str)> = labels.collect();

@@ -172,7 +172,7 @@ fn values(request: &WriteRequest) -> BTreeMap<String, f64> {
 
 #[test]
 fn a_push_has_the_series_of_a_scrape_and_says_what_they_are() {
-    let buckets = vec![(0.5, 1.0), (f64::INFINITY, 3.0)];
+    let buckets = vec![(2.0, 1.0), (f64::INFINITY, 3.0)];
     let families: [Given<'_>; 4] = [
         (
             "a_total",
@@ -197,7 +197,7 @@ fn a_push_has_the_series_of_a_scrape_and_says_what_they_are() {
     let expected = BTreeMap::from([
         (with("__name__=up,", ""), 1.0),
         (with("A=2,__name__=a_total,", "z=1,"), 7.0),
-        (with("__name__=b_bucket,", "le=0.5,"), 1.0),
+        (with("__name__=b_bucket,", "le=2.0,"), 1.0),
         (with("__name__=b_bucket,", "le=+Inf,"), 3.0),
         (with("__name__=b_sum,", ""), 2.5),
         (with("__name__=b_count,", ""), 3.0),
