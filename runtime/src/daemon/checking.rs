@@ -91,24 +91,30 @@ impl Checker {
             .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
         let queues = Queues::new(&self.folder, Path::new("/"), "check", "check")
             .ok_or_else(|| one("its name cannot be that of a folder".into()))?;
+        let surroundings = Surroundings {
+            node_root: Path::new("/").into(),
+            secrets: Arc::new(DaemonSecrets::offline()),
+            machine: logs::record_id::Machine::new("check"),
+            node_name: facts::host_name().into(),
+        };
         let driver = LogsDriver::open(logs::Context {
             identity: identity.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: SystemTime::now(),
             dead_letters: Arc::new(dead_letters),
-            queues,
+            queues: queues.clone(),
             own: Own::default(),
-            surroundings: Surroundings {
-                node_root: Path::new("/").into(),
-                secrets: Arc::new(DaemonSecrets::offline()),
-                machine: logs::record_id::Machine::new("check"),
-                node_name: facts::host_name().into(),
-            },
+            surroundings: surroundings.clone(),
             pods: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .map_err(|error| one(error.to_string()))?;
+        let remote_write = metrics::RemoteWriteContext {
+            identity: identity.clone(),
+            queues: queues.for_metrics(),
+            surroundings,
+        };
         let slot = self
             .marks
             .slot(&identity)
@@ -121,7 +127,7 @@ impl Checker {
             state,
             vec![
                 (Role::Logs, driver.prepare()),
-                (Role::Metrics, metrics::prepare()),
+                (Role::Metrics, metrics::prepare(remote_write)),
                 (Role::Enforcement, enforcement::prepare()),
             ],
             slot,

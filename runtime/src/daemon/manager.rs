@@ -431,27 +431,28 @@ impl Shared {
         let root = &*self.root;
         let queues = Queues::new(&self.state, root, identity.namespace(), identity.name())
             .ok_or("its name cannot be that of a folder")?;
+        let surroundings = Surroundings {
+            node_root: root.into(),
+            secrets: Arc::new(DaemonSecrets::new(
+                identity.namespace(),
+                self.secrets.clone(),
+                NodeNames {
+                    name: self.node_name.clone(),
+                    labels: self.labels.subscribe(),
+                },
+            )),
+            machine: self.machine,
+            node_name: self.node_name.clone(),
+        };
         let logs = LogsDriver::open(logs::Context {
             identity: name.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: first_seen.at,
             dead_letters: Arc::new(dead_letters),
-            queues,
+            queues: queues.clone(),
             own: own_log::find(),
-            surroundings: Surroundings {
-                node_root: root.into(),
-                secrets: Arc::new(DaemonSecrets::new(
-                    identity.namespace(),
-                    self.secrets.clone(),
-                    NodeNames {
-                        name: self.node_name.clone(),
-                        labels: self.labels.subscribe(),
-                    },
-                )),
-                machine: self.machine,
-                node_name: self.node_name.clone(),
-            },
+            surroundings: surroundings.clone(),
             pods: self.pods.clone(),
             runtime: self.control.clone(),
         })
@@ -460,6 +461,11 @@ impl Shared {
         let metrics = MetricsDriver::new(metrics::Context {
             reader: Reader::of(self.sandbox.folders()),
             runtime: self.control.clone(),
+            remote_write: metrics::RemoteWriteContext {
+                identity: name.clone(),
+                queues: queues.for_metrics(),
+                surroundings,
+            },
         });
         let metrics_status = metrics.status();
         let labels = self.labels.subscribe();

@@ -2,6 +2,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 mod enforcement;
+mod remote_write;
 
 use std::fmt::Write as _;
 
@@ -417,6 +418,7 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
         }
     }
     enforcement::write(&mut page, plugins);
+    remote_write::write(&mut page, plugins);
     page.0
 }
 

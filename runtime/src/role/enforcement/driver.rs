@@ -182,7 +182,7 @@ impl Driver for EnforcementDriver {
         self.running = Some(Running { cancel, task });
     }
 
-    fn stop(&mut self, drain: Duration) -> Task<'static, ()> {
+    fn stop(&mut self, drain: Duration, _: bool) -> Task<'static, ()> {
         self.shared.live().orders = None;
         let running = self.running.take();
         Box::pin(async move {
