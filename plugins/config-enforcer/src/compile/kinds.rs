@@ -6,8 +6,8 @@ use regex::Regex;
 
 use super::{Subject, Want, paths};
 use crate::config::{
-    self, FileState, IfMissing, KernelModule, LineState, Mode, ModuleState, Owner, Resource,
-    Symlink, Unit,
+    self, Accept, FileState, IfMissing, KernelModule, LineState, Mode, ModuleState, Owner,
+    Resource, Symlink, Unit,
 };
 use crate::edit::Edit;
 use crate::expression::{Template, Templates};
@@ -80,6 +80,7 @@ pub(crate) struct Absence {
 pub(crate) struct SysctlRule {
     pub(crate) name: String,
     pub(crate) value: String,
+    pub(crate) accept: Option<Accept>,
     pub(crate) now: bool,
     pub(crate) persist: bool,
     pub(crate) if_missing: IfMissing,
@@ -365,6 +366,7 @@ fn sysctl(it: &config::Sysctl) -> Result<SysctlRule> {
     Ok(SysctlRule {
         name,
         value,
+        accept: it.accept.clone(),
         now: it.now,
         persist: it.persist,
         if_missing: it.if_missing,

@@ -1,10 +1,12 @@
 //! What a resource may be.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::values::{Mode, Owner, Scalar};
+use super::values::{Accept, Mode, Owner, Scalar};
 
 /// A whole file. With neither `content` nor `template` it is enough that there is one.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -118,6 +120,10 @@ pub struct Setting {
     /// Keys that should not be there.
     #[serde(default)]
     pub unset: Vec<String>,
+    /// By key, values that are as good as that of `set`, and are left alone: a list, or `atMost` or
+    /// `atLeast` for numbers up to it (but above 0) or from it on.
+    #[serde(default)]
+    pub accept: BTreeMap<String, Accept>,
     /// Nobody is shown the values.
     #[serde(default)]
     pub secret: bool,
@@ -211,6 +217,9 @@ pub struct Sysctl {
     pub name: String,
     /// Its value.
     pub value: Scalar,
+    /// Values that are as good, and are left alone: a list, or `atMost` or `atLeast`.
+    #[serde(default)]
+    pub accept: Option<Accept>,
     /// Whether it is set now.
     #[serde(default = "yes")]
     pub now: bool,

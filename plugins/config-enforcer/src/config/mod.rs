@@ -14,7 +14,7 @@ pub(crate) use kinds::{
     Absent, Check, Directory, File, FileState, Format, IfMissing, KernelModule, Line, LineState,
     ModuleState, Permissions, Setting, Symlink, Sysctl, Unit,
 };
-pub(crate) use values::{Mode, Owner};
+pub(crate) use values::{Accept, Mode, Owner};
 
 /// How the node should be.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

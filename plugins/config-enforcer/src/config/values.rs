@@ -107,10 +107,62 @@ impl fmt::Display for Scalar {
     }
 }
 
+/// Other values that are as good as the one that is set.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected `atMost`, `atLeast` or a list of values"
+)]
+pub enum Accept {
+    /// Numbers.
+    Bound(Bound),
+    /// These.
+    Values(Vec<Scalar>),
+}
+
+/// Numbers that are as good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Bound {
+    /// Less, but more than 0, which often stands for no limit at all.
+    AtMost,
+    /// More.
+    AtLeast,
+}
+
+impl Accept {
+    /// Whether `found` is as good as `wanted`.
+    pub fn holds(&self, found: &str, wanted: &str) -> bool {
+        let numbers = || Some((found.parse::<f64>().ok()?, wanted.parse::<f64>().ok()?));
+        match self {
+            Accept::Values(values) => values.iter().any(|it| it.to_string() == found),
+            Accept::Bound(Bound::AtMost) => {
+                numbers().is_some_and(|(found, wanted)| found > 0.0 && found <= wanted)
+            }
+            Accept::Bound(Bound::AtLeast) => {
+                numbers().is_some_and(|(found, wanted)| found >= wanted)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accepts_what_is_as_good() {
+        let accept = |json: &str| serde_json::from_str::<Accept>(json).unwrap();
+        let most = accept(r#""atMost""#);
+        assert!(most.holds("3", "4") && most.holds("4", "4"));
+        assert!(!most.holds("5", "4") && !most.holds("0", "4") && !most.holds("few", "4"));
+        let least = accept(r#""atLeast""#);
+        assert!(least.holds("2", "1") && !least.holds("0", "1"));
+        let list = accept(r#"["INFO", 3]"#);
+        assert!(list.holds("INFO", "x") && list.holds("3", "x") && !list.holds("info", "x"));
+        assert!(serde_json::from_str::<Accept>(r#""most""#).is_err());
+    }
 
     #[test]
     fn a_mode_is_a_string_of_octal_digits() {

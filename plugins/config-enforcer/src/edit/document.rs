@@ -4,7 +4,7 @@ use bulkhead_sdk::{Context, Error, Result};
 use serde_json::Value;
 
 use super::{Claim, Edited, Subject, changes};
-use crate::config::Setting;
+use crate::config::{Accept, Setting};
 use crate::yaml::{self, Change, Path, Syntax};
 
 /// A compiled [`Setting`] of such a file.
@@ -19,6 +19,25 @@ struct Key {
     name: String,
     path: Path,
     change: Change,
+    accept: Option<Accept>,
+}
+
+impl Key {
+    /// Whether what was found is as good.
+    fn accepts(&self, found: Option<&Value>) -> bool {
+        let (Some(accept), Change::Set(wanted), Some(found)) = (&self.accept, &self.change, found)
+        else {
+            return false;
+        };
+        accept.holds(&text(found), &text(wanted))
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl Document {
@@ -30,7 +49,13 @@ impl Document {
                 let message = format!("`{}` leads through the same key", other.name);
                 return Err(Error::new(message).at(name.as_str()).at("set"));
             }
-            keys.push(Key { name, path, change });
+            let accept = config.accept.get(&name).cloned();
+            keys.push(Key {
+                name,
+                path,
+                change,
+                accept,
+            });
         }
         Ok(Self { syntax, keys })
     }
@@ -46,19 +71,21 @@ impl Document {
         self.keys.iter().map(claim).collect()
     }
 
-    pub(super) fn apply(&self, text: &str) -> Result<Option<Edited>> {
+    pub(super) fn apply(&self, original: &str) -> Result<Option<Edited>> {
         let mut edited: Option<String> = None;
         let mut found = Vec::new();
         for key in &self.keys {
-            let text = edited.as_deref().unwrap_or(text);
-            let outcome = yaml::edit(text, self.syntax, &key.path, &key.change);
+            let now = edited.as_deref().unwrap_or(original);
+            let outcome = yaml::edit(now, self.syntax, &key.path, &key.change);
             let Some((after, before)) = outcome.context(format_args!("`{}`", key.name))? else {
                 continue;
             };
+            if key.accepts(before.as_ref()) {
+                continue;
+            }
             found.push(match before {
                 None => format!("`{}` is not set", key.name),
-                Some(Value::String(text)) => format!("`{}` is `{text}`", key.name),
-                Some(value) => format!("`{}` is `{value}`", key.name),
+                Some(value) => format!("`{}` is `{}`", key.name, text(&value)),
             });
             edited = Some(after);
         }

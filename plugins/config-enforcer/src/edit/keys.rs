@@ -3,7 +3,7 @@
 use bulkhead_sdk::{Context, Result, bail};
 
 use super::lines::Lines;
-use super::{Claim, Edited, Subject, changes, on_a_line, one_line};
+use super::{Claim, Edited, Subject, Wanted, changes, on_a_line, one_line};
 use crate::config::Setting;
 use crate::yaml::Change;
 
@@ -20,7 +20,7 @@ pub(super) enum Style {
 pub(crate) struct Keys {
     style: Style,
     section: Option<String>,
-    keys: Vec<(String, Option<String>)>,
+    keys: Vec<(String, Option<Wanted>)>,
 }
 
 /// A line that gives a key a value.
@@ -47,7 +47,7 @@ impl Keys {
                     if text.is_empty() && style == Style::Words {
                         bail!("the value of `{key}` is empty");
                     }
-                    Some(text)
+                    Some(Wanted::new(config, &key, text))
                 }
                 Change::Unset => None,
             };
@@ -68,9 +68,9 @@ impl Keys {
 
     pub(super) fn claims(&self) -> Vec<Claim> {
         let section = self.section.clone().unwrap_or_default();
-        let claim = |(key, value): &(String, Option<String>)| Claim {
+        let claim = |(key, wanted): &(String, Option<Wanted>)| Claim {
             subject: Subject::Key(section.clone(), key.clone()),
-            wanted: value.clone(),
+            wanted: wanted.as_ref().map(|it| it.value.clone()),
         };
         self.keys.iter().map(claim).collect()
     }
@@ -80,7 +80,7 @@ impl Keys {
         let mut found = Vec::new();
         for (key, wanted) in &self.keys {
             match wanted {
-                Some(value) => self.set(key, value, &mut lines, &mut found)?,
+                Some(wanted) => self.set(key, wanted, &mut lines, &mut found)?,
                 None => self.unset(key, &mut lines, &mut found)?,
             }
         }
@@ -93,14 +93,14 @@ impl Keys {
     fn set(
         &self,
         key: &str,
-        wanted: &str,
+        wanted: &Wanted,
         lines: &mut Lines<'_>,
         found: &mut Vec<String>,
     ) -> Result<()> {
         let places = self.places(key, lines)?;
         if places.is_empty() {
             found.push(format!("`{key}` is not set"));
-            return self.add(key, wanted, lines);
+            return self.add(key, &wanted.value, lines);
         }
         // Whichever of them counts.
         for index in places {
@@ -108,10 +108,11 @@ impl Keys {
             let Some(entry) = self.entry(line) else {
                 continue;
             };
-            if entry.value == wanted {
+            if wanted.is(entry.value) {
                 continue;
             }
             found.push(format!("`{key}` is `{}`", entry.value));
+            let wanted = &wanted.value;
             let line = match (entry.separator.is_empty(), self.style) {
                 (true, Style::Words) => format!("{} {wanted}", entry.head),
                 _ => format!("{}{wanted}", entry.head),

@@ -12,7 +12,7 @@ mod tests;
 use bulkhead_sdk::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::config::{Format, Line, Setting};
+use crate::config::{Accept, Format, Line, Setting};
 use crate::yaml::{Change, Path, Syntax};
 use document::Document;
 use keys::{Keys, Style};
@@ -123,6 +123,25 @@ impl Edit {
     }
 }
 
+/// The value that is wanted, and others that are as good.
+#[derive(Debug)]
+struct Wanted {
+    value: String,
+    accept: Option<Accept>,
+}
+
+impl Wanted {
+    fn new(config: &Setting, key: &str, value: String) -> Self {
+        let accept = config.accept.get(key).cloned();
+        Self { value, accept }
+    }
+
+    fn is(&self, found: &str) -> bool {
+        let as_good = |accept: &Accept| accept.holds(found, &self.value);
+        found == self.value || self.accept.as_ref().is_some_and(as_good)
+    }
+}
+
 /// Keys of a setting with what should become of them, in the order of the configuration.
 fn changes(config: &Setting) -> Result<Vec<(String, Change)>> {
     let mut changes = Vec::new();
@@ -136,6 +155,16 @@ fn changes(config: &Setting) -> Result<Vec<(String, Change)>> {
                 .at(format!("unset[{index}]")));
         }
         changes.push((key.clone(), Change::Unset));
+    }
+    if let Some(key) = config
+        .accept
+        .keys()
+        .find(|key| !config.set.contains_key(*key))
+    {
+        let message = "says what is as good as a value that `set` does not have";
+        return Err(bulkhead_sdk::Error::new(message)
+            .at(key.as_str())
+            .at("accept"));
     }
     Ok(changes)
 }

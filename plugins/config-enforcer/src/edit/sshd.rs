@@ -4,7 +4,7 @@
 use bulkhead_sdk::{Context, Result, bail};
 
 use super::lines::Lines;
-use super::{Claim, Edited, Subject, changes, on_a_line, one_line};
+use super::{Claim, Edited, Subject, Wanted, changes, on_a_line, one_line};
 use crate::config::Setting;
 use crate::yaml::Change;
 
@@ -24,7 +24,7 @@ const ADDING: &[&str] = &[
 
 /// A compiled [`Setting`] of `sshd_config`.
 #[derive(Debug)]
-pub(crate) struct Keywords(Vec<(String, Option<String>)>);
+pub(crate) struct Keywords(Vec<(String, Option<Wanted>)>);
 
 impl Keywords {
     pub(super) fn new(config: &Setting) -> Result<Self> {
@@ -44,7 +44,7 @@ impl Keywords {
                     if text.is_empty() {
                         bail!("the value of `{keyword}` is empty");
                     }
-                    Some(text)
+                    Some(Wanted::new(config, &keyword, text))
                 }
                 Change::Unset => None,
             };
@@ -54,9 +54,9 @@ impl Keywords {
     }
 
     pub(super) fn claims(&self) -> Vec<Claim> {
-        let claim = |(keyword, value): &(String, Option<String>)| Claim {
+        let claim = |(keyword, wanted): &(String, Option<Wanted>)| Claim {
             subject: Subject::Key(String::new(), keyword.to_ascii_lowercase()),
-            wanted: value.clone(),
+            wanted: wanted.as_ref().map(|it| it.value.clone()),
         };
         self.0.iter().map(claim).collect()
     }
@@ -66,7 +66,7 @@ impl Keywords {
         let mut found = Vec::new();
         for (keyword, wanted) in &self.0 {
             match wanted {
-                Some(value) => set(keyword, value, &mut lines, &mut found),
+                Some(wanted) => set(keyword, wanted, &mut lines, &mut found),
                 None => {
                     let places = places(keyword, &lines);
                     if !places.is_empty() {
@@ -83,7 +83,7 @@ impl Keywords {
     }
 }
 
-fn set(keyword: &str, wanted: &str, lines: &mut Lines<'_>, found: &mut Vec<String>) {
+fn set(keyword: &str, wanted: &Wanted, lines: &mut Lines<'_>, found: &mut Vec<String>) {
     let places = places(keyword, lines);
     let include = lines
         .iter()
@@ -95,9 +95,11 @@ fn set(keyword: &str, wanted: &str, lines: &mut Lines<'_>, found: &mut Vec<Strin
     };
     let adds = ADDING.contains(&keyword.to_ascii_lowercase().as_str());
     let first = places.first().copied();
-    let line = format!("{keyword} {wanted}");
+    let line = format!("{keyword} {}", wanted.value);
     // Compared as they are read: without quotes.
-    let right = first.is_some_and(|it| parts(&line).is_some_and(|(_, wanted)| value(it) == wanted));
+    let right = first.is_some_and(|it| {
+        wanted.is(&value(it)) || parts(&line).is_some_and(|(_, wanted)| value(it) == wanted)
+    });
     // What stands behind an `Include` may not be what counts.
     let hidden = first
         .zip(include)

@@ -4,7 +4,7 @@ use bulkhead_sdk::enforcement::{Module, ModuleChange};
 
 use super::{Finding, Making, Planner};
 use crate::compile::{Kind, SysctlRule};
-use crate::config::{IfMissing, ModuleState};
+use crate::config::{Accept, IfMissing, ModuleState};
 
 const LOAD: &str = "load";
 const AT_START: &str = "load at start";
@@ -33,22 +33,35 @@ impl<'a> Planner<'a> {
                 continue;
             };
             let persisted = known.and_then(|it| it.persisted.as_deref());
-            let now = rule.now && !same(value, &rule.value);
-            let persist = rule.persist && !persisted.is_some_and(|it| same(it, &rule.value));
-            let why = match (now, persist, persisted) {
-                (false, false, _) => {
-                    self.find(index, Finding::pass());
-                    continue;
-                }
-                (true, ..) => format!("it is {value}"),
-                (false, true, None) => format!("it is {value}, but not kept for the next start"),
-                (false, true, Some(other)) => format!("it is {other} at the next start"),
+            let fits = |found: &str| {
+                let as_good = |accept: &Accept| accept.holds(found, &rule.value);
+                same(found, &rule.value) || rule.accept.as_ref().is_some_and(as_good)
             };
-            self.find(index, Finding::Fail(why.clone()));
-            if self.item(index).check_only {
+            let now = rule.now && !fits(value);
+            // A value that is as good was set by somebody else, who keeps it too.
+            let unkept = same(value, &rule.value) || now;
+            let persist = rule.persist && persisted.map_or(unkept, |kept| !fits(kept));
+            let (finding, why) = match (now, persist, rule.now) {
+                (false, false, _) => (Finding::pass(), String::new()),
+                (true, ..) => fail(format!("it is {value}")),
+                // It is so; who else may see to it at the start is not known.
+                (false, true, true) => {
+                    let why = "this plugin does not keep it for the next start";
+                    (Finding::Pass(why.to_owned()), why.to_owned())
+                }
+                (false, true, false) => fail(format!(
+                    "it is {} at the next start",
+                    persisted.unwrap_or("not set")
+                )),
+            };
+            let failed_now = matches!(finding, Finding::Fail(_));
+            self.find(index, finding);
+            if self.item(index).check_only || !(now || persist) {
                 continue;
             }
-            failed.push(index);
+            if failed_now {
+                failed.push(index);
+            }
             let (now, persist) = match &needed {
                 Some((_, before, kept, _)) => (now || *before, persist || *kept),
                 None => (now, persist),
@@ -80,9 +93,11 @@ impl<'a> Planner<'a> {
                     ModuleState::Blacklisted => blacklisted(module),
                 },
             };
-            let why = match &finding {
-                Finding::Fail(why) => why.clone(),
-                _ => String::new(),
+            // What passes breaks no rule, though there may be something to do.
+            let (mends, why) = match &finding {
+                Finding::Fail(why) => (vec![index], why.clone()),
+                Finding::Pass(why) => (Vec::new(), why.clone()),
+                _ => (Vec::new(), String::new()),
             };
             self.find(index, finding);
             if self.item(index).check_only {
@@ -90,12 +105,16 @@ impl<'a> Planner<'a> {
             }
             for (what, change) in changes {
                 let id = format!("module {name} {what}");
-                self.change(&id, &[index], &why, making, |plan, id| {
+                self.change(&id, &mends, &why, making, |plan, id| {
                     plan.change_module(id, &rule.name, change)
                 });
             }
         }
     }
+}
+
+fn fail(why: String) -> (Finding, String) {
+    (Finding::Fail(why.clone()), why)
 }
 
 /// The kernel writes several values with tabs between them.
@@ -123,7 +142,9 @@ fn loaded(module: &Module) -> (Finding, Changes) {
     let finding = match (module.loaded, module.at_start) {
         (true, true) => Finding::pass(),
         (false, _) => Finding::Fail("it is not loaded".to_owned()),
-        (true, false) => Finding::Fail("it is not loaded at the node's start".to_owned()),
+        (true, false) => {
+            Finding::Pass("this plugin does not have it loaded at the next start".to_owned())
+        }
     };
     (finding, changes)
 }

@@ -444,7 +444,7 @@ fn sets_kernel_settings_now_and_for_the_next_start() {
     let planned = kept.converge();
     assert_eq!(
         planned.message("r"),
-        "it is 1024\t65535, but not kept for the next start"
+        "this plugin does not keep it for the next start"
     );
     assert_eq!(
         kept.node.setting("net.ipv4.ip_local_port_range"),

@@ -1,5 +1,9 @@
 //! Profiles: collections of rules that come with the plugin, written as resources are, with parameters.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use bulkhead_sdk::{Context, Error, Result, bail};
@@ -12,11 +16,11 @@ use crate::yaml;
 const PROFILES: &[(&str, &str)] = &[
     (
         "host-hardening",
-        include_str!("../profiles/host-hardening.yaml"),
+        include_str!("../../profiles/host-hardening.yaml"),
     ),
     (
         "kubelet-hardening",
-        include_str!("../profiles/kubelet-hardening.yaml"),
+        include_str!("../../profiles/kubelet-hardening.yaml"),
     ),
 ];
 
