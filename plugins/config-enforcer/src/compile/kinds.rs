@@ -138,7 +138,8 @@ impl Kind {
         }
         if let Some(it) = &resource.kernel_module {
             let odd = |it: char| !it.is_ascii_alphanumeric() && it != '_' && it != '-';
-            if it.name.is_empty() || it.name.contains(odd) {
+            let fits = matches!(it.name.len(), 1..=64) && !it.name.starts_with('-');
+            if !fits || it.name.contains(odd) {
                 let message = format!("{:?} is no name of a module", it.name);
                 return Err(Error::new(message).at("name").at("kernelModule"));
             }
@@ -347,14 +348,18 @@ fn absence(it: &config::Absent) -> Result<Absence> {
 }
 
 fn sysctl(it: &config::Sysctl) -> Result<SysctlRule> {
-    let name = it.name.replace('/', ".");
-    let odd = |it: char| it.is_whitespace() || it.is_control() || it == '=';
-    if name.split('.').any(str::is_empty) || name.contains(odd) || !name.contains('.') {
+    let name = sysctl_name(&it.name);
+    let odd = |it: char| !it.is_ascii_graphic() || matches!(it, '*' | '?' | '[' | '=');
+    let parts: Vec<&str> = name.split('.').collect();
+    let wrong = parts
+        .iter()
+        .any(|part| part.is_empty() || part.starts_with('/'));
+    if wrong || parts.len() < 2 || name.contains(odd) {
         let message = format!("{:?} is no name of a kernel setting", it.name);
         return Err(Error::new(message).at("name"));
     }
     let value = it.value.to_string();
-    if value.contains(char::is_control) && value.contains(['\n', '\r', '\0']) {
+    if value.contains(['\n', '\r', '\0']) {
         return Err(Error::new("is not one line").at("value"));
     }
     if !it.now && !it.persist {
@@ -373,25 +378,36 @@ fn sysctl(it: &config::Sysctl) -> Result<SysctlRule> {
     })
 }
 
+/// With `.` between the parts. As sysctl(8) has it, the first separator of a name says which is which.
+fn sysctl_name(name: &str) -> String {
+    let swap = |it| match it {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    };
+    match name.find(['.', '/']).map(|at| name[at..].starts_with('/')) {
+        Some(true) => name.chars().map(swap).collect(),
+        _ => name.to_owned(),
+    }
+}
+
 pub(super) fn check_unit(name: &str) -> Result<()> {
-    const TYPES: &[&str] = &[
+    const KINDS: &[&str] = &[
         "automount",
-        "device",
         "mount",
         "path",
-        "scope",
         "service",
         "slice",
         "socket",
         "swap",
-        "target",
         "timer",
     ];
     let known = name
         .rsplit_once('.')
-        .is_some_and(|(stem, it)| !stem.is_empty() && TYPES.contains(&it));
-    let odd = |it: char| it.is_whitespace() || it.is_control() || it == '/';
-    if !known || name.contains(odd) || name.len() > 255 {
+        .is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind));
+    let fits =
+        |it: char| it.is_ascii_alphanumeric() || matches!(it, ':' | '-' | '_' | '.' | '\\' | '@');
+    if !known || !name.chars().all(fits) || name.starts_with('-') || name.len() > 255 {
         bail!("{name:?} is no full name of a unit, such as \"ssh.service\"");
     }
     Ok(())

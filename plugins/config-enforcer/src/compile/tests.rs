@@ -355,6 +355,38 @@ fn refuses_contradictions() {
 }
 
 #[test]
+fn names_are_taken_as_the_host_takes_them() {
+    let agreeing = json!([
+        {"id": "a", "sysctl": {"name": "net/ipv4/conf/eth0.1/forwarding", "value": 1}},
+        {"id": "b", "sysctl": {"name": "net.ipv4.conf.eth0/1.forwarding", "value": 1}},
+        {"id": "c", "unit": {"name": "a@b\\x2dc.timer", "enabled": true}},
+    ]);
+    Harness::<ConfigEnforcer>::new(&resources(agreeing).to_string()).unwrap();
+    for name in ["forward", ".a.b", "a..b", "a.b*", "a.b c", "/a/b"] {
+        let config = json!([{"id": "a", "sysctl": {"name": name, "value": 1}}]);
+        check(
+            resources(config),
+            "resources[0].sysctl.name",
+            "no name of a kernel setting",
+        );
+    }
+    for name in [
+        "ssh",
+        ".service",
+        "multi-user.target",
+        "a b.service",
+        "-a.service",
+    ] {
+        let config = json!([{"id": "a", "unit": {"name": name, "running": true}}]);
+        check(
+            resources(config),
+            "resources[0].unit.name",
+            "no full name of a unit",
+        );
+    }
+}
+
+#[test]
 fn accepts_what_agrees() {
     let agreeing = json!([
         {"id": "a", "file": {"path": "/a", "content": "1", "mode": "0600"}},

@@ -2,6 +2,9 @@
 
 mod access;
 mod file;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod hostile;
 mod kernel;
 mod many;
 #[cfg(test)]
