@@ -6,6 +6,9 @@
 
 mod compile;
 mod config;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod documented;
 mod edit;
 mod expression;
 mod pattern;
