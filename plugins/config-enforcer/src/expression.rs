@@ -78,14 +78,7 @@ impl Templates {
             .map_err(error)?;
         let compiled = self.environment.get_template(&template.0).map_err(error)?;
         check_names(&compiled.undeclared_variables(false), &self.environment)?;
-        for name in compiled.undeclared_variables(true) {
-            if let Some(variable) = name.strip_prefix("vars.") {
-                let first = variable.split('.').next().unwrap_or(variable);
-                if self.vars.get_attr(first).is_ok_and(|it| it.is_undefined()) {
-                    bail!("there is no `vars.{first}`");
-                }
-            }
-        }
+        self.check_vars(&compiled.undeclared_variables(true))?;
         Ok(template)
     }
 
@@ -97,8 +90,9 @@ impl Templates {
             .compile_expression_owned(source.to_owned())
             .map_err(error)?;
         check_names(&expression.undeclared_variables(false), &self.conditions)?;
-        let mut facts: Vec<String> = expression
-            .undeclared_variables(true)
+        let names = expression.undeclared_variables(true);
+        self.check_vars(&names)?;
+        let mut facts: Vec<String> = names
             .into_iter()
             .filter(|name| FACTS.contains(&name.split('.').next().unwrap_or_default()))
             .collect();
@@ -109,6 +103,17 @@ impl Templates {
             .add_template_owned(template.0.clone(), source)
             .map_err(error)?;
         Ok(Condition { template, facts })
+    }
+
+    /// Refuses members of `vars` that there are not.
+    fn check_vars(&self, names: &HashSet<String>) -> Result<()> {
+        for variable in names.iter().filter_map(|name| name.strip_prefix("vars.")) {
+            let first = variable.split('.').next().unwrap_or(variable);
+            if self.vars.get_attr(first).is_ok_and(|it| it.is_undefined()) {
+                bail!("there is no `vars.{first}`");
+            }
+        }
+        Ok(())
     }
 
     fn name(&mut self) -> Template {

@@ -3,6 +3,7 @@
 mod conflict;
 mod graph;
 mod kinds;
+mod make;
 mod paths;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -157,6 +158,11 @@ pub(crate) fn compile(config: Config) -> Result<Model> {
             action: handler.action,
         })
         .collect();
+    let units: usize = handlers.iter().map(|handler| handler.units.len()).sum();
+    let wants = units + items.iter().map(|item| item.kind.wants()).sum::<usize>();
+    if wants > 8192 {
+        bail!("the resources look at {wants} things of the node; there may be 8192");
+    }
     let steps = graph::steps(&items, &handlers)?;
     let mut special: HashMap<String, Said> = HashMap::new();
     for item in &items {
@@ -290,7 +296,7 @@ fn check_handler(handler: &Handler) -> Result<()> {
     if handler.unit.names().is_empty() {
         return Err(Error::new("names no unit").at("unit"));
     }
-    let check = |name: &String| kinds::check_unit(name).at("unit");
+    let check = |name: &String| make::check_unit(name).at("unit");
     handler.unit.names().iter().try_for_each(check)
 }
 

@@ -93,6 +93,11 @@ fn names_the_field_that_is_wrong() {
             "there is no `oss`",
         ),
         (
+            json!({"id": "a", "when": "vars.x", "directory": {"path": "/a"}}),
+            "resources[1].when",
+            "there is no `vars.x`",
+        ),
+        (
             json!({"id": "a", "when": "true %}{% if true", "directory": {"path": "/a"}}),
             "resources[1].when",
             "syntax error",

@@ -6,9 +6,9 @@ use bulkhead_sdk::enforcement::{Entry, Kind as Found};
 use bulkhead_sdk::{Result, bail};
 
 use super::access::{NEW_DIRECTORY, NEW_FILE, Needed, Wanted};
+use super::draft::{Draft, Text};
 use super::{Finding, Making, Planner, join};
-use crate::compile::{Content, EditFile, Kind, Whole};
-use crate::config::IfMissing;
+use crate::compile::{Content, Kind, Whole};
 
 impl<'a> Planner<'a> {
     pub(super) fn path(&mut self, path: &str, live: &[usize], making: &mut Making) {
@@ -211,61 +211,72 @@ impl<'a> Planner<'a> {
                 return self.all(live, || Finding::Error(format!("{found}, not a file")));
             }
         };
-        let mut draft = Draft::new(current);
+        let secret = live.iter().any(|index| match &self.item(*index).kind {
+            Kind::Whole(it) => it.secret,
+            Kind::Edit(it) => it.secret,
+            _ => false,
+        });
         let mut wholes = Vec::new();
-        let mut secret = false;
         for index in live.iter().copied() {
-            match &self.item(index).kind {
-                Kind::Whole(whole) => {
-                    secret |= whole.secret;
-                    match self.content(whole) {
-                        Ok(content) => wholes.push((index, content)),
-                        Err(error) => self.find(index, error.into()),
-                    }
+            if let Kind::Whole(whole) = &self.item(index).kind {
+                match self.content(whole) {
+                    Ok(content) => wholes.push((index, content)),
+                    Err(error) => self.find(index, error.into()),
                 }
-                Kind::Edit(edit) => secret |= edit.secret,
-                _ => {}
             }
         }
+        // Before anything is written: a file whose owner is unknown is not made.
+        let wanted = self.access(live, |_, wanted| match current {
+            None => Finding::NotApplicable("it is not there".to_owned()),
+            Some(_) => found(wanted.needed_by(entry).1),
+        });
+        wholes.retain(|(index, _)| !matches!(self.findings[*index], Some(Finding::Error(_))));
+        let mut draft = Draft::new(current);
         for (index, content) in &wholes {
             if !self.item(*index).check_only {
                 draft.write(content.as_deref());
             }
         }
-        for index in live.iter().copied() {
-            if let Kind::Edit(edit) = &self.item(index).kind {
-                let enforced = !self.item(index).check_only;
-                let finding = draft.edit(edit, enforced, secret);
-                self.find(index, finding);
-            }
-        }
-        let wanted = self.access(live, |_, wanted| match current {
-            None => Finding::NotApplicable("it is not there".to_owned()),
-            Some(_) => found(wanted.needed_by(entry).1),
-        });
+        self.edits(live, secret, &mut draft);
         for (index, content) in wholes {
-            // Permissions are judged already; an unknown owner is not passed over.
-            let of_access = match self.findings[index].take() {
-                Some(error @ Finding::Error(_)) => {
-                    self.find(index, error);
-                    continue;
-                }
-                Some(Finding::Fail(why)) => Some(why),
-                _ => None,
-            };
             let content = match self.item(index).check_only {
-                true => content.as_deref().map(str::as_bytes),
-                false => draft.content(),
+                true => content.as_deref(),
+                false => draft.text(),
             };
             let differs = match (current, content) {
                 (None, _) => Some("it is not there".to_owned()),
-                (Some(current), Some(content)) => current.differs(content, secret),
+                (Some(current), Some(content)) => current.differs(content.as_bytes(), secret),
                 (Some(_), None) => None,
+            };
+            let of_access = match self.findings[index].take() {
+                Some(Finding::Fail(why)) => Some(why),
+                _ => None,
             };
             let wrong: Vec<String> = differs.into_iter().chain(of_access).collect();
             self.find(index, found(wrong));
         }
         self.change_file(path, entry, draft, wanted, (live, secret), making);
+    }
+
+    fn edits(&mut self, live: &[usize], secret: bool, draft: &mut Draft<'_>) {
+        let mut made = Vec::new();
+        for index in live.iter().copied() {
+            let item = self.item(index);
+            if let Kind::Edit(edit) = &item.kind {
+                let finding = draft.edit(edit, !item.check_only, secret);
+                if !item.check_only && matches!(finding, Finding::Fail(_)) {
+                    made.push((index, edit));
+                }
+                self.find(index, finding);
+            }
+        }
+        // Otherwise it would fail for ever, without anybody seeing why.
+        for (index, edit) in made {
+            if !draft.has(edit) {
+                let why = "another rule about the file undoes it";
+                self.find(index, Finding::Error(why.to_owned()));
+            }
+        }
     }
 
     fn change_file(
@@ -277,7 +288,7 @@ impl<'a> Planner<'a> {
         (live, secret): (&[usize], bool),
         making: &mut Making,
     ) {
-        let is_new = draft.current.is_none();
+        let is_new = draft.is_new();
         let content = draft.changed();
         let needed = match (is_new, &content) {
             (true, None) => Needed::default(),
@@ -315,132 +326,6 @@ impl<'a> Planner<'a> {
                 Ok(Some(text.into()))
             }
         }
-    }
-}
-
-/// What is in a file.
-#[derive(Clone, Copy)]
-struct Text<'a> {
-    bytes: &'a [u8],
-    cut: bool,
-}
-
-impl Text<'_> {
-    fn text(&self) -> Result<&str> {
-        if self.cut {
-            bail!("is longer than 4 MiB");
-        }
-        match std::str::from_utf8(self.bytes) {
-            Ok(text) => Ok(text),
-            Err(_) => bail!("is not UTF-8 text"),
-        }
-    }
-
-    /// How it differs from what should be there.
-    fn differs(&self, wanted: &[u8], secret: bool) -> Option<String> {
-        if self.bytes == wanted && !self.cut {
-            return None;
-        }
-        let same = self
-            .bytes
-            .iter()
-            .zip(wanted)
-            .take_while(|(one, other)| one == other)
-            .count();
-        let line = 1 + self.bytes[..same]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
-        Some(match secret {
-            true => "its content differs".to_owned(),
-            false => format!("its content differs from line {line} on"),
-        })
-    }
-}
-
-/// A file as it becomes.
-struct Draft<'a> {
-    current: Option<Text<'a>>,
-    text: Option<String>,
-}
-
-impl<'a> Draft<'a> {
-    fn new(current: Option<Text<'a>>) -> Self {
-        Self {
-            current,
-            text: None,
-        }
-    }
-
-    /// Gives it a content, or sees to it that there is one.
-    fn write(&mut self, content: Option<&str>) {
-        match content {
-            Some(content) => self.text = Some(content.to_owned()),
-            None if self.current.is_none() => self.text = Some(String::new()),
-            None => {}
-        }
-    }
-
-    fn edit(&mut self, edit: &EditFile, enforced: bool, secret: bool) -> Finding {
-        let current = match &self.current {
-            Some(current) => match current.text() {
-                Ok(text) => Some(text),
-                // What is written anew need not be read.
-                Err(_) if self.text.is_some() => None,
-                Err(error) => return error.into(),
-            },
-            None => None,
-        };
-        let base = match (&self.text, current, edit.if_missing) {
-            (Some(text), ..) => text.as_str(),
-            (None, Some(text), _) => text,
-            (None, None, IfMissing::Create) => "",
-            (None, None, IfMissing::Error) => {
-                return Finding::Error("there is no such file".to_owned());
-            }
-            (None, None, IfMissing::NotApplicable) => {
-                return Finding::NotApplicable("there is no such file".to_owned());
-            }
-        };
-        let is_draft = self.text.is_some();
-        let outcome = match edit.edit.apply(base) {
-            Ok(outcome) => outcome,
-            Err(error) => return error.into(),
-        };
-        // Whether it is so is told of the file as it is; the draft may have it already.
-        let finding = match (is_draft, current) {
-            (true, Some(text)) => match edit.edit.apply(text) {
-                Ok(None) => None,
-                Ok(Some(edited)) => Some(edited.found),
-                Err(error) => return error.into(),
-            },
-            (_, None) => Some("there is no such file".to_owned()),
-            (false, Some(_)) => outcome.as_ref().map(|edited| edited.found.clone()),
-        };
-        if enforced {
-            match outcome {
-                Some(edited) => self.text = Some(edited.text),
-                None if self.current.is_none() && !is_draft => self.text = Some(String::new()),
-                None => {}
-            }
-        }
-        match finding {
-            None => Finding::pass(),
-            Some(_) if secret => Finding::Fail("its content differs".to_owned()),
-            Some(why) => Finding::Fail(why),
-        }
-    }
-
-    fn content(&self) -> Option<&[u8]> {
-        let current = || self.current.as_ref().map(|current| current.bytes);
-        self.text.as_deref().map(str::as_bytes).or_else(current)
-    }
-
-    /// The new content, if it is another.
-    fn changed(self) -> Option<String> {
-        let current = self.current;
-        self.text
-            .filter(|text| current.is_none_or(|it| it.cut || it.bytes != text.as_bytes()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One plan: the model's steps in order, each compared with the node.
 
 mod access;
+mod draft;
 mod file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,6 +21,9 @@ use bulkhead_sdk::{Error, Plan};
 use crate::compile::{Item, Kind, Model, Step, Subject};
 use crate::config::HandlerAction;
 use crate::expression::Known;
+
+/// The most changes of a plan, with handlers.
+const MOST_CHANGES: usize = 4096;
 
 /// What became of an item. Errors are in the form that people read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +184,9 @@ impl<'a> Planner<'a> {
         add: impl for<'p> FnOnce(&'p mut Plan, &str) -> Change<'p>,
     ) {
         let id = short(id);
-        if !self.ids.insert(id.clone()) {
+        // What a plan has no room for comes in the next one.
+        let room = MOST_CHANGES - self.model.handlers.len().min(MOST_CHANGES);
+        if self.ids.len() >= room || !self.ids.insert(id.clone()) {
             return;
         }
         let rule = items.iter().find_map(|item| self.model.items[*item].rule);
