@@ -258,7 +258,7 @@ fn action(action: wit::Action, grants: &ChangeGrants) -> Result<Action, NotGrant
     };
     let missing = |kind: &'static str, subject: &str, yaml: String| {
         let why = format!(
-            "it is not granted; to grant it, add to the manifest:\ngrants:\n  changes:\n    {yaml}"
+            "it is not granted; to grant it, add to the manifest: `grants: {{changes: {{{yaml}}}}}`"
         );
         (kind, subject.to_owned(), why)
     };

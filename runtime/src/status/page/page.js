@@ -531,7 +531,7 @@ class Enforcement {
     this.rules = make("tbody");
     const table = (name, heads, body) => part(name, true,
       make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": name }, make("table", { class: "inner" },
-        make("thead", null, make("tr", null, ...heads.map((head) => make("th", { scope: "col", class: "text" }, head)))), body)));
+        make("thead", null, make("tr", null, ...heads.map((head) => make("th", { scope: "col" }, head)))), body)));
     this.factsPart = part("Enforcement", false, this.facts.node);
     this.changesPart = table("Not changed", ["State", "Kind", "What", "Why it should be", "Why it is not", "Change"], this.changes);
     this.rulesPart = table("Broken rules", ["Verdict", "Severity", "Rule", "What should be so", "What was found"], this.rules);
@@ -564,7 +564,7 @@ class Enforcement {
   }
 
   fill(body, items, columns, texts) {
-    list(body, items, () => make("tr", null, ...Array.from({ length: columns }, () => make("td", { class: "text" }))), (row, item) => {
+    list(body, items, () => make("tr", null, ...Array.from({ length: columns }, (_, index) => make("td", index > 1 ? { class: "text" } : null))), (row, item) => {
       texts(item).forEach((content, index) => text(row.children[index], content ?? ""));
     });
   }
