@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 
 use browser::Browser;
 use serde_json::{Map, Value, json};
-use support::{Node, reason};
+use support::{Node, fixture_file, reason};
 
 const ROW: &str = "document.querySelector('[data-plugin=\"local/app\"]')";
 
@@ -96,6 +96,42 @@ fn the_page_shows_a_plugin_fail_and_recover() {
 
     node.kill();
     browser.wait("!document.getElementById('lost').hidden");
+}
+
+#[test]
+fn the_page_shows_where_series_are_pushed_to() {
+    let mut node = Node::new();
+    let module = fixture_file("fixture-metrics");
+    let spec = format!("module:\n  {module}\nconfig: {{collectors: [{{name: a, do: count}}]}}\n");
+    let far = "{name: far, url: 'http://127.0.0.1:1/push', interval: 1s, retry: {initial: 20ms, max: 50ms}}";
+    node.manifest("app", &format!("{spec}metrics: {{remoteWrite: [{far}]}}\n"));
+    node.start();
+    node.wait_plugin("app", "pushes missed", |report| {
+        report["metrics"]["remoteWrite"][0]["missedPushes"].as_u64() >= Some(2)
+    });
+    let mut browser = Browser::open(&format!("http://{}/", node.address()));
+    browser.wait(&phase_is("Running"));
+    browser.press("ArrowDown", "");
+    browser.press("Enter", "\r");
+    let table = format!("{ROW}.querySelector('[aria-label=\"Remote write\"]')");
+    browser.wait(&format!("{table}?.checkVisibility()"));
+    for text in ["far", "Retrying", "cannot connect"] {
+        browser.wait(&format!("{table}.textContent.includes('{text}')"));
+    }
+    // The column of the missed ones.
+    browser.wait(&format!(
+        "Number({table}.querySelectorAll('td')[8].textContent) >= 2"
+    ));
+    browser.wait(&shows("Destination far"));
+    let lines = format!("{ROW}.querySelector('[aria-label=\"Destinations\"]').checkVisibility()");
+    assert_eq!(browser.evaluate(&lines), false);
+    node.manifest("app", &spec);
+    browser.wait(&format!("!{table}.checkVisibility()"));
+    assert!(
+        browser.complaints().is_empty(),
+        "{:#?}",
+        browser.complaints()
+    );
 }
 
 #[test]

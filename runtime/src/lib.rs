@@ -2,6 +2,7 @@
 
 mod allocator;
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod failpoint;
 pub mod kubernetes;

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod elastic;
 pub mod history;
 pub mod peers;
+pub mod prometheus;
 pub mod protocols;
 pub mod real;
 pub mod rsyslog;

@@ -2,6 +2,7 @@
 
 mod check;
 mod endpoint;
+mod enforcement;
 mod inspect;
 mod kubectl;
 mod pack;
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage, 3 no daemon answers.
+/// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage (or something to change, of the commands
+/// that say so), 3 no daemon answers.
 pub(crate) const UNREACHABLE: u8 = 3;
 /// The audience of status tokens.
 const AUDIENCE: &str = "bulkhead.dev";
@@ -35,12 +37,20 @@ enum Command {
     Run(Box<run::Run>),
     Status(status::Status),
     Check(check::Check),
+    #[command(subcommand)]
+    Enforcement(enforcement::Enforcement),
     /// Work with plugin modules.
     #[command(subcommand)]
     Plugin(Plugin),
     /// The daemon's own child; see `module::compile`.
     #[command(name = crate::module::COMPILE_COMMAND, hide = true)]
     CompileModule,
+    /// The daemon's own child; see `role::enforcement::effects`.
+    #[command(name = crate::role::enforcement::effects::MODPROBE_COMMAND, hide = true)]
+    RunModprobe {
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -79,9 +89,13 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Run(command) => command.execute(),
         Command::Status(command) => command.execute(),
         Command::Check(command) => command.execute(),
+        Command::Enforcement(command) => command.execute(),
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
         Command::Plugin(Plugin::Pack(command)) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
+        Command::RunModprobe { arguments } => Ok(
+            crate::role::enforcement::effects::modprobe_child(&arguments),
+        ),
     }
 }
 

@@ -56,6 +56,9 @@ pub(super) struct Run {
     /// How the cluster is reached outside of a pod, where the ServiceAccount's token says it.
     #[arg(long, value_name = "FILE", env = "BULKHEAD_KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
+    /// Change nothing on this node, whatever manifests say: only report what plugins would change.
+    #[arg(long)]
+    audit_only: bool,
     /// After this many deaths of the daemon within five minutes, plugins that were in a call are
     /// left out; 0 for never.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
@@ -96,7 +99,7 @@ enum EventKinds {
     None,
 }
 
-fn label(text: &str) -> Result<(String, String), &'static str> {
+pub(super) fn label(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -152,6 +155,7 @@ impl Run {
             node_name: self.node_name.filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,
+            audit_only: self.audit_only,
         };
         let handle = guests.handle().clone();
         let result = control.block_on(daemon::run(options, handle));

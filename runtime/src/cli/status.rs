@@ -255,21 +255,55 @@ fn detail(plugin: &Value) -> String {
                 ),
             );
             if let Some(queue) = destination.get("queue") {
-                line("Queue", &describe(queue));
+                line("Queue", &describe(queue, "lines"));
             }
         }
         if let Some(problem) = logs["problem"].as_str() {
             line("Problem", problem);
         }
     }
+    let pushed = plugin["metrics"]["remoteWrite"].as_array();
+    for server in pushed.into_iter().flatten() {
+        line("Remote write", &describe_server(server));
+        if let Some(queue) = server.get("queue") {
+            line("Queue", &describe(queue, "samples"));
+        }
+        if let Some(problem) = server["problem"].as_str() {
+            line("Problem", problem);
+        }
+    }
     page
 }
 
-/// A destination's queue.
-fn describe(queue: &Value) -> String {
+/// A server that series are pushed to.
+fn describe_server(server: &Value) -> String {
+    let mut said = format!(
+        "{}: {}, {} samples, {}",
+        text(&server["name"]),
+        text(&server["state"]),
+        figure(&server["samples"]),
+        bytes(server["bytes"].as_u64().unwrap_or(0))
+    );
+    for (field, what) in [
+        ("rejectedSamples", "samples rejected"),
+        ("missedPushes", "pushes missed"),
+    ] {
+        let number = server[field].as_u64().unwrap_or(0);
+        if number > 0 {
+            said += &format!(", {number} {what}");
+        }
+    }
+    if let Some(error) = server["lastError"].as_str() {
+        said += &format!("; last error: {error}");
+    }
+    said
+}
+
+/// A destination's queue, of lines or samples.
+fn describe(queue: &Value, unit: &str) -> String {
     let number = |field: &str| queue[field].as_u64().unwrap_or(0);
     let mut said = format!(
-        "{} lines, {} of {}",
+        "{} {unit}, {} of {}",
         number("lines"),
         bytes(number("bytes")),
         bytes(number("maxBytes"))

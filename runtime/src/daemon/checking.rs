@@ -1,13 +1,17 @@
 //! Checking manifests and modules without a daemon, in a state folder that is thrown away.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{facts, policy};
-use crate::manifest::{ByteSize, ChangeGrants, Grants, Limits, Manifest, ScanGrants, StateGrant};
+use crate::manifest::{
+    self, ByteSize, ChangeGrants, Grants, Limits, Manifest, ScanGrants, StateGrant,
+};
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::plugin::{self, Marks, Rejection};
+use crate::role::enforcement::{self, DryRun};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::DaemonSecrets;
@@ -39,8 +43,13 @@ pub(crate) struct Inspection {
 }
 
 impl Checker {
-    /// Makes the folder and the sandbox.
+    /// Makes the folder and the sandbox, for a bare host.
     pub(crate) fn new() -> Result<Self, String> {
+        Self::below(Path::new("/"))
+    }
+
+    /// As [`Self::new`], with the node's root folder there.
+    pub(crate) fn below(root: &Path) -> Result<Self, String> {
         let name = format!(
             "bulkhead-check-{}-{:x}",
             std::process::id(),
@@ -51,8 +60,11 @@ impl Checker {
         let store = Store::open(&folder).map_err(|error| text(&error))?.store;
         let (marks, _) = Marks::open(&folder.join("in-call")).map_err(|error| text(&error))?;
         let sandbox = Sandbox::new(
-            facts::read(Path::new("/"), &facts::host_name()),
-            NodeFolders::bare(vec![folder.clone()]),
+            facts::read(root, &facts::host_name()),
+            NodeFolders {
+                root: root.into(),
+                private: [folder.clone()].into(),
+            },
         )
         .map_err(|error| text(&error))?;
         let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
@@ -81,24 +93,30 @@ impl Checker {
             .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
         let queues = Queues::new(&self.folder, Path::new("/"), "check", "check")
             .ok_or_else(|| one("its name cannot be that of a folder".into()))?;
+        let surroundings = Surroundings {
+            node_root: Path::new("/").into(),
+            secrets: Arc::new(DaemonSecrets::offline()),
+            machine: logs::record_id::Machine::new("check"),
+            node_name: facts::host_name().into(),
+        };
         let driver = LogsDriver::open(logs::Context {
             identity: identity.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: SystemTime::now(),
             dead_letters: Arc::new(dead_letters),
-            queues,
+            queues: queues.clone(),
             own: Own::default(),
-            surroundings: Surroundings {
-                node_root: Path::new("/").into(),
-                secrets: Arc::new(DaemonSecrets::offline()),
-                machine: logs::record_id::Machine::new("check"),
-                node_name: facts::host_name().into(),
-            },
+            surroundings: surroundings.clone(),
             pods: None,
             runtime: tokio::runtime::Handle::current(),
         })
         .map_err(|error| one(error.to_string()))?;
+        let remote_write = metrics::RemoteWriteContext {
+            identity: identity.clone(),
+            queues: queues.for_metrics(),
+            surroundings,
+        };
         let slot = self
             .marks
             .slot(&identity)
@@ -111,7 +129,8 @@ impl Checker {
             state,
             vec![
                 (Role::Logs, driver.prepare()),
-                (Role::Metrics, metrics::prepare()),
+                (Role::Metrics, metrics::prepare(remote_write)),
+                (Role::Enforcement, enforcement::prepare()),
             ],
             slot,
         )
@@ -121,6 +140,57 @@ impl Checker {
             Err(Rejection::Refused(message)) => Err(one(message)),
             Err(Rejection::Failed(failure)) => Err(one(failure.to_string())),
         }
+    }
+
+    /// What a plugin with the role `enforcement` would change, or everything that it would be refused
+    /// for: by the policy in this file, or by none.
+    pub(crate) async fn plan(
+        &self,
+        manifest: Arc<Manifest>,
+        policy_file: Option<&Path>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<DryRun, Vec<String>> {
+        let one = |error: String| vec![error];
+        if let Some(path) = policy_file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| one(format!("{}: cannot be read: {error}", path.display())))?;
+            let told = |errors: Vec<manifest::Error>| -> Vec<String> {
+                errors.iter().map(ToString::to_string).collect()
+            };
+            let policy = policy(&self.folder).with(path, &text).map_err(told)?;
+            let refused = policy.check(&manifest);
+            if !refused.is_empty() {
+                return Err(told(refused));
+            }
+        }
+        let identity: Arc<str> = manifest.identity.to_string().into();
+        let failed = |error: &dyn std::fmt::Display| one(error.to_string());
+        let values = Values::open(self.store.clone(), &identity).map_err(|it| failed(&it))?;
+        let slot = self.marks.slot(&identity).map_err(|it| failed(&it))?;
+        let trial = plugin::trial(
+            manifest.clone(),
+            self.sandbox.clone(),
+            self.cache.clone(),
+            Arc::new(values),
+            vec![(Role::Enforcement, enforcement::prepare())],
+            slot,
+        );
+        let (revision, instance) = trial.await.map_err(|it| failed(&it))?;
+        if !revision.roles.contains(&Role::Enforcement) {
+            return Err(one(format!(
+                "{}: the module has not the role enforcement, so it changes nothing",
+                manifest.origin.name().display()
+            )));
+        }
+        let facts = enforcement::facts(&self.sandbox.facts(), labels);
+        let dry_run = enforcement::dry_run(
+            manifest,
+            instance,
+            self.sandbox.folders(),
+            &self.folder,
+            facts,
+        );
+        dry_run.await.map_err(one)
     }
 
     /// Reads a module, a file or a bundled one, and asks it what it is.

@@ -19,6 +19,7 @@ use crate::manifest::{Identity, Policy};
 use crate::module::{Cache, Parts};
 use crate::node_files::Reader;
 use crate::plugin::{self, Declaration, Goal, Marks, Transition};
+use crate::role::enforcement::{self, Audit, EnforcementDriver};
 use crate::role::logs::dead_letter::DeadLetters;
 use crate::role::logs::destination::Surroundings;
 use crate::role::logs::destination::secrets::{DaemonSecrets, NodeNames};
@@ -52,6 +53,10 @@ pub(super) struct Context {
     pub(super) events: Option<Events>,
     /// Bytes that all guests together may be promised.
     pub(super) memory: u64,
+    /// Where privileged effects are noted.
+    pub(super) audit: Arc<Audit>,
+    /// Whether nothing on the node is changed.
+    pub(super) audit_only: bool,
 }
 
 /// See the module.
@@ -86,6 +91,8 @@ struct Shared {
     labels: watch::Sender<Arc<BTreeMap<String, String>>>,
     events: Option<Events>,
     uids: watch::Sender<Uids>,
+    audit: Arc<Audit>,
+    audit_only: bool,
 }
 
 struct Plugin {
@@ -166,6 +173,8 @@ impl Manager {
                 labels: watch::Sender::default(),
                 events: context.events,
                 uids: watch::Sender::default(),
+                audit: context.audit,
+                audit_only: context.audit_only,
             }),
             safe_mode: context.safe_mode,
             memory: context.memory,
@@ -422,27 +431,28 @@ impl Shared {
         let root = &*self.root;
         let queues = Queues::new(&self.state, root, identity.namespace(), identity.name())
             .ok_or("its name cannot be that of a folder")?;
+        let surroundings = Surroundings {
+            node_root: root.into(),
+            secrets: Arc::new(DaemonSecrets::new(
+                identity.namespace(),
+                self.secrets.clone(),
+                NodeNames {
+                    name: self.node_name.clone(),
+                    labels: self.labels.subscribe(),
+                },
+            )),
+            machine: self.machine,
+            node_name: self.node_name.clone(),
+        };
         let logs = LogsDriver::open(logs::Context {
             identity: name.clone(),
             store: self.store.clone(),
             values: values.clone(),
             first_seen: first_seen.at,
             dead_letters: Arc::new(dead_letters),
-            queues,
+            queues: queues.clone(),
             own: own_log::find(),
-            surroundings: Surroundings {
-                node_root: root.into(),
-                secrets: Arc::new(DaemonSecrets::new(
-                    identity.namespace(),
-                    self.secrets.clone(),
-                    NodeNames {
-                        name: self.node_name.clone(),
-                        labels: self.labels.subscribe(),
-                    },
-                )),
-                machine: self.machine,
-                node_name: self.node_name.clone(),
-            },
+            surroundings: surroundings.clone(),
             pods: self.pods.clone(),
             runtime: self.control.clone(),
         })
@@ -451,11 +461,29 @@ impl Shared {
         let metrics = MetricsDriver::new(metrics::Context {
             reader: Reader::of(self.sandbox.folders()),
             runtime: self.control.clone(),
+            remote_write: metrics::RemoteWriteContext {
+                identity: name.clone(),
+                queues: queues.for_metrics(),
+                surroundings,
+            },
         });
         let metrics_status = metrics.status();
+        let labels = self.labels.subscribe();
+        let node = self.sandbox.facts();
+        let enforcement = EnforcementDriver::new(enforcement::Context {
+            plugin: identity.clone(),
+            folders: self.sandbox.folders().clone(),
+            state: self.state.clone(),
+            audit: self.audit.clone(),
+            audit_only: self.audit_only,
+            facts: Arc::new(move || enforcement::facts(&node, &labels.borrow())),
+            runtime: self.control.clone(),
+        });
+        let enforcement_status = enforcement.status();
         let drivers: Vec<(Role, Box<dyn Driver>)> = vec![
             (Role::Logs, Box::new(logs)),
             (Role::Metrics, Box::new(metrics)),
+            (Role::Enforcement, Box::new(enforcement)),
         ];
         let slot = self.marks.slot(&name).map_err(|error| error.to_string())?;
         let _guests = self.guests.enter();
@@ -486,6 +514,7 @@ impl Shared {
                 status: handle.status.clone(),
                 logs: logs_status,
                 metrics: metrics_status,
+                enforcement: enforcement_status,
             },
         );
         Ok(handle)

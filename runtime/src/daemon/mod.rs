@@ -23,10 +23,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::control;
 use crate::kubernetes::{self, Access, ClusterSecrets, ConfigMapParts, Events, Pods, WantedEvents};
 use crate::manifest::Policy;
 use crate::module::{Cache, CacheError, Compiler, Parts};
 use crate::plugin::Marks;
+use crate::role::enforcement::Audit;
 use crate::sandbox::{NodeFolders, Sandbox};
 use crate::source::{self, Directory, Kubernetes, KubernetesSettings, Rules, Source};
 use crate::state::{self, Store};
@@ -54,6 +56,8 @@ pub struct Options {
     /// From this many deaths within five minutes on, plugins that were in a call are left out; 0
     /// for never.
     pub safe_mode_deaths: usize,
+    /// Whether nothing on the node is changed, whatever manifests say.
+    pub audit_only: bool,
 }
 
 /// Where manifests come from.
@@ -97,6 +101,9 @@ pub enum Error {
     /// The state cannot be used.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// Orders cannot be taken.
+    #[error(transparent)]
+    Control(#[from] control::Error),
     /// The manifests' folder cannot be used.
     #[error(transparent)]
     Source(#[from] source::Error),
@@ -176,6 +183,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
             })??
     };
     let Started {
+        audit,
         store,
         marks,
         sandbox,
@@ -186,6 +194,8 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let reporter = Arc::new(NodeReporter::new(safe_mode.left_out(), pods.clone()));
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
+    let controlling = control::listen(&options.state, reporter.clone(), shutdown.clone())?;
+    let controlling = tokio::spawn(controlling);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         manifests = %options.manifests,
@@ -218,6 +228,8 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         secrets,
         events,
         memory: budget::memory(),
+        audit,
+        audit_only: options.audit_only,
     });
     let mut desired = source.desired();
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));
@@ -252,12 +264,14 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     manager.end().await;
     shutdown.cancel();
     let _ = serving.await;
+    let _ = controlling.await;
     tracing::info!("ended");
     Ok(())
 }
 
 /// What the blocking part of the start makes.
 struct Started {
+    audit: Arc<Audit>,
     store: Store,
     marks: Marks,
     sandbox: Sandbox,
@@ -324,7 +338,12 @@ fn start(options: &Options, node_name: &str, access: Option<Access>) -> Result<S
             policy: policy(state),
         })),
     };
+    let audit = Audit::open(state).map_err(|source| Error::System {
+        what: format!("opening {}", state.join("audit").display()),
+        source,
+    })?;
     Ok(Started {
+        audit: Arc::new(audit),
         store,
         marks,
         sandbox,

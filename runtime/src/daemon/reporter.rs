@@ -5,9 +5,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 
+use crate::control::Controls;
 use crate::kubernetes::Pods;
 use crate::manifest::Identity;
 use crate::plugin::{Phase, Status};
+use crate::role::enforcement::EnforcementStatus;
 use crate::role::logs::LogsStatus;
 use crate::role::metrics::{MetricsStatus, Target};
 use crate::sandbox::Entry;
@@ -18,6 +20,7 @@ pub(super) struct View {
     pub(super) status: Status,
     pub(super) logs: LogsStatus,
     pub(super) metrics: MetricsStatus,
+    pub(super) enforcement: EnforcementStatus,
 }
 
 /// See the module.
@@ -99,6 +102,7 @@ fn report(identity: &Identity, view: &View) -> PluginReport {
         },
         logs: view.logs.report(),
         metrics: view.metrics.report(),
+        enforcement: view.enforcement.report(),
     }
 }
 
@@ -173,6 +177,27 @@ impl Reporter for NodeReporter {
                 metrics: view.metrics.clone(),
                 works: view.status.snapshot().phase == Phase::Running,
             })
+            .collect()
+    }
+
+    fn enforcement(&self, namespace: &str, name: &str) -> Option<EnforcementStatus> {
+        let inner = self.read();
+        let mut plugins = inner.plugins.iter();
+        plugins
+            .find(|(identity, _)| identity.namespace() == namespace && identity.name() == name)
+            .map(|(_, view)| view.enforcement.clone())
+    }
+}
+
+impl Controls for NodeReporter {
+    fn enforcement(&self, name: &str) -> Vec<(String, EnforcementStatus)> {
+        let inner = self.read();
+        let plugins = inner.plugins.iter().filter(|(identity, view)| {
+            let called = identity.name() == name || identity.to_string() == name;
+            called && view.enforcement.report().is_some()
+        });
+        plugins
+            .map(|(identity, view)| (identity.to_string(), view.enforcement.clone()))
             .collect()
     }
 }

@@ -45,7 +45,7 @@ pub use error::{Error, Position, Reason};
 pub use identity::{Identity, IdentityError, LOCAL_NAMESPACE};
 pub use index_name::IndexName;
 pub use metadata::{NameGlob, PodLabels, PodMetadata};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, RemoteWrite};
 pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
 pub use node_glob::{GlobPart, NodeGlob, NodeGlobError, is_glob};
 pub use node_selector::{NodeExpression, NodeOperator};

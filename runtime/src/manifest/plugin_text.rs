@@ -142,7 +142,7 @@ fn explain(problem: Problem) -> Problem {
             remedy: "remove this line: its fields stand at the top level".to_owned(),
             ..problem
         },
-        role @ ("enforcement" | "scanning" | "roles" | "role") => Problem {
+        role @ ("scanning" | "roles" | "role") => Problem {
             problem: format!("`{role}` is no role that this daemon knows"),
             remedy: choices("role sections", "", &["logs", "metrics", "enforcement"]),
             ..problem

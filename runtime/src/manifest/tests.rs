@@ -9,6 +9,7 @@ use super::*;
 mod endpoints;
 mod metadata;
 mod policy;
+mod remote_write;
 mod syslog;
 
 const FILE: &str = "/etc/bulkhead/manifests/p.yaml";

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod enforcement;
+mod metrics;
 mod scanning;
 mod syslog;
 
@@ -13,7 +14,6 @@ use globset::{Glob, GlobBuilder};
 
 use super::error::{Problem, Problems, quoted};
 use super::identity::{is_dns_label, is_dns_subdomain};
-use super::metrics::Metrics;
 use super::node_selector::NodeOperator;
 use super::quantity::{ByteSize, Period};
 use super::queue::Queue;
@@ -32,10 +32,6 @@ const MIN_QUEUE: ByteSize = ByteSize::mebibytes(1);
 const MAX_LINE: ByteSize = ByteSize::mebibytes(16);
 /// The longest that a log may wait for what is known of its pod.
 const MAX_METADATA_WAIT: Period = Period::seconds(60);
-/// The longest collection of metrics that may be asked for.
-const MAX_COLLECTION: Period = Period::seconds(120);
-/// The most series that may be asked for.
-const MAX_SERIES: u32 = 1_000_000;
 /// How many lines may be joined at most; one is no joining.
 const JOINED_LINES: RangeInclusive<u32> = 2..=100_000;
 
@@ -312,38 +308,6 @@ impl Check<'_> {
                     format!("{field}.file.path"),
                     "two destinations write to this file",
                     "give each a file of its own",
-                );
-            }
-        }
-    }
-
-    fn metrics(&self, metrics: &Metrics) {
-        self.not_zero("metrics.timeout", metrics.timeout);
-        if metrics.timeout > MAX_COLLECTION {
-            self.refuse(
-                "metrics.timeout",
-                format!("{} is longer than {MAX_COLLECTION}", metrics.timeout),
-                "write how long a collection may take, for example 10s",
-            );
-        }
-        if metrics.max_series == 0 || metrics.max_series > MAX_SERIES {
-            self.refuse(
-                "metrics.maxSeries",
-                format!("{} is not between 1 and {MAX_SERIES}", metrics.max_series),
-                "write how many series the plugin may have, for example 10000",
-            );
-        }
-        for name in metrics.labels.keys() {
-            let begins = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-            let fits = name.bytes().next().is_some_and(begins)
-                && name
-                    .bytes()
-                    .all(|byte| begins(byte) || byte.is_ascii_digit());
-            if !fits || name.starts_with("__") || matches!(name.as_str(), "le" | "quantile") {
-                self.refuse(
-                    "metrics.labels",
-                    format!("{} is no name of a label", quoted(name)),
-                    "write letters, digits and underscores, not beginning with a digit or `__`",
                 );
             }
         }

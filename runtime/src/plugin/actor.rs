@@ -395,10 +395,16 @@ impl Actor {
             .as_ref()
             .is_some_and(|active| active.instance.is_some());
         let drain = if serving { drain } else { Duration::ZERO };
+        let waiting = self.waiting.as_ref().map(|next| &next.revision);
+        let next = waiting.or(self.active.as_ref().map(|active| &active.revision));
+        let next = next.filter(|_| !self.ending);
         let stops: Vec<_> = self
             .drivers
             .iter_mut()
-            .map(|(_, driver)| driver.stop(drain))
+            .map(|(role, driver)| {
+                let again = next.is_some_and(|next| next.roles.contains(role));
+                driver.stop(drain, again)
+            })
             .collect();
         self.roles = Roles::Stopping(Box::pin(async move {
             join_all(stops).await;

@@ -8,7 +8,7 @@ use super::prepare::{Preparer, Rejection};
 use super::status::Revision;
 use crate::manifest::Manifest;
 use crate::module::Cache;
-use crate::sandbox::{Environment, Journal, KeyValue, Prepare, Role, Sandbox};
+use crate::sandbox::{Environment, Instance, Journal, KeyValue, Prepare, Role, Sandbox};
 
 /// Fetches, verifies, compiles and links the module, asks it about its configuration and sets it up
 /// in the sandbox; then throws it away.
@@ -23,6 +23,22 @@ pub async fn check(
     roles: Vec<(Role, Prepare)>,
     slot: Slot,
 ) -> Result<Revision, Rejection> {
+    let trial = trial(manifest, sandbox, cache, state, roles, slot).await?;
+    Ok(trial.0)
+}
+
+/// As [`check`], with the instance that is ready to serve.
+///
+/// # Errors
+/// What an update to this manifest would be rejected for.
+pub async fn trial(
+    manifest: Arc<Manifest>,
+    sandbox: Sandbox,
+    cache: Cache,
+    state: Arc<dyn KeyValue>,
+    roles: Vec<(Role, Prepare)>,
+    slot: Slot,
+) -> Result<(Revision, Instance), Rejection> {
     let preparer = Preparer {
         sandbox,
         cache,
@@ -39,5 +55,5 @@ pub async fn check(
     let prepared = preparer
         .candidate(Declaration { manifest, hash }, &())
         .await?;
-    Ok(prepared.revision)
+    Ok((prepared.revision, prepared.instance))
 }

@@ -10,7 +10,7 @@ mod status;
 mod transition;
 
 pub use actor::{Context, Declaration, Goal, Handle, spawn};
-pub use check::check;
+pub use check::{check, trial};
 pub use marks::{Marks, Slot};
 pub use prepare::{Rejection, check_config};
 pub use status::{Condition, ConditionStatus, Latency, Phase, Revision, Snapshot, Status};

@@ -70,6 +70,11 @@ impl Sandbox {
         &self.engine
     }
 
+    /// What is known of the node, by name.
+    pub fn facts(&self) -> Arc<Facts> {
+        self.node.facts.clone()
+    }
+
     /// The node's folders.
     pub fn folders(&self) -> &NodeFolders {
         &self.node.folders

@@ -51,5 +51,7 @@ pub trait Driver: Send {
 
     /// Stops sending work; resolves when nothing is under way, or `drain` has passed. Work that was
     /// sent may still run meanwhile. What was not acknowledged by then is read again after a start.
-    fn stop(&mut self, drain: Duration) -> Task<'static, ()>;
+    ///
+    /// `again`: another revision with this role takes over, so that a start follows.
+    fn stop(&mut self, drain: Duration, again: bool) -> Task<'static, ()>;
 }

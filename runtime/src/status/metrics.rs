@@ -1,6 +1,9 @@
 //! The daemon's own metrics in the Prometheus text format 0.0.4.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+mod enforcement;
+mod remote_write;
+
 use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};
@@ -414,6 +417,8 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
             }
         }
     }
+    enforcement::write(&mut page, plugins);
+    remote_write::write(&mut page, plugins);
     page.0
 }
 

@@ -11,8 +11,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::auth::PROBES;
+use super::changes::RuleList;
 use super::refusal::Refusal;
 use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
+use crate::role::enforcement::History;
 use crate::role::metrics::Format;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
@@ -44,6 +46,8 @@ fn document() -> Value {
     let plugins = json_of::<PluginList>(&mut schemas, "The plugins.");
     let plugin = json_of::<PluginReport>(&mut schemas, "The plugin.");
     let journal = json_of::<JournalReport>(&mut schemas, "The plugin's journal.");
+    let changes = json_of::<History>(&mut schemas, "Changes, latest first.");
+    let rules = json_of::<RuleList>(&mut schemas, "The rules.");
     let mut refusal = |description: &str| json_of::<Refusal>(&mut schemas, description);
     let missing = refusal("There is no such plugin.");
     let refusals = [
@@ -125,7 +129,17 @@ fn document() -> Value {
         get(
             "/v1/plugins/{namespace}/{name}/logs",
             "what a plugin said lately",
-            [("200", journal), ("404", missing)],
+            [("200", journal), ("404", missing.clone())],
+        ),
+        paged(get(
+            "/v1/plugins/{namespace}/{name}/changes",
+            "what a plugin has changed, latest first",
+            [("200", changes), ("404", missing.clone())],
+        )),
+        get(
+            "/v1/plugins/{namespace}/{name}/rules",
+            "the rules of a plugin, and what was found of each",
+            [("200", rules), ("404", missing)],
         ),
     ];
     let paths = paths.map(|(path, mut item)| {
@@ -187,6 +201,26 @@ fn get<const N: usize>(
         operation["parameters"] = parameters.into();
     }
     (path.to_owned(), json!({ "get": operation }))
+}
+
+/// With the parameters of a page.
+fn paged((path, mut item): (String, Value)) -> (String, Value) {
+    let parameters = [
+        ("limit", "At most so many; 100 unless given."),
+        ("before", "Only those before this number."),
+    ];
+    let parameters = parameters.map(|(name, description)| {
+        json!({
+            "name": name,
+            "in": "query",
+            "description": description,
+            "schema": {"type": "integer", "minimum": 1},
+        })
+    });
+    if let Some(known) = item["get"]["parameters"].as_array_mut() {
+        known.extend(parameters);
+    }
+    (path, item)
 }
 
 fn json_of<T: JsonSchema>(schemas: &mut SchemaGenerator, description: &str) -> Value {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plugin::Snapshot;
+use crate::role::enforcement::{EnforcementReport, EnforcementStatus};
 use crate::role::logs::LogsReport;
 use crate::role::metrics::{MetricsReport, Target};
 use crate::sandbox::Entry;
@@ -19,6 +20,8 @@ pub trait Reporter: Send + Sync + 'static {
     fn plugin(&self, namespace: &str, name: &str) -> Option<PluginReport>;
     /// What a plugin said lately, and how many of its records were dropped.
     fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)>;
+    /// What a plugin changes; none if there is no such plugin.
+    fn enforcement(&self, namespace: &str, name: &str) -> Option<EnforcementStatus>;
     /// What can be scraped: every plugin, or one, by namespace and name.
     fn metrics(&self, only: Option<(&str, &str)>) -> Vec<Target>;
 }
@@ -104,6 +107,9 @@ pub struct PluginReport {
     /// The figures of the role `metrics`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsReport>,
+    /// The figures of the role `enforcement`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<EnforcementReport>,
 }
 
 /// Durations of work; quantiles are at most 19% too high.

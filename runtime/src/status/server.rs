@@ -18,7 +18,7 @@ use super::auth::{self, Guard};
 use super::refusal::failure;
 use super::report::{JournalReport, PluginList, Reporter};
 use super::tls::Tls;
-use super::{connections, metrics, openapi, page, scrape};
+use super::{changes, connections, metrics, openapi, page, scrape};
 use crate::kubernetes::{Access, ApiReviewer};
 
 /// Where and for whom to listen.
@@ -169,6 +169,11 @@ impl Server {
             .route("/v1/plugins", get(plugins))
             .route("/v1/plugins/{namespace}/{name}", get(plugin))
             .route("/v1/plugins/{namespace}/{name}/logs", get(logs))
+            .route(
+                "/v1/plugins/{namespace}/{name}/changes",
+                get(changes::history),
+            )
+            .route("/v1/plugins/{namespace}/{name}/rules", get(changes::rules))
             .fallback(|| async {
                 failure(StatusCode::NOT_FOUND, "NotFound", "no such path; see /")
             })
@@ -272,7 +277,7 @@ async fn logs(
     }
 }
 
-fn no_plugin(namespace: &str, name: &str) -> Response {
+pub(super) fn no_plugin(namespace: &str, name: &str) -> Response {
     failure(
         StatusCode::NOT_FOUND,
         "NotFound",

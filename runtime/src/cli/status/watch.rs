@@ -293,7 +293,10 @@ fn problems(plugin: &Value) -> Vec<String> {
     }
     let logs = &plugin["logs"];
     found.extend(logs["problem"].as_str().map(str::to_owned));
-    for destination in logs["destinations"].as_array().into_iter().flatten() {
+    let pushed = plugin["metrics"]["remoteWrite"].as_array();
+    let all = logs["destinations"].as_array().into_iter().chain(pushed);
+    for destination in all.flatten() {
+        found.extend(destination["problem"].as_str().map(str::to_owned));
         if destination["state"] != "Healthy" {
             found.push(format!(
                 "destination {}: {}, {} attempts failed: {}",

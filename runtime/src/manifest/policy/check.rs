@@ -244,6 +244,12 @@ impl Allowance {
                 add(field, not(&format!("{what} {host}")), yaml);
             }
         }
+        let pushes = spec.metrics.iter().any(|it| !it.remote_write.is_empty());
+        if pushes && !self.remote_write {
+            let what = not("push what it measures");
+            let yaml = "remoteWrite: true".to_owned();
+            add("metrics.remoteWrite".to_owned(), what, yaml);
+        }
         let Some(logs) = &spec.logs else {
             return;
         };
@@ -429,18 +435,32 @@ fn paths(spec: &Plugin) -> Vec<(String, PathBuf, bool)> {
             (field, path.clone(), true)
         })
     });
-    grants.chain(destinations).collect()
+    let targets = spec.metrics.iter().flat_map(|it| &it.remote_write);
+    let targets = targets.enumerate().filter_map(|(i, target)| {
+        let path = target.queue.as_ref()?.path.clone()?;
+        Some((format!("metrics.remoteWrite[{i}].queue.path"), path, true))
+    });
+    grants.chain(destinations).chain(targets).collect()
 }
 
 /// Destinations that would send what is the daemon's: its files and environment.
 fn borrowed(spec: &Plugin, namespace: &str) -> Vec<Refusal> {
+    let described = |field: &str, i: usize, value: serde_json::Result<Value>| {
+        (format!("{field}[{i}]"), value.unwrap_or_default())
+    };
     let destinations = spec.logs.iter().flat_map(|logs| &logs.destinations);
-    let refusals = destinations.enumerate().filter_map(|(i, destination)| {
-        let described = serde_json::to_value(destination).unwrap_or_default();
+    let destinations = destinations
+        .enumerate()
+        .map(|(i, it)| described("logs.destinations", i, serde_json::to_value(it)));
+    let targets = spec.metrics.iter().flat_map(|it| &it.remote_write);
+    let targets = targets
+        .enumerate()
+        .map(|(i, it)| described("metrics.remoteWrite", i, serde_json::to_value(it)));
+    let refusals = destinations.chain(targets).filter_map(|(field, value)| {
         let mut found = None;
-        find_borrowed(&described, &mut found);
+        find_borrowed(&value, &mut found);
         Some((
-            format!("logs.destinations[{i}]"),
+            field,
             format!(
                 "namespace `{namespace}` may not use the daemon's {} on this node",
                 found?

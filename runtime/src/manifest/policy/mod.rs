@@ -105,6 +105,8 @@ pub struct Allowance {
     pub changes: ChangeGrants,
     /// Folders of which, or of whose folders, there may be grants and written files.
     pub files: Vec<AllowedFolder>,
+    /// Pushing what plugins measure (`metrics.remoteWrite`).
+    pub remote_write: bool,
     /// What may be read as logs and where it may be sent; without it no `logs`.
     pub logs: Option<AllowedLogs>,
 }

@@ -197,3 +197,56 @@ fn a_namespace_has_lower_maxima_and_sources_of_its_own() {
     );
     assert!(text.contains("lets them come from: bundled"), "{text}");
 }
+
+#[test]
+fn pushing_what_is_measured_is_allowed_by_name() {
+    let pushing = |fields: &str| {
+        format!(
+            "module: {{bundled: node-metrics}}\nmetrics: {{remoteWrite: [{{name: far, url: 'http://a'{fields}}}]}}\n"
+        )
+    };
+    let none = policy("namespaces: {shop: {}}").unwrap();
+    let text = refused(&none, &pushing(""));
+    assert!(text.contains("may not push what it measures"), "{text}");
+    assert!(text.contains("grants: {remoteWrite: true}"), "{text}");
+    let some = "namespaces: {shop: {grants: {remoteWrite: true, files: [{host: /srv/shop, writable: true}]}}}";
+    let some = policy(some).unwrap();
+    for fields in [
+        "",
+        ", headers: {X: '${secret:a/b}'}, labels: {node: '${node:name}'}",
+        ", queue: {path: /srv/shop/queues}",
+    ] {
+        assert_eq!(refused(&some, &pushing(fields)), "", "{fields}");
+    }
+    for (fields, expected) in [
+        (
+            ", headers: {X: '${file:/etc/shadow}'}",
+            "metrics.remoteWrite[0]: namespace `shop` may not use the daemon's files",
+        ),
+        (
+            ", basicAuth: {user: u, password: '${env:TOKEN}'}",
+            "may not use the daemon's environment",
+        ),
+        (
+            ", tls: {caFile: /etc/shadow}",
+            "may not use the daemon's files",
+        ),
+        (
+            ", queue: {path: /srv/other}",
+            "metrics.remoteWrite[0].queue.path: namespace `shop` may not write to /srv/other",
+        ),
+    ] {
+        let text = refused(&some, &pushing(fields));
+        assert!(text.contains(expected), "{fields}: {text}");
+    }
+    let private = Policy {
+        private_folders: vec!["/var/lib/bulkhead".into()],
+        ..policy("namespaces: {shop: {allGrants: true}}").unwrap()
+    };
+    assert_eq!(refused(&private, &pushing("")), "");
+    let text = refused(&private, &pushing(", queue: {path: /var/lib/bulkhead/q}"));
+    assert!(
+        text.contains("where the daemon keeps its own state"),
+        "{text}"
+    );
+}

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::effects::Subject;
 use crate::manifest::{ModuleName, NodePath, SysctlName, UnitName};
 
 /// One change of a plan.
@@ -118,4 +119,29 @@ pub enum UnitVerb {
     Reload,
     Mask,
     Unmask,
+}
+
+impl Action {
+    /// What only one change of a plan may touch.
+    pub(super) fn place(&self) -> String {
+        let subject = Subject::of(self);
+        match self {
+            Self::WriteFile { .. }
+            | Self::MakeDirectory { .. }
+            | Self::MakeSymlink { .. }
+            | Self::Remove { .. } => subject.to_string(),
+            Self::SetSysctl { .. } => format!("sysctl {subject}"),
+            Self::LoadModule { .. } => format!("module {subject} now"),
+            Self::LoadModuleAtStart { .. } | Self::BlacklistModule { .. } => {
+                format!("module {subject} at start")
+            }
+            Self::ChangeUnit { verb, .. } => match verb {
+                UnitVerb::Enable | UnitVerb::Disable => format!("unit {subject} at start"),
+                UnitVerb::Mask | UnitVerb::Unmask => format!("unit {subject} mask"),
+                UnitVerb::Start | UnitVerb::Stop | UnitVerb::Restart | UnitVerb::Reload => {
+                    format!("unit {subject} now")
+                }
+            },
+        }
+    }
 }

@@ -2,5 +2,31 @@
 //! against what is granted, and make it, or only report it.
 
 mod change;
+mod drift;
+mod driver;
+mod dry_run;
+pub mod effects;
+mod flapping;
+mod memory;
+mod outline;
+mod plan;
+mod report;
+mod round;
+
+use std::collections::BTreeMap;
 
 pub use change::{Action, Change, Handler, Permissions, UnitVerb};
+pub use driver::{Context, EnforcementDriver, EnforcementStatus, History, Revert, prepare};
+pub use dry_run::{DryRun, dry_run};
+pub use effects::Audit;
+pub use report::{ChangeReport, ChangeState, EnforcementReport, RuleCounts, RuleReport, Verdict};
+
+/// What a plugin is told of the node: the facts, and its labels as `labels.NAME`.
+pub fn facts(
+    node: &[(String, String)],
+    labels: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    let labels = labels.iter();
+    let labels = labels.map(|(name, value)| (format!("labels.{name}"), value.clone()));
+    node.iter().cloned().chain(labels).collect()
+}

@@ -4,18 +4,22 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::delivery::METRICS_LANES;
 use super::driver::LANES;
 use super::queue::{Abandoned, Error, Home};
 use crate::state::RETENTION;
 
 /// How often a running plugin's are looked at.
-pub(super) const LOOK: Duration = Duration::from_secs(60 * 60);
+pub(in crate::role) const LOOK: Duration = Duration::from_secs(60 * 60);
 
-/// Looks at the queues of destinations that are not among `present`. Blocks.
-pub(super) fn look(plugin: &str, queues: &Home, present: &[String]) {
+/// Looks at the queues of destinations that are not among `present`: whether there were any. Blocks.
+pub(in crate::role) fn look(plugin: &str, queues: &Home, present: &[String]) -> bool {
     let present: Vec<&str> = present.iter().map(String::as_str).collect();
     let now = SystemTime::now();
-    say(plugin, queues.abandoned(&present, LANES, now, RETENTION));
+    let gone = queues.abandoned(&present, lanes(queues), now, RETENTION);
+    let any = !gone.is_empty();
+    say(plugin, gone);
+    any
 }
 
 /// Removes the queues of all plugins (`NAMESPACE/NAME`) whose state was forgotten. Blocks.
@@ -26,8 +30,15 @@ pub fn purge(state: &Path, node_root: &Path, is_known: impl Fn(&str) -> bool) {
     };
     let now = SystemTime::now();
     for queues in homes.iter().filter(|home| !is_known(&home.plugin())) {
-        let gone = queues.abandoned(&[], LANES, now, Duration::ZERO);
+        let gone = queues.abandoned(&[], lanes(queues), now, Duration::ZERO);
         say(&queues.plugin(), gone);
+    }
+}
+
+fn lanes(queues: &Home) -> usize {
+    match queues.is_for_metrics() {
+        true => METRICS_LANES,
+        false => LANES,
     }
 }
 

@@ -234,7 +234,7 @@ impl Driver for LogsDriver {
         });
     }
 
-    fn stop(&mut self, drain: Duration) -> Task<'static, ()> {
+    fn stop(&mut self, drain: Duration, _again: bool) -> Task<'static, ()> {
         let shared = self.shared.clone();
         let running = self.running.take();
         Box::pin(async move {
@@ -321,7 +321,7 @@ impl Shared {
             plugin: self.context.identity.clone(),
             lanes: LANES,
             settle: Arc::new(Books(self.clone())),
-            dead_letters: self.context.dead_letters.clone(),
+            dead_letters: Some(self.context.dead_letters.clone()),
             queues: self.context.queues.clone(),
             surroundings: self.context.surroundings.clone(),
             runtime: self.context.runtime.clone(),

@@ -1,7 +1,7 @@
 //! The role `logs`: tail files, ask the plugin, deliver what it keeps, and forget a line only when
 //! every destination that it was routed to has acknowledged it.
 
-mod abandoned;
+pub(in crate::role) mod abandoned;
 mod at_rest;
 pub mod batch;
 mod catch_up;

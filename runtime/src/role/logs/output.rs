@@ -140,6 +140,22 @@ pub struct Parcel {
 }
 
 impl Parcel {
+    /// All of a batch that came from no file, to the first destination.
+    pub fn made(batch: Batch) -> Self {
+        let mut to = DestinationSet::default();
+        to.insert(0);
+        Self {
+            entry: Entry::default(),
+            batch,
+            output: Output {
+                bytes: Vec::new(),
+                content: Content::All(to),
+            },
+            delivered: Vec::new(),
+            clipped: Vec::new(),
+        }
+    }
+
     /// The lines that go to `destination`, in order. Empty for payload content.
     pub fn records(&self, destination: DestinationIndex) -> impl Iterator<Item = Record<'_>> {
         let (all, keep, lines): (usize, &[u32], &[OutputLine]) = match &self.output.content {

@@ -149,7 +149,7 @@ pub(super) fn context(folder: &Path, lanes: usize) -> (Context, Arc<Ledger>) {
         plugin: Arc::from("local/test"),
         lanes,
         settle: Arc::clone(&ledger) as Arc<dyn Settle>,
-        dead_letters: Arc::new(DeadLetters::new(folder, "local", "test").unwrap()),
+        dead_letters: Some(Arc::new(DeadLetters::new(folder, "local", "test").unwrap())),
         queues: Home::new(folder, Path::new("/"), "local", "test").unwrap(),
         surroundings: Surroundings {
             node_root: Arc::from(Path::new("/")),

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::collect::{Collect, Memory};
 use super::collection::Collection;
 use super::plan;
+use super::remote_write::{self, Writer};
 use super::report::MetricsReport;
 use crate::manifest::{Manifest, Metrics};
 use crate::node_files::Reader;
@@ -20,10 +21,15 @@ pub struct Context {
     pub reader: Reader,
     /// Where tasks run that call no guest.
     pub runtime: Handle,
+    /// For pushing.
+    pub remote_write: remote_write::Context,
 }
 
 /// The role `metrics` of one plugin.
-pub struct MetricsDriver(Arc<Shared>);
+pub struct MetricsDriver {
+    shared: Arc<Shared>,
+    pushing: Option<remote_write::Running>,
+}
 
 /// A view of a driver, to collect and to report; clones share it.
 #[derive(Clone)]
@@ -33,12 +39,16 @@ struct Shared {
     context: Context,
     memory: Arc<Memory>,
     live: Mutex<Live>,
+    /// What the last revision pushed to, while the role stands still for the next.
+    pushed: Mutex<Vec<Arc<Writer>>>,
 }
 
 #[derive(Default)]
 struct Live {
     /// Where work goes, while the role runs.
     running: Option<(Metrics, WorkSender)>,
+    /// Where it is pushed to.
+    writers: Vec<Arc<Writer>>,
     /// The collection under way: none yet while it is.
     under_way: Option<watch::Receiver<Option<Arc<Collection>>>>,
     latest: Option<Arc<Collection>>,
@@ -52,27 +62,36 @@ struct Live {
 impl MetricsDriver {
     /// A driver that stands still.
     pub fn new(context: Context) -> Self {
-        Self(Arc::new(Shared {
-            context,
-            memory: Arc::default(),
-            live: Mutex::default(),
-        }))
+        Self {
+            shared: Arc::new(Shared {
+                context,
+                memory: Arc::default(),
+                live: Mutex::default(),
+                pushed: Mutex::default(),
+            }),
+            pushing: None,
+        }
     }
 
     /// The view for the status endpoint and for scrapes.
     pub fn status(&self) -> MetricsStatus {
-        MetricsStatus(self.0.clone())
+        MetricsStatus(self.shared.clone())
     }
 }
 
 /// How instances are made ready for this role.
-pub fn prepare() -> Prepare {
-    Arc::new(|manifest, instance| Box::pin(plan::prepare(manifest, instance)))
+pub fn prepare(context: remote_write::Context) -> Prepare {
+    Arc::new(
+        move |manifest, instance| match remote_write::check(manifest, &context) {
+            Ok(()) => Box::pin(plan::prepare(manifest, instance)),
+            Err(problem) => Box::pin(std::future::ready(Ok(Err(problem)))),
+        },
+    )
 }
 
 impl Driver for MetricsDriver {
     fn prepare(&self) -> Prepare {
-        prepare()
+        prepare(self.shared.context.remote_write.clone())
     }
 
     /// Always: what one revision found, or failed with, says nothing of the next. A plugin that has the
@@ -83,18 +102,36 @@ impl Driver for MetricsDriver {
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
         let settings = manifest.spec.metrics.clone().unwrap_or_default();
-        self.0.memory.forgive();
-        self.0.live().running = Some((settings, work));
+        let shared = &self.shared;
+        shared.memory.forgive();
+        shared.live().running = Some((settings.clone(), work));
+        let pushing = remote_write::Running::start(
+            &settings.remote_write,
+            &shared.context.remote_write,
+            std::mem::take(&mut shared.pushed()),
+            &self.status(),
+            &shared.context.runtime,
+        );
+        shared.live().writers = pushing.writers().to_vec();
+        self.pushing = Some(pushing);
     }
 
-    fn stop(&mut self, _drain: Duration) -> Task<'static, ()> {
-        let mut live = self.0.live();
-        live.running = None;
-        live.generation += 1;
-        // What a plugin that is gone has found is not so any more.
-        live.latest = None;
-        live.under_way = None;
-        Box::pin(std::future::ready(()))
+    fn stop(&mut self, drain: Duration, again: bool) -> Task<'static, ()> {
+        {
+            let mut live = self.shared.live();
+            live.running = None;
+            live.generation += 1;
+            // What a plugin that is gone has found is not so any more.
+            live.latest = None;
+            live.under_way = None;
+            live.writers.clear();
+        }
+        let (pushing, shared) = (self.pushing.take(), self.shared.clone());
+        Box::pin(async move {
+            if let Some(pushing) = pushing {
+                *shared.pushed() = pushing.stop(drain, again).await;
+            }
+        })
     }
 }
 
@@ -161,7 +198,8 @@ impl MetricsStatus {
         let (settings, _) = live.running.as_ref()?;
         let latest = live.latest.as_deref();
         let counts = [live.collections, live.failures, live.invalid];
-        Some(MetricsReport::new(latest, counts, settings))
+        let pushed = live.writers.iter().map(|writer| writer.status()).collect();
+        Some(MetricsReport::new(latest, counts, settings, pushed))
     }
 }
 
@@ -171,6 +209,10 @@ pub(super) type Labels = Vec<(String, String)>;
 impl Shared {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pushed(&self) -> MutexGuard<'_, Vec<Arc<Writer>>> {
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::collection::{Collection, CollectorOutcome};
+use super::remote_write::RemoteWriteStatus;
 use crate::manifest::Metrics;
 
 /// What a plugin with the role `metrics` finds, and what that costs.
@@ -28,6 +29,9 @@ pub struct MetricsReport {
     pub seconds: f64,
     /// The collectors, in the order of their calls.
     pub collectors: Vec<CollectorReport>,
+    /// Where its series are pushed to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remote_write: Vec<RemoteWriteStatus>,
     /// What is wrong and what to do, if anything is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -54,7 +58,12 @@ pub struct CollectorReport {
 
 impl MetricsReport {
     /// `counts`: collections, failed ones, invalid series.
-    pub(super) fn new(latest: Option<&Collection>, counts: [u64; 3], settings: &Metrics) -> Self {
+    pub(super) fn new(
+        latest: Option<&Collection>,
+        counts: [u64; 3],
+        settings: &Metrics,
+        remote_write: Vec<RemoteWriteStatus>,
+    ) -> Self {
         let [collections, failed_collections, invalid_series] = counts;
         let outcomes = latest.map_or(&[][..], |latest| &latest.collectors);
         let sum = |of: fn(&CollectorOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
@@ -81,6 +90,7 @@ impl MetricsReport {
             bytes: sum(|it| it.bytes() as u64),
             seconds: latest.map_or(0.0, |latest| latest.took.as_secs_f64()),
             collectors: outcomes.iter().map(CollectorReport::of).collect(),
+            remote_write,
             problem,
         }
     }

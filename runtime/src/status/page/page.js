@@ -194,6 +194,11 @@ class Chart {
 
 // ---- What is wrong -------------------------------------------------------------------------------
 
+// Wherever lines and series go.
+function destinations(plugin) {
+  return [...(plugin.logs?.destinations ?? []), ...(plugin.metrics?.remoteWrite ?? [])];
+}
+
 // The problems of now, the worst first.
 function problems(plugin) {
   const found = [];
@@ -205,9 +210,15 @@ function problems(plugin) {
   }
   const logs = plugin.logs;
   if (logs?.problem) found.push({ bad: false, what: "Logs", message: logs.problem });
+  if (plugin.enforcement?.problem) found.push({ bad: false, what: "Enforcement", message: plugin.enforcement.problem });
+  const flapping = plugin.enforcement?.flapping.length ?? 0;
+  if (flapping > 0) found.push({ bad: false, what: "Flapping", message: `something else keeps undoing ${count(flapping)} of its changes` });
+  const failed = plugin.enforcement?.outstanding.find(({ state }) => state === "failed" || state === "refused");
+  if (failed) found.push({ bad: false, what: "Change", message: `${failed.subject} ${failed.state}: ${failed.message}` });
   if (plugin.metrics?.problem) found.push({ bad: false, what: "Metrics", message: plugin.metrics.problem });
-  for (const { name, state, lastError, since } of logs?.destinations ?? []) {
-    if (state !== "Healthy") found.push({ bad: false, what: `Destination ${name}`, message: lastError ?? state, since });
+  for (const { name, state, lastError, since, problem } of destinations(plugin)) {
+    const message = problem ?? (state !== "Healthy" ? lastError ?? state : null);
+    if (message) found.push({ bad: false, what: `Destination ${name}`, message, since });
   }
   return found;
 }
@@ -315,7 +326,7 @@ class Row {
     text(this.memory, bytes(plugin.memoryBytes));
     const cpu = this.history.speed("cpu");
     text(this.cpu, cpu == null ? "" : `${(cpu * 100).toFixed(1)}% CPU`);
-    this.showDestinations(logs?.destinations ?? []);
+    this.showDestinations(destinations(plugin));
     this.showProblem(found);
   }
 
@@ -363,12 +374,10 @@ class Detail {
     this.frames = make("pre", { "aria-label": "Backtrace", tabindex: "0" });
     this.stderr = make("pre", { "aria-label": "The last of standard error", tabindex: "0" });
     this.failurePart = part("Last failure", true, this.failure.node, this.frames, this.stderr);
-    this.destinations = make("tbody");
-    const heads = ["Name", "State", "Failed", "Lines", "Bytes", "Requests", "Retries", "Dead-lettered", "In flight", "Waiting", "Queue", "Last success", "Last error"];
-    this.destinationsPart = part("Destinations", true,
-      make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Destinations" }, make("table", { class: "inner" },
-        make("thead", null, make("tr", null, ...heads.map((head, index) => make("th", { scope: "col", class: kind(index) }, head)))),
-        this.destinations)));
+    const common = ["Name", "State", "Failed"];
+    const ends = ["Waiting", "Queue", "Last success", "Last error"];
+    this.destinations = new Destinations("Destinations", [...common, "Lines", "Bytes", "Requests", "Retries", "Dead-lettered", "In flight", ...ends]);
+    this.remoteWrite = new Destinations("Remote write", [...common, "Samples", "Bytes", "Requests", "Retries", "Rejected", "Missed pushes", ...ends]);
     this.linesPart = part(null, false, this.peak, this.chart.node, this.lines.node);
     this.series = new Facts();
     this.collectors = make("tbody");
@@ -380,6 +389,7 @@ class Detail {
       make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Collectors" }, make("table", { class: "inner" },
         make("thead", null, make("tr", null, ...columns.map((head, index) => make("th", { scope: "col", class: cost(index) }, head)))),
         this.collectors)));
+    this.enforcement = new Enforcement();
     this.entries = make("div", { class: "journal", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Journal" });
     this.journalNote = make("p", { class: "dim" });
     this.journal = make("details", { class: "wide" }, make("summary", null, "Journal: what the plugin said lately"), this.journalNote, this.entries);
@@ -387,7 +397,7 @@ class Detail {
     const parts = make("div", { class: "parts" },
       part("Conditions", true, this.conditions), this.linesPart, this.seriesPart,
       part("Revision", false, this.revision.node), part("Work", false, this.work.node),
-      this.destinationsPart, this.collectorsPart, this.failurePart, this.journal);
+      ...this.enforcement.parts, this.destinations.part, this.remoteWrite.part, this.collectorsPart, this.failurePart, this.journal);
     this.node = make("tr", { class: "detail", role: "row", id: `detail-${id}` },
       make("td", { colspan: "7", role: "cell" }, parts));
   }
@@ -424,10 +434,12 @@ class Detail {
     this.work.set("99%", latency.p99Seconds == null ? null : `below ${duration(latency.p99Seconds)}`);
     this.work.set("Restarts", count(plugin.restarts));
 
-    this.linesPart.hidden = this.destinationsPart.hidden = !logs;
+    this.linesPart.hidden = this.destinations.part.hidden = !logs;
     if (logs) this.updateLogs(logs, past);
     this.seriesPart.hidden = this.collectorsPart.hidden = !plugin.metrics;
+    this.remoteWrite.part.hidden = !plugin.metrics?.remoteWrite;
     if (plugin.metrics) this.updateMetrics(plugin.metrics);
+    this.enforcement.update(plugin.enforcement);
 
     this.failurePart.hidden = !lastFailure;
     if (lastFailure) {
@@ -459,26 +471,11 @@ class Detail {
     this.lines.set("Joined onto others", logs.joinedLines > 0 ? count(logs.joinedLines) : null);
     this.lines.set("Cut", logs.cutLines > 0 ? count(logs.cutLines) : null);
     this.lines.set("Malformed", logs.malformedLines > 0 ? count(logs.malformedLines) : null);
-    list(this.destinations, logs.destinations,
-      () => make("tr", null, ...Array.from({ length: 13 }, (_, index) => make("td", { class: kind(index) }))),
-      (row, one) => {
-        const cells = row.children;
-        text(cells[0], `${one.name} (${one.kind})`);
-        if (!cells[1].firstChild) cells[1].append(make("span"));
-        state(cells[1].firstChild, one.state);
-        const behind = one.behindBytes != null ? `${bytes(one.behindBytes)} behind the other destinations` : null;
-        attribute(cells[1], "title", behind ?? (one.since && `since ${local(one.since)}`));
-        const numbers = [one.attempts, one.lines, null, one.requests, one.retries, one.deadLettered, one.inFlight, one.waiting];
-        numbers.forEach((number, index) => number != null && text(cells[index + 2], count(number)));
-        text(cells[4], bytes(one.bytes));
-        const queue = queueOf(one.queue);
-        text(cells[10], queue.text);
-        attribute(cells[10], "title", queue.title);
-        attribute(cells[10], "class", queue.bad ? "number bad" : "number");
-        text(cells[11], ago(one.lastSuccess) ?? "never");
-        attribute(cells[11], "title", local(one.lastSuccess));
-        text(cells[12], one.lastError ? `${ago(one.lastErrorTime)}: ${one.lastError}` : "none");
-      });
+    this.destinations.update(logs.destinations, (one) => ({
+      name: `${one.name} (${one.kind})`,
+      counts: [one.lines, one.requests, one.retries, one.deadLettered, one.inFlight],
+      unit: "lines",
+    }));
   }
 
   updateMetrics(metrics) {
@@ -489,6 +486,11 @@ class Detail {
     this.series.set("Of these failed", count(metrics.failedCollections));
     this.series.set("Over the limit", metrics.cutSeries > 0 ? count(metrics.cutSeries) : null);
     this.series.set("Left out as invalid", metrics.invalidSeries > 0 ? count(metrics.invalidSeries) : null);
+    this.remoteWrite.update(metrics.remoteWrite ?? [], (one) => ({
+      name: one.name,
+      counts: [one.samples, one.requests, one.retries, one.rejectedSamples, one.missedPushes],
+      unit: "samples",
+    }));
     list(this.collectors, metrics.collectors, this.newCollector, (row, one) => {
       const texts = [one.name, count(one.series), bytes(one.bytes), duration(one.seconds), one.message ?? (one.success ? "" : "yes")];
       texts.forEach((content, index) => text(row.children[index], content));
@@ -521,21 +523,102 @@ class Detail {
   }
 }
 
-// What stands for a destination's queue on the disk.
-function queueOf(queue) {
+// How the node is, as a plugin with the role enforcement has it.
+class Enforcement {
+  constructor() {
+    this.facts = new Facts();
+    this.changes = make("tbody");
+    this.rules = make("tbody");
+    const table = (name, heads, body) => part(name, true,
+      make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": name }, make("table", { class: "inner" },
+        make("thead", null, make("tr", null, ...heads.map((head) => make("th", { scope: "col" }, head)))), body)));
+    this.factsPart = part("Enforcement", false, this.facts.node);
+    this.changesPart = table("Not changed", ["State", "Kind", "What", "Why it should be", "Why it is not", "Change"], this.changes);
+    this.rulesPart = table("Broken rules", ["Verdict", "Severity", "Rule", "What should be so", "What was found"], this.rules);
+    this.parts = [this.factsPart, this.changesPart, this.rulesPart];
+  }
+
+  update(report) {
+    this.factsPart.hidden = !report;
+    this.changesPart.hidden = !report || report.outstandingCount === 0;
+    this.rulesPart.hidden = !report || report.broken.length === 0;
+    if (!report) return;
+    const { pass, fail, notApplicable, error } = report.rules;
+    const all = pass + fail + error;
+    this.facts.set("Mode", report.onlyReporting ? `${report.mode}; only reporting: ${report.onlyReporting}` : report.mode);
+    this.facts.set("Rules that hold", all > 0 ? `${count(pass)} of ${count(all)} (${((pass * 100) / all).toFixed(1)}%)` : "none");
+    this.facts.set("Broken", count(fail));
+    this.facts.set("Not known", error > 0 ? count(error) : null);
+    this.facts.set("Not for this node", notApplicable > 0 ? count(notApplicable) : null);
+    this.facts.set("Looked at", report.lastCheck ? `${ago(report.lastCheck)}, in ${duration(report.seconds)}` : "not yet", { title: local(report.lastCheck) });
+    this.facts.set("Changes made", count(report.made));
+    this.facts.set("Failed", report.failed > 0 ? count(report.failed) : null);
+    this.facts.set("Put back", report.reverted > 0 ? count(report.reverted) : null);
+    this.facts.set("Handlers due", report.waitingHandlers > 0 ? count(report.waitingHandlers) : null);
+    this.fill(this.changes, report.outstanding, 6, ({ state, kind, subject, reason, message, id }) => [state, kind, subject, reason, message, id]);
+    report.outstanding.forEach(({ diff }, index) => attribute(this.changes.children[index], "title", diff || null));
+    this.fill(this.rules, report.broken, 5, ({ verdict, severity, id, title, message }) => [verdict, severity, id, title, message]);
+    report.broken.forEach(({ rationale, remediation }, index) => {
+      attribute(this.rules.children[index], "title", [rationale, remediation].filter(Boolean).join("\n\n") || null);
+    });
+  }
+
+  fill(body, items, columns, texts) {
+    list(body, items, () => make("tr", null, ...Array.from({ length: columns }, (_, index) => make("td", index > 1 ? { class: "text" } : null))), (row, item) => {
+      texts(item).forEach((content, index) => text(row.children[index], content ?? ""));
+    });
+  }
+}
+
+// A table of where lines or series go.
+class Destinations {
+  constructor(title, heads) {
+    this.rows = make("tbody");
+    this.create = () => make("tr", null, ...heads.map((_, index) => make("td", { class: kind(index) })));
+    this.part = part(title, true,
+      make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, make("table", { class: "inner" },
+        make("thead", null, make("tr", null, ...heads.map((head, index) => make("th", { scope: "col", class: kind(index) }, head)))),
+        this.rows)));
+  }
+
+  // `describe` says what one is called and counts, and in what.
+  update(all, describe) {
+    list(this.rows, all, this.create, (row, one) => {
+      const { name, counts: [what, ...counts], unit } = describe(one);
+      const cells = row.children;
+      text(cells[0], name);
+      if (!cells[1].firstChild) cells[1].append(make("span"));
+      state(cells[1].firstChild, one.state);
+      const behind = one.behindBytes != null ? `${bytes(one.behindBytes)} behind the other destinations` : null;
+      attribute(cells[1], "title", behind ?? (one.since && `since ${local(one.since)}`));
+      const texts = [count(one.attempts), count(what), bytes(one.bytes), ...counts.map(count), count(one.waiting)];
+      texts.forEach((content, index) => text(cells[index + 2], content));
+      const queue = queueOf(one.queue, unit);
+      text(cells[10], queue.text);
+      attribute(cells[10], "title", queue.title);
+      attribute(cells[10], "class", queue.bad ? "number bad" : "number");
+      text(cells[11], ago(one.lastSuccess) ?? "never");
+      attribute(cells[11], "title", local(one.lastSuccess));
+      text(cells[12], one.lastError ? `${ago(one.lastErrorTime)}: ${one.lastError}` : "none");
+    });
+  }
+}
+
+// What stands for a destination's queue on the disk, of lines or samples.
+function queueOf(queue, unit) {
   if (!queue) return { text: "none", title: null, bad: false };
   const lost = queue.droppedLines + queue.damagedLines;
   const notes = [
     `${bytes(queue.bytes)} of ${bytes(queue.maxBytes)} on the disk`,
-    queue.droppedLines > 0 && `${count(queue.droppedLines)} lines dropped to make room`,
-    queue.damagedLines > 0 && `${count(queue.damagedLines)} lines lost with damaged records`,
+    queue.droppedLines > 0 && `${count(queue.droppedLines)} ${unit} dropped to make room`,
+    queue.damagedLines > 0 && `${count(queue.damagedLines)} ${unit} lost with damaged records`,
     queue.problem,
   ];
   const state = queue.problem ? ", failing" : queue.full ? ", full" : lost > 0 ? `, ${count(lost)} lost` : "";
   return { text: `${count(queue.lines)}${state}`, title: notes.filter(Boolean).join("; "), bad: state !== "" };
 }
 
-// The column of the destinations' table: words, numbers, and the error.
+// The column of a table of destinations: words, numbers, and the error.
 function kind(index) {
   return index === 12 ? "text" : index > 1 ? "number" : "";
 }

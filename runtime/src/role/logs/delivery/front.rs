@@ -94,6 +94,16 @@ pub(super) enum Way {
     Lane,
 }
 
+/// Whether the way of parcels is free.
+pub(super) enum Room {
+    /// It leads into a queue, which takes another one at once or not.
+    Queue(bool),
+    /// It leads to the lanes.
+    Lane,
+    /// There is no way yet, or none any more.
+    None,
+}
+
 /// What a queue tells, to whom it concerns.
 pub(super) struct Told {
     pub(super) index: DestinationIndex,
@@ -254,6 +264,14 @@ impl Front {
             Phase::Queue(queue) => Ok(Way::Queue(queue)),
             Phase::Leftover(_) | Phase::Direct => Ok(Way::Lane),
             Phase::Opening | Phase::Stuck(_) | Phase::Closed(_) => Err(Closed),
+        }
+    }
+
+    pub(super) fn room(&self) -> Room {
+        match &*self.phase.borrow() {
+            Phase::Queue(queue) => Room::Queue(queue.has_room()),
+            Phase::Leftover(_) | Phase::Direct => Room::Lane,
+            Phase::Opening | Phase::Stuck(_) | Phase::Closed(_) => Room::None,
         }
     }
 

@@ -35,13 +35,16 @@ use super::destination::{self, Destination, OpenError, Surroundings};
 use super::output::{DestinationIndex, Parcel};
 use super::queue::{End, Home};
 pub use front::QueueStatus;
-use front::{Front, Plan, Told, Way};
+use front::{Front, Plan, Room, Told, Way};
 use stats::Stats;
 pub use stats::{DestinationStatus, State};
 use worker::Worker;
 
 /// Parcels that wait in a lane, beside the one at work.
 pub const WAITING: usize = 1;
+
+/// How many lanes what pushes metrics has: samples are sent in the order of their times.
+pub const METRICS_LANES: usize = 1;
 
 /// Is told how each parcel fared at each destination.
 pub trait Settle: Send + Sync + 'static {
@@ -62,10 +65,10 @@ pub struct Context {
     pub lanes: usize,
     /// Who is told.
     pub settle: Arc<dyn Settle>,
-    /// Where records go that will never be accepted.
-    pub dead_letters: Arc<DeadLetters>,
+    /// Where records go that will never be accepted; without it they are counted alone.
+    pub dead_letters: Option<Arc<DeadLetters>>,
     /// Where queues lie.
-    pub(super) queues: Home,
+    pub(in crate::role) queues: Home,
     /// What destinations may use of the node.
     pub surroundings: Surroundings,
     /// Where the tasks run.
@@ -99,18 +102,25 @@ impl Outlet {
         context: &Context,
     ) -> Result<Self, OpenError> {
         let opened = destination::open(manifest, &context.surroundings)?;
-        let plan = Plan {
-            home: context.queues.clone(),
-            destination: manifest.name.clone(),
-            index,
-            lanes: context.lanes.max(1),
-            wanted: manifest.queue.clone(),
-        };
-        Ok(Self::with(plan, opened, context))
+        let queue = manifest.queue.as_ref();
+        Ok(Self::with(index, &manifest.name, queue, opened, context))
     }
 
-    fn with(plan: Plan, opened: destination::Opened, context: &Context) -> Self {
-        let index = plan.index;
+    /// Starts delivering to a destination that is open, which the status calls `name`.
+    pub(in crate::role) fn with(
+        index: DestinationIndex,
+        name: &str,
+        queue: Option<&manifest::Queue>,
+        opened: destination::Opened,
+        context: &Context,
+    ) -> Self {
+        let plan = Plan {
+            home: context.queues.clone(),
+            destination: name.to_owned(),
+            index,
+            lanes: context.lanes.max(1),
+            wanted: queue.cloned(),
+        };
         let stats = Arc::new(Stats::new(&plan.destination, opened.kind));
         let told = Arc::new(Told {
             index,
@@ -137,7 +147,7 @@ impl Outlet {
                     retry: opened.retry.clone(),
                     plugin: Arc::clone(&context.plugin),
                     settle: Arc::clone(&context.settle),
-                    dead_letters: Arc::clone(&context.dead_letters),
+                    dead_letters: context.dead_letters.clone(),
                     stats: Arc::clone(&stats),
                     unsettled: Arc::clone(&unsettled),
                     stop: stop.clone(),
@@ -194,6 +204,15 @@ impl Outlet {
         self.unsettled.fetch_add(1, Ordering::Relaxed);
         place.send(parcel);
         Ok(())
+    }
+
+    /// Whether [`Self::send`] would not wait for room.
+    pub fn has_room(&self) -> bool {
+        match self.front.room() {
+            Room::Queue(room) => room,
+            Room::Lane => self.lanes.iter().all(|lane| lane.capacity() > 0),
+            Room::None => false,
+        }
     }
 
     /// Whether everything that was handed in is settled.

@@ -95,14 +95,7 @@ fn start(destination: &Arc<Scripted>, retry: Retry, context: &Context) -> Outlet
         retry,
         kind: "scripted",
     };
-    let plan = Plan {
-        home: context.queues.clone(),
-        destination: "out".to_owned(),
-        index: 0,
-        lanes: context.lanes,
-        wanted: None,
-    };
-    Outlet::with(plan, opened, context)
+    Outlet::with(0, "out", None, opened, context)
 }
 
 fn retry() -> Answer {
@@ -123,7 +116,7 @@ fn rejected() -> Answer {
 }
 
 fn dead_letters(context: &Context) -> Vec<Value> {
-    std::fs::read_to_string(context.dead_letters.path())
+    std::fs::read_to_string(context.dead_letters.as_ref().unwrap().path())
         .unwrap_or_default()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -36,7 +36,7 @@ pub(super) struct Setup {
     pub(super) retry: Retry,
     pub(super) plugin: Arc<str>,
     pub(super) settle: Arc<dyn Settle>,
-    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) dead_letters: Option<Arc<DeadLetters>>,
     pub(super) stats: Arc<Stats>,
     pub(super) unsettled: Arc<AtomicUsize>,
     pub(super) stop: CancellationToken,
@@ -448,7 +448,9 @@ impl Worker {
         let mut lines = Vec::new();
         let mut why = "";
         for (record, reason) in records {
-            entries.record(record, reason);
+            if self.setup.dead_letters.is_some() {
+                entries.record(record, reason);
+            }
             lines.push(record.line);
             why = reason;
         }
@@ -468,16 +470,22 @@ impl Worker {
             return Ok(());
         }
         let mut attempt = 0;
-        while let Err(problem) = self.setup.dead_letters.write(entries.bytes.clone()).await {
-            attempt += 1;
-            self.wait(attempt, None, &problem).await?;
+        if let Some(letters) = self.setup.dead_letters.clone() {
+            while let Err(problem) = letters.write(entries.bytes.clone()).await {
+                attempt += 1;
+                self.wait(attempt, None, &problem).await?;
+            }
         }
         self.setup.stats.dead_lettered(records);
+        let became = match self.setup.dead_letters {
+            Some(_) => "written to the dead letters",
+            None => "given up",
+        };
         tracing::warn!(
             plugin = %self.setup.plugin,
             destination = %self.setup.stats.name,
             records,
-            "written to the dead letters: {reason}"
+            "{became}: {reason}"
         );
         self.recovered();
         self.setup.stats.noted(reason);

@@ -11,6 +11,7 @@ pub mod http;
 pub mod loki;
 mod lookup;
 pub mod otlp;
+pub mod remote_write;
 pub mod rotating;
 pub mod secrets;
 pub mod splunk_hec;

@@ -190,7 +190,7 @@ pub(super) fn outlet(kind: &str, url: &str, fields: Value, context: &Context) ->
 
 /// The entries of the dead letters: the record's message, and the reason.
 pub(super) fn dead_letters(context: &Context) -> Vec<(String, String)> {
-    std::fs::read_to_string(context.dead_letters.path())
+    std::fs::read_to_string(context.dead_letters.as_ref().unwrap().path())
         .unwrap_or_default()
         .lines()
         .map(|line| {

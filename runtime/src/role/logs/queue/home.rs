@@ -6,6 +6,9 @@
 //! `elsewhere`: a queue with lines in it stays where it is, whatever the manifest says since, and moves
 //! when it is opened empty.
 //!
+//! The queues of what pushes metrics have folders beside these, with `NAMESPACE.metrics` for the
+//! namespace, which has no dots itself: the two roles of a plugin may call destinations the same.
+//!
 //! The queue of a destination that is gone is kept for a while, as a plugin's state is: the destination
 //! may come back, by hand or because an update is rolled back.
 
@@ -27,6 +30,8 @@ use super::recover::{self, Opened};
 const QUEUES: &str = "queue";
 const ELSEWHERE: &str = "elsewhere";
 const ABANDONED: &str = "abandoned";
+/// What the folder of a namespace ends in that holds the queues of pushed metrics.
+const OF_METRICS: &str = ".metrics";
 
 /// Where the queues of one plugin lie.
 #[derive(Debug, Clone)]
@@ -97,6 +102,17 @@ impl Home {
         })
     }
 
+    /// Those for what the plugin measures, if this is for its logs.
+    pub fn for_metrics(mut self) -> Self {
+        self.namespace.push_str(OF_METRICS);
+        self
+    }
+
+    /// Whether they are for what the plugin measures.
+    pub(in crate::role::logs) fn is_for_metrics(&self) -> bool {
+        self.namespace.ends_with(OF_METRICS)
+    }
+
     /// Of all plugins that have, or had, a queue.
     pub(in crate::role::logs) fn all(state: &Path, node_root: &Path) -> Result<Vec<Self>, Error> {
         let below = |above: &[&str]| match open_below(state, above, Missing::Fail) {
@@ -117,7 +133,8 @@ impl Home {
 
     /// The plugin, `NAMESPACE/NAME`.
     pub(in crate::role::logs) fn plugin(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        let namespace = self.namespace.strip_suffix(OF_METRICS);
+        format!("{}/{}", namespace.unwrap_or(&self.namespace), self.name)
     }
 
     fn place<'a>(&'a self, destination: &'a str, path: Option<&Path>) -> Place<'a> {

@@ -220,6 +220,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether the writer takes a parcel at once.
+    pub(in crate::role::logs) fn has_room(&self) -> bool {
+        self.appended.capacity() > 0
+    }
+
     /// Whether everything that was appended is kept.
     pub(in crate::role::logs) fn is_idle(&self) -> bool {
         self.shared.unkept.load(Ordering::Acquire) == 0

@@ -7,11 +7,13 @@ mod negotiate;
 mod number;
 mod openmetrics;
 mod protobuf;
+mod push;
 mod text;
 
 use std::collections::{BTreeMap, HashSet};
 
 pub use negotiate::Format;
+pub(super) use push::{FamilyInfo, Sample};
 
 use super::collection::Collection;
 use super::driver::Labels;

@@ -325,7 +325,7 @@ fn remedy(status: StatusCode) -> Option<&'static str> {
         300..=399 => "redirects are not followed; put the final URL into the manifest",
         401 => "the credentials are missing or wrong; correct them or the file they come from",
         403 => "the credentials do not allow it; correct them or the server's permissions",
-        404 | 405 | 410 => "nothing takes logs at this path; correct `url`",
+        404 | 405 | 410 => "nothing is taken at this path; correct `url`",
         406 => "it has no answer of the kind that is asked for; correct `headers`",
         407 => "a proxy asks for credentials",
         413 => "the body is too large for it; lower `maxBody`",

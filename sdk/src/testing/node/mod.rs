@@ -1,13 +1,13 @@
 //! A node out of nothing, which changes can be made on.
 
+mod change;
+mod look;
+
 use std::collections::BTreeMap;
 
-use globset::GlobBuilder;
-
 use super::planned::Planned;
-use crate::bail;
 use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
-use crate::enforcement::{Module, ModuleChange, Sysctl, Unit, UnitChange};
+use crate::enforcement::{Module, Sysctl, Unit};
 use crate::error::{Context, Result};
 
 /// What a plugin may see of a node, and change on it. Files are root's with mode 0644, folders 0755;
@@ -191,7 +191,7 @@ impl Node {
             value: Some(value.to_owned()),
             persisted: None,
         };
-        self.sysctls.insert(name.to_owned(), sysctl);
+        self.sysctls.insert(canonical(name), sysctl);
         self
     }
 
@@ -328,7 +328,7 @@ impl Node {
     /// assert_eq!(node.setting("kernel.panic"), (Some("10"), None));
     /// ```
     pub fn setting(&self, name: &str) -> (Option<&str>, Option<&str>) {
-        let known = self.sysctls.get(name);
+        let known = self.sysctls.get(&canonical(name));
         (
             known.and_then(|it| it.value.as_deref()),
             known.and_then(|it| it.persisted.as_deref()),
@@ -342,65 +342,6 @@ impl Node {
     /// ```
     pub fn done(&self) -> &[String] {
         &self.done
-    }
-
-    pub(super) fn view(&self, wants: &[raw::Want]) -> Result<raw::View> {
-        let mut view = raw::View {
-            bytes: Vec::new(),
-            files: Vec::new(),
-            sysctls: Vec::new(),
-            kernel_modules: Vec::new(),
-            units: Vec::new(),
-            users: self.users.clone(),
-            groups: self.groups.clone(),
-            facts: self.facts.clone(),
-        };
-        for (index, want) in wants.iter().enumerate() {
-            let want_index = index as u32;
-            match want {
-                raw::Want::File(file) => self.look_at(want_index, file, &mut view)?,
-                raw::Want::Sysctl(name) => {
-                    let known = self.sysctls.get(&name.replace('/', ".")).cloned();
-                    let mut sysctl = known.unwrap_or(Sysctl {
-                        want: 0,
-                        value: None,
-                        persisted: None,
-                    });
-                    sysctl.want = want_index;
-                    view.sysctls.push(sysctl);
-                }
-                raw::Want::KernelModule(name) => {
-                    let known = self.modules.get(name).cloned();
-                    let mut module = known.unwrap_or_else(no_module);
-                    module.want = want_index;
-                    view.kernel_modules.push(module);
-                }
-                raw::Want::Unit(name) => {
-                    let mut unit = self.units.get(name).cloned().unwrap_or_else(no_unit);
-                    unit.want = want_index;
-                    view.units.push(unit);
-                }
-            }
-        }
-        Ok(view)
-    }
-
-    fn look_at(&self, want: u32, file: &raw::FileWant, view: &mut raw::View) -> Result<()> {
-        let glob = file.glob.as_str();
-        if !glob.contains(['*', '?', '[']) {
-            show(want, glob, self.files.get(glob), file.content, view);
-            return Ok(());
-        }
-        let matcher = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .context(format_args!("the glob {glob}"))?
-            .compile_matcher();
-        let found = self.files.iter().filter(|(path, _)| matcher.is_match(path));
-        for (path, item) in found {
-            show(want, path, Some(item), file.content, view);
-        }
-        Ok(())
     }
 
     /// Makes the changes, and sets off handlers, as the host would in the mode `enforce`.
@@ -422,122 +363,6 @@ impl Node {
         }
         Ok(())
     }
-
-    fn make(&mut self, action: &raw::Action) -> Result<()> {
-        match action {
-            raw::Action::WriteFile(write) => self.write(write),
-            raw::Action::MakeDirectory(make) => {
-                let folder = self.place(&make.path, What::Directory, 0o755)?;
-                if !matches!(folder.what, What::Directory) {
-                    bail!("{} is no folder", make.path);
-                }
-                folder.set(&make.permissions);
-                Ok(())
-            }
-            raw::Action::MakeSymlink(make) => {
-                let link = self.place(&make.path, What::Link(String::new()), 0o777)?;
-                if matches!(link.what, What::Directory) {
-                    bail!("{} is a folder", make.path);
-                }
-                *link = Item::new(What::Link(make.target.clone()), 0o777);
-                Ok(())
-            }
-            raw::Action::Remove(path) => {
-                let inside = format!("{path}/");
-                if self.files.keys().any(|other| other.starts_with(&inside)) {
-                    bail!("{path} is not empty");
-                }
-                match self.files.remove(path) {
-                    Some(_) => Ok(()),
-                    None => bail!("{path} is not there"),
-                }
-            }
-            raw::Action::SetSysctl(set) => {
-                let Some(known) = self.sysctls.get_mut(&set.name.replace('/', ".")) else {
-                    bail!("there is no setting {}", set.name);
-                };
-                if set.now {
-                    known.value = Some(set.value.clone());
-                }
-                if set.persist {
-                    known.persisted = Some(set.value.clone());
-                }
-                Ok(())
-            }
-            raw::Action::ChangeModule(it) => self.change_module(&it.name, it.change),
-            raw::Action::ChangeUnit(it) => self.change_unit(&it.name, it.change),
-        }
-    }
-
-    /// What is at the path, or a new one of what should be.
-    fn place(&mut self, path: &str, what: What, mode: u32) -> Result<&mut Item> {
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let in_folder = match self.files.get(parent) {
-            Some(item) => matches!(item.what, What::Directory),
-            None => parent.is_empty(),
-        };
-        if !in_folder {
-            bail!("there is no folder {parent}");
-        }
-        let item = self.files.entry(path.to_owned());
-        Ok(item.or_insert_with(|| Item::new(what, mode)))
-    }
-
-    fn write(&mut self, write: &raw::WriteFile) -> Result<()> {
-        let path = &write.path;
-        if write.content.is_none() && !self.files.contains_key(path) {
-            bail!("{path} is not there");
-        }
-        let file = self.place(path, What::File(Vec::new()), 0o644)?;
-        match (&write.content, &file.what) {
-            (_, What::Directory | What::Device) => bail!("{path} is no file"),
-            (Some(content), What::Link(_)) => {
-                *file = Item::new(What::File(content.clone()), 0o644);
-            }
-            (Some(content), _) => file.what = What::File(content.clone()),
-            (None, What::Link(_)) => bail!("{path} is a link"),
-            (None, _) => {}
-        }
-        file.set(&write.permissions);
-        Ok(())
-    }
-
-    fn change_module(&mut self, name: &str, change: ModuleChange) -> Result<()> {
-        let module = self
-            .modules
-            .entry(name.to_owned())
-            .or_insert_with(no_module);
-        match change {
-            ModuleChange::Load if !module.available => bail!("there is no module {name}"),
-            ModuleChange::Load => module.loaded = true,
-            ModuleChange::LoadAtStart => (module.at_start, module.blacklisted) = (true, false),
-            ModuleChange::Blacklist => (module.at_start, module.blacklisted) = (false, true),
-        }
-        Ok(())
-    }
-
-    fn change_unit(&mut self, name: &str, change: UnitChange) -> Result<()> {
-        let unit = self.units.entry(name.to_owned()).or_insert_with(no_unit);
-        let found = unit.load_state == "loaded";
-        match change {
-            UnitChange::Mask => set_states(unit, "masked", "masked"),
-            UnitChange::Unmask => set_states(unit, "loaded", "disabled"),
-            _ if !found => bail!("the unit {name} is {}", unit.load_state),
-            UnitChange::Enable => "enabled".clone_into(&mut unit.file_state),
-            UnitChange::Disable => "disabled".clone_into(&mut unit.file_state),
-            UnitChange::Start | UnitChange::Restart => "active".clone_into(&mut unit.active_state),
-            UnitChange::Stop => "inactive".clone_into(&mut unit.active_state),
-            UnitChange::Reload if unit.active_state != "active" => bail!("{name} does not run"),
-            UnitChange::Reload => {}
-        }
-        sub_state(&unit.active_state).clone_into(&mut unit.sub_state);
-        Ok(())
-    }
-}
-
-fn set_states(unit: &mut Unit, load: &str, file: &str) {
-    load.clone_into(&mut unit.load_state);
-    file.clone_into(&mut unit.file_state);
 }
 
 fn sub_state(active_state: &str) -> &'static str {
@@ -570,40 +395,16 @@ fn no_unit() -> Unit {
     }
 }
 
-fn show(want: u32, path: &str, item: Option<&Item>, content: bool, view: &mut raw::View) {
-    const LONGEST: usize = 4 << 20;
-    let path_offset = view.bytes.len() as u32;
-    view.bytes.extend_from_slice(path.as_bytes());
-    let empty: &[u8] = b"";
-    let (kind, data, error) = match item.map(|item| &item.what) {
-        None => (raw::FileKind::Absent, empty, 0),
-        Some(What::File(content)) => (raw::FileKind::File, content.as_slice(), 0),
-        Some(What::Directory) => (raw::FileKind::Directory, empty, 0),
-        Some(What::Link(target)) => (raw::FileKind::Symlink, target.as_bytes(), 0),
-        Some(What::Device) => (raw::FileKind::Other, empty, 0),
-        Some(What::Unreadable(errno)) => (raw::FileKind::File, empty, *errno),
+/// The name of a kernel setting with `.` between its parts. As sysctl(8) has it, the first separator of a
+/// name says which is which.
+fn canonical(name: &str) -> String {
+    let swap = |it| match it {
+        '/' => '.',
+        '.' => '/',
+        other => other,
     };
-    let size = data.len() as u64;
-    let is_cut = content && data.len() > LONGEST;
-    let data = match kind {
-        raw::FileKind::File if !content => empty,
-        _ => &data[..data.len().min(LONGEST)],
-    };
-    let offset = view.bytes.len() as u32;
-    view.bytes.extend_from_slice(data);
-    view.files.push(raw::File {
-        modified: 0,
-        size,
-        want,
-        path_offset,
-        path_length: path.len() as u32,
-        offset,
-        length: data.len() as u32,
-        mode: item.map_or(0, |item| item.mode),
-        uid: item.map_or(0, |item| item.uid),
-        gid: item.map_or(0, |item| item.gid),
-        error,
-        kind,
-        flags: u32::from(is_cut),
-    });
+    match name.find(['.', '/']).map(|at| name[at..].starts_with('/')) {
+        Some(true) => name.chars().map(swap).collect(),
+        _ => name.to_owned(),
+    }
 }

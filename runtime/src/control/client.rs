@@ -1,0 +1,77 @@
+//! The command line's side.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{Answer, Refusal, Request, socket};
+
+/// The longest that an order may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The most bytes of an answer.
+const ANSWER: usize = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "{}: no daemon answers: {source}; is it running with this state folder? Name another one with --state, and run this as root on the node (in its pod: kubectl exec)",
+        path.display()
+    )]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The daemon went away, or is another program.
+    #[error("the daemon's answer cannot be read: {0}")]
+    Broken(String),
+    /// The daemon says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sends a request to the daemon with this state folder, and waits for the answer.
+///
+/// # Errors
+/// If there is none, or it is no.
+pub async fn send(state: &Path, request: &Request) -> Result<Answer, ClientError> {
+    let path = socket(state);
+    let stream = UnixStream::connect(&path).await;
+    let stream = stream.map_err(|source| ClientError::Unreachable { path, source })?;
+    let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
+    let connection = tokio::spawn(connection);
+    let body = serde_json::to_vec(request).map_err(|error| broken(&error))?;
+    let request = hyper::Request::post("/v1/enforcement")
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .map_err(|error| broken(&error))?;
+    let answer = async {
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| broken(&error))?;
+        let status = response.status();
+        let body = to_bytes(Body::new(response.into_body()), ANSWER).await;
+        let body = body.map_err(|error| broken(&error))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| broken(&error));
+        }
+        Err(match serde_json::from_slice::<Refusal>(&body) {
+            Ok(refusal) => ClientError::Refused(refusal.message),
+            Err(_) => broken(&String::from_utf8_lossy(&body)),
+        })
+    };
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    connection.abort();
+    answer.map_err(|_| broken(&"it took longer than five minutes"))?
+}

@@ -1,0 +1,318 @@
+//! Makes changes, many at a time.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Effects;
+use super::audit::Entry;
+use super::diff::diff;
+use super::error::Error;
+use super::kept::{Ended, Kept, Outcome, Record};
+use super::kind::{self, Desk, Kind};
+use super::place::Folder;
+use super::state::State;
+use super::subject::{Subject, verb};
+use super::view::Seen;
+use crate::failpoint;
+use crate::role::enforcement::Change;
+
+/// How many changes take each step together, and how many bytes of old content are held meanwhile.
+const TOGETHER: (usize, u64) = (256, 16 << 20);
+/// What is said of an error in the logs.
+const MAX_ERROR: usize = 1000;
+
+/// What changes belong to.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    /// The plugin's revision, for people.
+    pub revision: &'a str,
+    /// The ids of its rules, in the outline's order.
+    pub rules: &'a [Arc<str>],
+    /// What it was made of. What was not looked at is changed whatever it is by now.
+    pub seen: Option<&'a Seen>,
+}
+
+/// What became of a change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The number under which what was there before is kept; none if there was nothing to be done.
+    pub sequence: Option<u64>,
+}
+
+/// One change under way.
+pub(super) struct Job {
+    pub(super) record: Record,
+    pub(super) kind: Box<dyn Kind>,
+}
+
+impl Job {
+    pub(super) fn new(change: &Change, plan: &Plan<'_>) -> Self {
+        let rule = change.rule.and_then(|rule| plan.rules.get(rule as usize));
+        let subject = Subject::of(&change.action);
+        Self {
+            record: Record {
+                sequence: 0,
+                time: Timestamp::now(),
+                revision: plan.revision.to_owned(),
+                change: change.id.to_string(),
+                rule: rule.map(|rule| rule.to_string()),
+                reason: change.reason.clone(),
+                action: verb(&change.action).to_owned(),
+                scheme: subject.scheme().to_owned(),
+                subject: subject.to_string(),
+                secret: change.secret,
+                before: State::Absent,
+                after: State::Absent,
+                undoes: None,
+            },
+            kind: kind::of(&change.action),
+        }
+    }
+}
+
+impl Effects {
+    /// Makes changes that do not depend on each other. The results are in their order. Each is made, or is as
+    /// if it had not been tried.
+    pub fn make_all(&self, changes: &[&Change], plan: &Plan<'_>) -> Vec<Result<Made, Error>> {
+        let jobs = changes.iter().map(|change| Job::new(change, plan));
+        self.perform(jobs.collect(), plan.seen)
+    }
+
+    pub(super) fn perform(&self, jobs: Vec<Job>, seen: Option<&Seen>) -> Vec<Result<Made, Error>> {
+        let mut kept = self.kept();
+        let (most_jobs, most_bytes) = kept.together();
+        let most_jobs = most_jobs.min(TOGETHER.0);
+        let most_bytes = most_bytes.min(TOGETHER.1);
+        let mut results: Vec<Option<Result<Made, Error>>> = Vec::new();
+        results.resize_with(jobs.len(), || None);
+        let mut jobs = jobs.into_iter().enumerate().peekable();
+        while jobs.peek().is_some() {
+            let mut batch = Batch {
+                effects: self,
+                desk: self.desk(seen, kept.most()),
+                under_way: Vec::new(),
+            };
+            let mut bytes = 0;
+            while batch.under_way.len() < most_jobs
+                && bytes < most_bytes
+                && let Some((index, mut job)) = jobs.next()
+            {
+                match look(&mut job, &mut batch.desk) {
+                    Ok(true) => {
+                        bytes += job.record.before.size() as u64;
+                        batch.under_way.push(UnderWay::new(index, job));
+                    }
+                    Ok(false) => results[index] = Some(Ok(Made { sequence: None })),
+                    Err(error) => results[index] = Some(Err(error)),
+                }
+            }
+            for (index, result) in batch.perform(&mut kept) {
+                results[index] = Some(result);
+            }
+        }
+        let missing = || Err(Error::NotKept("it was not tried".to_owned()));
+        let results = results.into_iter();
+        results.map(|it| it.unwrap_or_else(missing)).collect()
+    }
+}
+
+/// Fills in what is there and what will be. Whether there is anything to do.
+fn look(job: &mut Job, desk: &mut Desk<'_>) -> Result<bool, Error> {
+    let (before, after) = job.kind.look(desk)?;
+    let differs = before.digest() != after.digest();
+    (job.record.before, job.record.after) = (before, after);
+    Ok(differs || job.kind.always())
+}
+
+struct UnderWay {
+    index: usize,
+    job: Job,
+    failed: Option<Error>,
+    digests: (String, String),
+    /// What is there afterwards, where that is known only then.
+    found: Option<State>,
+}
+
+impl UnderWay {
+    fn new(index: usize, job: Job) -> Self {
+        let digests = (job.record.before.digest(), job.record.after.digest());
+        Self {
+            index,
+            job,
+            failed: None,
+            digests,
+            found: None,
+        }
+    }
+
+    /// Takes one step, unless an earlier one failed.
+    fn step(&mut self, step: impl FnOnce(&mut Job) -> Result<(), Error>) {
+        if self.failed.is_none() {
+            self.failed = step(&mut self.job).err();
+        }
+    }
+}
+
+struct Batch<'a> {
+    effects: &'a Effects,
+    desk: Desk<'a>,
+    under_way: Vec<UnderWay>,
+}
+
+impl Batch<'_> {
+    fn perform(mut self, kept: &mut Kept) -> Vec<(usize, Result<Made, Error>)> {
+        if self.under_way.is_empty() {
+            return Vec::new();
+        }
+        if let Err(error) = self.announce(kept) {
+            let each = self.under_way.iter();
+            return each.map(|it| (it.index, Err(error.clone()))).collect();
+        }
+        for it in &mut self.under_way {
+            it.step(|job| job.kind.stage());
+        }
+        for it in &mut self.under_way {
+            it.step(|job| job.kind.settle());
+        }
+        for it in &mut self.under_way {
+            it.step(|job| job.kind.apply(&mut self.desk));
+        }
+        self.note();
+        self.sync();
+        for it in &mut self.under_way {
+            match it.failed {
+                None => it.found = it.job.kind.outcome(&mut self.desk),
+                Some(_) => it.job.kind.discard(),
+            }
+        }
+        failpoint::hit("effect-made");
+        self.tell(kept);
+        failpoint::hit("effect-told");
+        let each = self.under_way.into_iter();
+        each.map(|it| {
+            let sequence = Some(it.job.record.sequence);
+            let result = it.failed.map_or(Ok(Made { sequence }), Err);
+            (it.index, result)
+        })
+        .collect()
+    }
+
+    /// Has what was there, and what is going to be done, on the disk.
+    fn announce(&mut self, kept: &mut Kept) -> Result<(), Error> {
+        let records = self.under_way.iter().map(|it| {
+            let record = &it.job.record;
+            let text = diff(
+                &record.subject,
+                &record.before,
+                &record.after,
+                record.secret,
+            );
+            (record.clone(), text)
+        });
+        let mut records: Vec<(Record, String)> = records.collect();
+        kept.begin(&mut records)?;
+        for (it, (record, _)) in self.under_way.iter_mut().zip(records) {
+            it.job.record.sequence = record.sequence;
+        }
+        failpoint::hit("effect-kept");
+        let audited = self.audit("intent");
+        if let Err(error) = audited {
+            let outcomes = self.under_way.iter().map(|it| Outcome {
+                sequence: it.job.record.sequence,
+                result: Ended::Failed,
+                error: Some(error.to_string()),
+                after: None,
+            });
+            kept.end(outcomes.collect());
+            return Err(error);
+        }
+        failpoint::hit("effect-audited");
+        Ok(())
+    }
+
+    fn audit(&self, stage: &'static str) -> Result<(), Error> {
+        let plugin = self.effects.plugin.to_string();
+        let errors: Vec<Option<String>> = self
+            .under_way
+            .iter()
+            .map(|it| it.failed.as_ref().map(shorten))
+            .collect();
+        let each = self.under_way.iter().zip(&errors);
+        let entries: Vec<Entry<'_>> = each
+            .map(|(it, error)| Entry {
+                stage,
+                plugin: &plugin,
+                revision: &it.job.record.revision,
+                change: &it.job.record.change,
+                kept: it.job.record.sequence,
+                action: &it.job.record.action,
+                subject: &it.job.record.subject,
+                before: &it.digests.0,
+                after: &it.digests.1,
+                result: (stage == "outcome").then(|| match error {
+                    None => Ended::Done.word(),
+                    Some(_) => Ended::Failed.word(),
+                }),
+                error: error.as_deref(),
+            })
+            .collect();
+        let appended = self.effects.audit.append(&entries);
+        appended.map_err(|error| Error::NotAudited(error.to_string()))
+    }
+
+    /// Writes what was noted for the node's next start.
+    fn note(&mut self) {
+        if let Err(error) = self.desk.notes.write(&mut self.desk.folders) {
+            let noting = self.under_way.iter_mut().filter(|it| it.job.kind.notes());
+            for it in noting {
+                it.step(|_| Err(error.clone()));
+            }
+        }
+    }
+
+    /// Has the names of what was made on the disk: each folder once.
+    fn sync(&mut self) {
+        let mut synced: HashMap<*const Folder, Option<Error>> = HashMap::new();
+        for it in &mut self.under_way {
+            let Some(folder) = it.job.kind.folder().filter(|_| it.failed.is_none()) else {
+                continue;
+            };
+            let failed = synced.entry(Rc::as_ptr(&folder)).or_insert_with(|| {
+                let synced = rustix::fs::fsync(&*folder);
+                let path = folder.real.display().to_string();
+                synced.err().map(|errno| Error::of(&path, errno))
+            });
+            it.failed = failed.clone();
+        }
+        failpoint::hit("effect-synced");
+    }
+
+    /// Writes down what became of it. Should that fail, the intent is in the log, and the daemon tells the
+    /// outcome from what is there when it starts.
+    fn tell(&mut self, kept: &mut Kept) {
+        if let Err(error) = self.audit("outcome") {
+            tracing::error!("{error}; the changes were made, see what was intended");
+        }
+        let outcomes = self.under_way.iter_mut().map(|it| Outcome {
+            sequence: it.job.record.sequence,
+            result: match it.failed {
+                None => Ended::Done,
+                Some(_) => Ended::Failed,
+            },
+            error: it.failed.as_ref().map(shorten),
+            after: it.found.take(),
+        });
+        kept.end(outcomes.collect());
+    }
+}
+
+fn shorten(error: &Error) -> String {
+    let mut text = error.to_string();
+    if text.len() > MAX_ERROR {
+        text.truncate(text.floor_char_boundary(MAX_ERROR));
+    }
+    text
+}

@@ -1,0 +1,630 @@
+//! One round: look at the node, ask the plugin what should be changed, and make the changes or report
+//! them. When rounds are made is the driver's business.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::change::{Change, Handler};
+use super::drift::Names;
+use super::driver::Revert;
+use super::effects::{Effects, Ended, Past, Plan as Of, Seen, Subject, verb};
+use super::flapping::Flapping;
+use super::memory::Memory;
+use super::outline::Outline;
+use super::plan::{Assessment, Plan, Refused};
+use super::report::{ChangeReport, ChangeState, RuleCounts, RuleReport, Verdict};
+use crate::manifest::{ChangeGrants, Manifest, Mode};
+use crate::sandbox::bindings::enforcement::exports::bulkhead::plugin::enforcement as wit;
+use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
+
+const PLAN: &str = "enforcement.plan";
+/// How much is reported one by one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Detail {
+    /// Changes that are not made.
+    pub(super) changes: usize,
+    /// Bytes of their diffs, all together.
+    pub(super) diffs: usize,
+}
+
+/// Facts of the node, by name.
+pub(super) type Facts = Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>;
+
+/// Why changes are not made now, whatever they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quiet {
+    /// The daemon was started so.
+    AuditOnly,
+    /// The manifest says so.
+    Audit,
+    /// It is not the time.
+    OutsideWindows,
+}
+
+impl Quiet {
+    /// What holds now.
+    pub(super) fn now(manifest: &Manifest, audit_only: bool) -> Option<Self> {
+        let settings = manifest.spec.enforcement.clone().unwrap_or_default();
+        if audit_only {
+            Some(Self::AuditOnly)
+        } else if settings.mode == Mode::Audit {
+            Some(Self::Audit)
+        } else if !settings.is_open(Timestamp::now()) {
+            Some(Self::OutsideWindows)
+        } else {
+            None
+        }
+    }
+
+    /// For people.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::AuditOnly => "the daemon runs with --audit-only",
+            Self::Audit => "enforcement.mode is audit",
+            Self::OutsideWindows => "it is outside of enforcement.windows",
+        }
+    }
+}
+
+/// What rounds of one plugin have in common.
+pub(super) struct Rounds {
+    pub(super) effects: Arc<Effects>,
+    pub(super) manifest: Arc<Manifest>,
+    /// The declared revision, for the history.
+    pub(super) revision: String,
+    pub(super) work: WorkSender,
+    pub(super) audit_only: bool,
+    pub(super) facts: Facts,
+    pub(super) detail: Detail,
+    pub(super) flapping: Flapping,
+    pub(super) memory: Memory,
+    /// When it is, nothing more is begun.
+    pub(super) cancel: CancellationToken,
+}
+
+/// What a round came to.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) counts: RuleCounts,
+    pub(super) rules: Vec<RuleReport>,
+    pub(super) outstanding: Vec<ChangeReport>,
+    pub(super) outstanding_count: u64,
+    /// How many of these are told one by one.
+    room: usize,
+    pub(super) made: u64,
+    pub(super) failed: u64,
+    /// Ids of changes that something else keeps undoing.
+    pub(super) flapping: Vec<String>,
+    pub(super) took: Duration,
+    /// What to watch until the next one.
+    pub(super) watched: HashMap<PathBuf, Names>,
+    /// Why handlers or holds could not be noted.
+    pub(super) problem: Option<String>,
+}
+
+/// What has become of one planned change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Undecided,
+    Made,
+    Not(ChangeState, String),
+}
+
+impl Rounds {
+    /// Makes one round. The error is why it came to nothing.
+    pub(super) async fn round(&mut self) -> Result<Round, String> {
+        let begun = Instant::now();
+        let cancel = self.cancel.clone();
+        // Whom the plugin answers may be gone before it does: its instance may be.
+        let planned = cancel.run_until_cancelled(self.plan()).await;
+        let (outline, seen, plan) = planned.ok_or("the role ends")??;
+        let mut round = Round {
+            watched: watched(&seen),
+            room: self.detail.changes,
+            ..Round::default()
+        };
+        round.assess(&outline, &plan);
+        for refused in &plan.refused {
+            round.refused(refused, &outline);
+        }
+        self.carry_out(&mut round, &outline, seen, plan).await?;
+        let now = Instant::now();
+        self.flapping.forgive(now);
+        round.flapping = self.flapping.list();
+        round.took = begun.elapsed();
+        Ok(round)
+    }
+
+    /// Looks, and asks until the answer is to what was seen: the plugin may be updated in between.
+    async fn plan(&self) -> Result<(Arc<Outline>, Arc<Seen>, Plan), String> {
+        for _ in 0..8 {
+            let outline = ask(&self.work, |reply| Box::new(GetOutline(reply))).await?;
+            let (effects, wants) = (self.effects.clone(), outline.wants.clone());
+            let seen = blocking(move || effects.look(&wants)).await?;
+            let seen = Arc::new(seen.map_err(|error| error.to_string())?);
+            let facts = match self.manifest.spec.grants.node_facts {
+                true => (self.facts)(),
+                false => Vec::new(),
+            };
+            let asked = ask(&self.work, |reply| {
+                Box::new(AskPlan {
+                    outline: outline.clone(),
+                    seen: seen.clone(),
+                    facts,
+                    grants: self.manifest.spec.grants.changes.clone(),
+                    reply,
+                })
+            });
+            match asked.await? {
+                Answer::Plan(plan) => return Ok((outline, seen, plan)),
+                Answer::Refused(message) => {
+                    return Err(format!("the plugin has no plan: {message}"));
+                }
+                Answer::Stale => {}
+            }
+        }
+        Err("the plugin's instance was replaced again and again meanwhile".to_owned())
+    }
+
+    /// Puts changes back, and notes first that they are to be left alone: the daemon may end in between.
+    pub(super) async fn revert(&mut self, what: Revert) -> Result<Vec<String>, String> {
+        let effects = self.effects.clone();
+        let change = what.change.clone();
+        let meant = blocking(move || meant(&effects, change.as_deref())).await??;
+        let ids: Vec<String> = meant.iter().map(|past| past.change.clone()).collect();
+        let only = what.change.is_some().then_some(&*ids);
+        let held = self.memory.hold(&self.revision, only);
+        held.map_err(|error| format!("that it is to stay so cannot be noted: {error}"))?;
+        let (effects, revision) = (self.effects.clone(), self.revision.clone());
+        blocking(move || {
+            let reverted = meant.iter().map(|past| {
+                let Past {
+                    sequence,
+                    action,
+                    subject,
+                    ..
+                } = past;
+                match effects.revert(*sequence, &revision, what.force) {
+                    Ok(_) => format!("put back {sequence}: {action} {subject}"),
+                    Err(error) => format!("not put back {sequence}: {action} {subject}: {error}"),
+                }
+            });
+            reverted.collect()
+        })
+        .await
+    }
+
+    async fn carry_out(
+        &mut self,
+        round: &mut Round,
+        outline: &Outline,
+        seen: Arc<Seen>,
+        plan: Plan,
+    ) -> Result<(), String> {
+        let now = Instant::now();
+        let quiet = Quiet::now(&self.manifest, self.audit_only);
+        let changes = plan.changes;
+        let mut fates = vec![Fate::Undecided; changes.len()];
+        for (fate, planned) in fates.iter_mut().zip(&changes) {
+            if let Some((state, why)) = self.reason_not_to(&planned.change, quiet, now) {
+                *fate = Fate::Not(state, why);
+            }
+        }
+        // Handlers are noted as due before what makes them so: the daemon may end in between.
+        let wanted = |id: &str| {
+            let of = changes.iter().zip(&fates);
+            let mut of = of.filter(|(_, fate)| **fate == Fate::Undecided);
+            of.any(|(planned, _)| *planned.change.id == *id)
+        };
+        let handlers = plan.handlers.iter();
+        let due_before = handlers.clone().map(|handler| handler.change.id.clone());
+        let due_before: Vec<Arc<str>> = due_before.filter(|id| self.memory.is_due(id)).collect();
+        let due = handlers.filter(|it| it.when_changed.iter().any(|id| wanted(id)));
+        let due: Vec<String> = due.map(|handler| handler.change.id.to_string()).collect();
+        if let Err(error) = self.memory.expect(due.iter().map(String::as_str)) {
+            round.problem = Some(format!(
+                "handlers cannot be noted, so nothing is changed: {error}"
+            ));
+            return Err(format!("handlers cannot be noted: {error}"));
+        }
+        loop {
+            let mut ready = Vec::new();
+            for i in 0..changes.len() {
+                if fates[i] != Fate::Undecided {
+                    continue;
+                }
+                let mut before = changes[i].after.iter();
+                if let Some(lost) = before.find(|other| matches!(fates[**other], Fate::Not(..))) {
+                    let why = format!("it waits for {:?}", changes[*lost].change.id);
+                    fates[i] = Fate::Not(ChangeState::Waiting, why);
+                } else if changes[i].after.iter().all(|it| fates[*it] == Fate::Made) {
+                    ready.push(i);
+                }
+            }
+            if ready.is_empty() {
+                break;
+            }
+            if self.cancel.is_cancelled() {
+                return Err("the role ends".to_owned());
+            }
+            let batch: Vec<Change> = ready.iter().map(|i| changes[*i].change.clone()).collect();
+            for (i, result) in ready
+                .into_iter()
+                .zip(self.make(batch, outline, &seen).await?)
+            {
+                fates[i] = self.note(&changes[i].change, result, round);
+            }
+        }
+        let made = changes.iter().zip(&fates);
+        let made = made.filter(|(_, fate)| **fate == Fate::Made);
+        let made: Vec<Arc<str>> = made.map(|(planned, _)| planned.change.id.clone()).collect();
+        let handlers = plan.handlers.into_iter().filter(|handler| {
+            let triggered = handler.when_changed.iter().any(|id| made.contains(id));
+            triggered || due_before.contains(&handler.change.id)
+        });
+        self.handle(round, outline, &seen, handlers.collect(), quiet)
+            .await?;
+        let mut outstanding = Vec::new();
+        for (planned, fate) in changes.into_iter().zip(fates) {
+            if let Fate::Not(state, why) = fate {
+                outstanding.push((planned.change, state, why));
+            }
+        }
+        self.preview(round, outline, outstanding).await
+    }
+
+    /// Does the handlers that are due: each once, whatever made it so.
+    async fn handle(
+        &mut self,
+        round: &mut Round,
+        outline: &Outline,
+        seen: &Arc<Seen>,
+        handlers: Vec<Handler>,
+        quiet: Option<Quiet>,
+    ) -> Result<(), String> {
+        let now = Instant::now();
+        let mut left: Vec<&str> = Vec::new();
+        for handler in &handlers {
+            let id = &handler.change.id;
+            if let Some((state, why)) = self.reason_not_to(&handler.change, quiet, now) {
+                left.push(id);
+                round.outstanding(outline, &handler.change, state, why, String::new());
+                continue;
+            }
+            let batch = vec![handler.change.clone()];
+            let result = self.make(batch, outline, seen).await?.pop();
+            let result = result.unwrap_or_else(|| Err("it was not tried".to_owned()));
+            if let Fate::Not(state, why) = self.note(&handler.change, result, round) {
+                left.push(id);
+                round.outstanding(outline, &handler.change, state, why, String::new());
+            }
+        }
+        if let Err(error) = self.memory.done(|id| left.contains(&id)) {
+            round.problem = Some(format!("that handlers were done cannot be noted: {error}"));
+        }
+        Ok(())
+    }
+
+    fn reason_not_to(
+        &self,
+        change: &Change,
+        quiet: Option<Quiet>,
+        now: Instant,
+    ) -> Option<(ChangeState, String)> {
+        if let Some(quiet) = quiet {
+            return Some((ChangeState::Pending, quiet.words().to_owned()));
+        }
+        if self.memory.holds(&self.revision, &change.id) {
+            let why = "it was put back by hand; it is made again when the manifest changes, or after `bulkhead enforcement resume`";
+            return Some((ChangeState::Held, why.to_owned()));
+        }
+        let wait = self.flapping.wait(&change.id, now)?;
+        let why = format!(
+            "something else keeps undoing it; it is made again in {} s",
+            wait.as_secs() + 1
+        );
+        Some((ChangeState::Flapping, why))
+    }
+
+    async fn make(
+        &self,
+        batch: Vec<Change>,
+        outline: &Outline,
+        seen: &Arc<Seen>,
+    ) -> Result<Vec<Result<(), String>>, String> {
+        let (effects, seen, revision) = (self.effects.clone(), seen.clone(), self.revision.clone());
+        let rules = outline.ids.clone();
+        blocking(move || {
+            let changes: Vec<&Change> = batch.iter().collect();
+            let of = Of {
+                revision: &revision,
+                rules: &rules,
+                seen: Some(&seen),
+            };
+            let results = effects.make_all(&changes, &of).into_iter();
+            results
+                .map(|result| result.map(drop).map_err(|error| error.to_string()))
+                .collect()
+        })
+        .await
+    }
+
+    fn note(&mut self, change: &Change, result: Result<(), String>, round: &mut Round) -> Fate {
+        let (kind, subject) = (
+            verb(&change.action),
+            Subject::of(&change.action).to_string(),
+        );
+        let plugin = &self.manifest.identity;
+        match result {
+            Ok(()) => {
+                round.made += 1;
+                tracing::info!(%plugin, change = %change.id, kind, subject, "changed: {}", change.reason);
+                if self.flapping.made(&change.id, Instant::now()) {
+                    tracing::warn!(%plugin, change = %change.id, kind, subject,
+                        "something else keeps undoing this change; it is made less often from now on");
+                }
+                Fate::Made
+            }
+            Err(why) => {
+                round.failed += 1;
+                tracing::warn!(%plugin, change = %change.id, kind, subject, "could not be changed: {why}");
+                Fate::Not(ChangeState::Failed, why)
+            }
+        }
+    }
+
+    /// Reports what is outstanding, with what it would change.
+    async fn preview(
+        &self,
+        round: &mut Round,
+        outline: &Outline,
+        outstanding: Vec<(Change, ChangeState, String)>,
+    ) -> Result<(), String> {
+        let room = round.room.saturating_sub(round.outstanding.len());
+        let mut left = self.detail.diffs;
+        let effects = self.effects.clone();
+        let previewed = blocking(move || {
+            let changes: Vec<&Change> = outstanding.iter().map(|(change, ..)| change).collect();
+            let shown = changes.get(..room).unwrap_or(&changes);
+            let mut previews = effects.preview_all(shown).into_iter();
+            let each = outstanding.into_iter().map(|(change, state, why)| {
+                let diff = match previews.next() {
+                    Some(Ok(preview)) if preview.diff.len() <= left => preview.diff,
+                    Some(Ok(_)) => "(too long to be shown here)".to_owned(),
+                    Some(Err(error)) => error.to_string(),
+                    None => String::new(),
+                };
+                left = left.saturating_sub(diff.len());
+                (change, state, why, diff)
+            });
+            each.collect::<Vec<_>>()
+        })
+        .await?;
+        for (change, state, why, diff) in previewed {
+            round.outstanding(outline, &change, state, why, diff);
+        }
+        Ok(())
+    }
+}
+
+impl Round {
+    fn assess(&mut self, outline: &Outline, plan: &Plan) {
+        for (rule, found) in outline.rules.iter().zip(&plan.assessments) {
+            let verdict = found
+                .as_ref()
+                .map_or(Verdict::Error, |it: &Assessment| it.verdict.into());
+            self.counts.count(verdict);
+            self.rules.push(RuleReport::of(rule, found.as_ref()));
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused, outline: &Outline) {
+        self.outstanding_count += 1;
+        if self.outstanding.len() < self.room {
+            self.outstanding.push(ChangeReport {
+                id: refused.id.to_string(),
+                rule: rule_of(refused.rule, outline),
+                kind: refused.kind,
+                subject: refused.subject.clone(),
+                reason: String::new(),
+                state: ChangeState::Refused,
+                message: refused.why.clone(),
+                diff: String::new(),
+            });
+        }
+    }
+
+    fn outstanding(
+        &mut self,
+        outline: &Outline,
+        change: &Change,
+        state: ChangeState,
+        message: String,
+        diff: String,
+    ) {
+        self.outstanding_count += 1;
+        if self.outstanding.len() < self.room {
+            self.outstanding.push(ChangeReport {
+                id: change.id.to_string(),
+                rule: rule_of(change.rule, outline),
+                kind: verb(&change.action),
+                subject: Subject::of(&change.action).to_string(),
+                reason: change.reason.clone(),
+                state,
+                message,
+                diff,
+            });
+        }
+    }
+}
+
+fn watched(seen: &Seen) -> HashMap<PathBuf, Names> {
+    let watched = seen.watched().into_iter();
+    let watched = watched.map(|watched| {
+        let names = match watched.names {
+            Some(names) => Names::Only(names.into_iter().map(Into::into).collect()),
+            None => Names::All,
+        };
+        (watched.folder, names)
+    });
+    watched.collect()
+}
+
+/// The changes that are to be put back, newest first.
+fn meant(effects: &Effects, change: Option<&str>) -> Result<Vec<Past>, String> {
+    let past = effects.history(None, usize::MAX);
+    let undone: HashSet<u64> = past
+        .iter()
+        .filter(|it| it.result == Some(Ended::Done))
+        .filter_map(|it| it.undoes)
+        .collect();
+    let can_be = |it: &Past| {
+        let made = matches!(it.result, Some(Ended::Done | Ended::Interrupted));
+        made && it.undoes.is_none() && !undone.contains(&it.sequence)
+    };
+    let Some(change) = change else {
+        let mut all = past;
+        all.retain(can_be);
+        return match all.is_empty() {
+            true => Err("nothing is kept that could be put back".to_owned()),
+            false => Ok(all),
+        };
+    };
+    let number: Option<u64> = change.parse().ok();
+    let found = past.into_iter().find(|it| match number {
+        Some(number) => it.sequence == number,
+        None => it.change == change && can_be(it),
+    });
+    match found {
+        Some(past) if can_be(&past) => Ok(vec![past]),
+        Some(_) => Err(format!(
+            "change {change} was not made, or was put back already"
+        )),
+        None => Err(format!(
+            "nothing is kept of a change {change:?}; `bulkhead enforcement history` lists what is"
+        )),
+    }
+}
+
+fn rule_of(rule: Option<u32>, outline: &Outline) -> Option<String> {
+    let rule = outline.rules.get(rule? as usize)?;
+    Some(rule.id.clone())
+}
+
+async fn blocking<T: Send + 'static>(
+    task: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(task).await;
+    done.map_err(|error| format!("the daemon failed; please report this as a bug: {error}"))
+}
+
+/// Sends a piece of work and waits for its answer.
+async fn ask<T>(
+    work: &WorkSender,
+    make: impl FnOnce(oneshot::Sender<T>) -> Box<dyn Work>,
+) -> Result<T, String> {
+    let gone = || "the plugin failed or was updated meanwhile; its status says why".to_owned();
+    let (reply, answer) = oneshot::channel();
+    work.send(make(reply)).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())
+}
+
+/// What the instance at work is about.
+struct GetOutline(oneshot::Sender<Arc<Outline>>);
+
+impl Work for GetOutline {
+    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if let Some(outline) = instance.noted::<Arc<Outline>>() {
+                // Whoever asked may be gone.
+                let _ = self.0.send(outline.clone());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Asks for a plan.
+struct AskPlan {
+    outline: Arc<Outline>,
+    seen: Arc<Seen>,
+    facts: Vec<(String, String)>,
+    grants: ChangeGrants,
+    reply: oneshot::Sender<Answer>,
+}
+
+enum Answer {
+    Plan(Plan),
+    Refused(String),
+    /// What was seen is not what this instance wants to see.
+    Stale,
+}
+
+impl Work for AskPlan {
+    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let noted = instance.noted::<Arc<Outline>>();
+            if !noted.is_some_and(|noted| Arc::ptr_eq(noted, &self.outline)) {
+                let _ = self.reply.send(Answer::Stale);
+                return Ok(());
+            }
+            let answer = match call(instance, &self.seen, &self.facts).await? {
+                Err(message) => Answer::Refused(message),
+                Ok(proposal) => {
+                    let rules = self.outline.rules.len();
+                    match Plan::check(proposal, rules, &self.grants) {
+                        Ok(plan) => Answer::Plan(plan),
+                        Err(broken) => {
+                            let message = format!("broke the contract: {broken}");
+                            let failure = Failure::new(PLAN, Cause::BrokenPromise, message);
+                            return Err(instance.condemn(failure));
+                        }
+                    }
+                }
+            };
+            let _ = self.reply.send(answer);
+            Ok(())
+        })
+    }
+}
+
+async fn call(
+    instance: &mut Instance,
+    seen: &Seen,
+    facts: &[(String, String)],
+) -> Result<Result<wit::Proposal, String>, Failure> {
+    let guest = instance.enforcement().ok_or_else(|| {
+        let message = "the component does not export bulkhead:plugin/enforcement";
+        Failure::new(PLAN, Cause::BrokenPromise, message)
+    })?;
+    let (sysctls, units) = (seen.sysctls(), seen.units());
+    let (users, groups) = (seen.users(), seen.groups());
+    let facts: Vec<(&str, &str)> = facts
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    let (sysctls, units, users, groups, facts) = (&sysctls, &units, &users, &groups, &facts);
+    instance
+        .call(PLAN, move |store, _| {
+            Box::pin(async move {
+                let view = wit::View {
+                    bytes: &seen.bytes,
+                    files: &seen.files,
+                    sysctls,
+                    kernel_modules: &seen.kernel_modules,
+                    units,
+                    users,
+                    groups,
+                    facts,
+                };
+                guest.call_plan(store, view).await
+            })
+        })
+        .await
+}
