@@ -1,5 +1,7 @@
 //! A node out of nothing, which changes can be made on.
 
+mod scanned;
+
 use std::collections::BTreeMap;
 
 use globset::GlobBuilder;
@@ -34,6 +36,7 @@ pub struct Node {
     groups: Vec<raw::Account>,
     facts: Vec<(String, String)>,
     done: Vec<String>,
+    seen: scanned::Seen,
 }
 
 #[derive(Debug, Clone)]
