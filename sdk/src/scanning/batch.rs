@@ -727,6 +727,7 @@ mod tests {
         assert_eq!((files[2].whole(), files[2].is_last()), (None, true));
         assert_eq!(files[3].whole(), Some(&b"e"[..]));
         assert_eq!((bytes(&files[4]), files[4].is_last()), (vec![0], false));
+        assert_eq!(files[4].whole(), None);
         assert!(batch.goes_on_from_last());
         assert_eq!(batch.unfinished(), Some(4));
     }
