@@ -1,6 +1,8 @@
 //! The daemon's own metrics in the Prometheus text format 0.0.4.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+pub(super) mod scanning;
+
 use std::fmt::Write as _;
 
 use super::report::{NodeReport, PluginReport};

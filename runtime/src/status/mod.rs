@@ -5,6 +5,7 @@
 mod auth;
 mod cache;
 mod connections;
+mod findings;
 mod metrics;
 mod openapi;
 mod page;

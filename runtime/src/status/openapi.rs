@@ -11,6 +11,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::auth::PROBES;
+use super::findings::{FindingList, PARAMETERS};
 use super::refusal::Refusal;
 use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
 use crate::role::metrics::Format;
@@ -44,8 +45,10 @@ fn document() -> Value {
     let plugins = json_of::<PluginList>(&mut schemas, "The plugins.");
     let plugin = json_of::<PluginReport>(&mut schemas, "The plugin.");
     let journal = json_of::<JournalReport>(&mut schemas, "The plugin's journal.");
+    let findings = json_of::<FindingList>(&mut schemas, "The findings.");
     let mut refusal = |description: &str| json_of::<Refusal>(&mut schemas, description);
     let missing = refusal("There is no such plugin.");
+    let bad = refusal("A filter makes no sense.");
     let refusals = [
         (
             "401",
@@ -115,6 +118,11 @@ fn document() -> Value {
             "what one plugin measures",
             [("200", scraped), ("404", missing.clone())],
         ),
+        filtered(get(
+            "/v1/findings",
+            "what plugins found, latest first",
+            [("200", findings), ("400", bad)],
+        )),
         get("/v1/node", "the daemon", [("200", node)]),
         get("/v1/plugins", "every plugin", [("200", plugins)]),
         get(
@@ -187,6 +195,20 @@ fn get<const N: usize>(
         operation["parameters"] = parameters.into();
     }
     (path.to_owned(), json!({ "get": operation }))
+}
+
+/// With the filters of findings.
+fn filtered((path, mut item): (String, Value)) -> (String, Value) {
+    let parameters = PARAMETERS.iter().map(|(name, kind, description)| {
+        json!({
+            "name": name,
+            "in": "query",
+            "description": description,
+            "schema": {"type": kind},
+        })
+    });
+    item["get"]["parameters"] = parameters.collect();
+    (path, item)
 }
 
 fn json_of<T: JsonSchema>(schemas: &mut SchemaGenerator, description: &str) -> Value {

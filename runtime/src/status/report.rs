@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::plugin::Snapshot;
 use crate::role::logs::LogsReport;
 use crate::role::metrics::{MetricsReport, Target};
+use crate::role::scanning::findings::Findings;
 use crate::sandbox::Entry;
 
 /// Answers the endpoint's questions. Must not block.
@@ -21,6 +22,10 @@ pub trait Reporter: Send + Sync + 'static {
     fn journal(&self, namespace: &str, name: &str) -> Option<(Vec<Entry>, u64)>;
     /// What can be scraped: every plugin, or one, by namespace and name.
     fn metrics(&self, only: Option<(&str, &str)>) -> Vec<Target>;
+    /// What plugins found; none if no plugin can scan here.
+    fn findings(&self) -> Option<Findings> {
+        None
+    }
 }
 
 /// The daemon.
