@@ -1,6 +1,7 @@
 //! What plugins found on the node.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as QueryString, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -87,9 +88,10 @@ impl From<Page> for FindingList {
 
 pub(super) async fn list(
     State(reporter): State<Shared>,
-    QueryString(asked): QueryString<Asked>,
+    asked: Result<QueryString<Asked>, QueryRejection>,
 ) -> Response {
-    let query = match asked.read() {
+    let asked = asked.map_err(|rejection| rejection.body_text());
+    let query = match asked.and_then(|QueryString(asked)| asked.read()) {
         Ok(query) => query,
         Err(problem) => return failure(StatusCode::BAD_REQUEST, "BadRequest", &problem),
     };

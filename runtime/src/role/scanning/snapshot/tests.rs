@@ -401,4 +401,7 @@ fn files_are_seen_as_what_they_are_and_nothing_is_opened_that_must_not_be() {
     assert_eq!((seen.files[0].size, seen.files[1].mode), (12, 0o4711));
     let big = seen.files.last().unwrap();
     assert_eq!((big.size, big.length, big.flags), (5 << 20, 4 << 20, 1));
+    // All of the node is granted: so is where the link leads.
+    let seen = node.look(&all(), &[content("/etc/app/out/key")]);
+    assert!(seen.bytes.ends_with(b"s3cret"), "{:?}", seen.files);
 }
