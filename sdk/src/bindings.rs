@@ -64,3 +64,16 @@ pub mod enforcement {
         generate_all,
     });
 }
+
+/// The exported interface `scanning`, without the lifecycle.
+pub mod scanning {
+    wit_bindgen::generate!({
+        inline: "package bulkhead:sdk; world scanning-role { export bulkhead:plugin/scanning@0.1.0; }",
+        path: "wit",
+        pub_export_macro: true,
+        export_macro_name: "export_scanning",
+        runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
+        default_bindings_module: "bulkhead_sdk::__private::bindings::scanning",
+        generate_all,
+    });
+}

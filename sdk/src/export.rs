@@ -7,11 +7,13 @@ use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement;
 use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle as raw;
 use crate::bindings::logs::exports::bulkhead::plugin::logs;
 use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
+use crate::bindings::scanning::exports::bulkhead::plugin::scanning;
 use crate::enforcement::{self as enforcing, Enforcement, Names, Plan};
 use crate::error::Error;
 use crate::logs::{Batch, Logs, Output};
 use crate::metrics::{Collector, Families, Metrics, View};
 use crate::plugin::{Plugin, Snapshot, config_schema, configure};
+use crate::scanning::{self as judging, Findings, Scanning};
 
 /// Exports a plugin with its roles. Once in a crate of type `cdylib`:
 ///
@@ -154,9 +156,54 @@ macro_rules! __export_role {
             $component with_types_in $crate::__private::bindings::enforcement
         );
     };
+    (check Scanning $plugin:ty) => {
+        const _: fn() = $crate::__private::is_scanning::<$plugin>;
+    };
+    (export Scanning $component:ident $instance:ident) => {
+        impl $crate::__private::scanning::Guest for $component {
+            fn start() -> ::std::result::Result<
+                $crate::__private::scanning::Outline,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.scan_outline())
+            }
+            fn begin(
+                kind: $crate::__private::scanning::ScanKind,
+            ) -> ::std::result::Result<(), ::std::string::String> {
+                $instance.with_borrow_mut(|instance| instance.begin(kind))
+            }
+            fn scan(
+                batch: $crate::__private::scanning::Batch,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::__private::scanning::Finding>,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.scan(batch))
+            }
+            fn end(
+                complete: ::std::primitive::bool,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::__private::scanning::Finding>,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.end(complete))
+            }
+            fn assess(
+                view: $crate::__private::scanning::View,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::__private::scanning::Finding>,
+                ::std::string::String,
+            > {
+                $instance.with_borrow_mut(|instance| instance.assess(view))
+            }
+        }
+        $crate::__private::bindings::scanning::export_scanning!(
+            $component with_types_in $crate::__private::bindings::scanning
+        );
+    };
     ($what:ident $role:ident $($rest:tt)*) => {
         ::std::compile_error!(::std::concat!(
-            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs, Metrics, Enforcement"
+            "`", ::std::stringify!($role), "` is not a role; a plugin may have: Logs, Metrics, Enforcement, Scanning"
         ));
     };
 }
@@ -169,6 +216,9 @@ pub struct Instance<P> {
     families: Families,
     /// What the plugin wants to see, by name.
     names: Rc<Names>,
+    scan_names: Rc<judging::Names>,
+    /// Findings of a file whose last piece is still to come.
+    held: Vec<scanning::Finding>,
 }
 
 impl<P> Default for Instance<P> {
@@ -178,6 +228,8 @@ impl<P> Default for Instance<P> {
             output: Output::default(),
             families: Families::default(),
             names: Rc::default(),
+            scan_names: Rc::default(),
+            held: Vec::new(),
         }
     }
 }
@@ -199,6 +251,9 @@ pub fn is_metrics<P: Metrics>() {}
 
 /// Compiles for plugins with the role `enforcement`.
 pub fn is_enforcement<P: Enforcement>() {}
+
+/// Compiles for plugins with the role `scanning`.
+pub fn is_scanning<P: Scanning>() {}
 
 fn refusal(error: Error) -> raw::Refusal {
     let (field, message) = error.into_parts();
@@ -318,5 +373,72 @@ impl<P: Enforcement> Instance<P> {
             .plan(&view, &mut plan)
             .and_then(|()| plan.finish())
             .map_err(|error| error.to_string())
+    }
+}
+
+impl<P: Scanning> Instance<P> {
+    /// Asks the plugin what it is about.
+    pub fn scan_outline(&mut self) -> Result<scanning::Outline, String> {
+        let outline = self.scanner()?.outline();
+        let (raw, names) = outline
+            .and_then(judging::Outline::into_parts)
+            .map_err(|error| error.to_string())?;
+        self.scan_names = Rc::new(names);
+        Ok(raw)
+    }
+
+    /// Tells the plugin that a pass begins.
+    pub fn begin(&mut self, kind: scanning::ScanKind) -> Result<(), String> {
+        self.scanner()?
+            .begin(kind)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Asks the plugin about files.
+    pub fn scan(&mut self, batch: scanning::Batch) -> Result<Vec<scanning::Finding>, String> {
+        let batch = judging::Batch::new(batch, self.scan_names.digests);
+        let mut findings = std::mem::take(&mut self.held);
+        if batch.goes_on_from_last() {
+            for held in &mut findings {
+                held.subject = scanning::Subject::File(0);
+            }
+        } else {
+            findings.clear();
+        }
+        findings.extend(self.find(|plugin, out| plugin.scan(&batch, out))?);
+        if let Some(unfinished) = batch.unfinished() {
+            self.held = findings
+                .extract_if(.., |finding| {
+                    matches!(finding.subject, scanning::Subject::File(it) if it == unfinished)
+                })
+                .collect();
+        }
+        Ok(findings)
+    }
+
+    /// Tells the plugin that a pass is over.
+    pub fn end(&mut self, complete: bool) -> Result<Vec<scanning::Finding>, String> {
+        self.find(|plugin, out| plugin.end(complete, out))
+    }
+
+    /// Asks the plugin about the node as it is.
+    pub fn assess(&mut self, view: scanning::View) -> Result<Vec<scanning::Finding>, String> {
+        let view = judging::View::new(view, Rc::clone(&self.scan_names));
+        self.find(|plugin, out| plugin.assess(&view, out))
+    }
+
+    fn find(
+        &mut self,
+        ask: impl FnOnce(&mut P, &mut Findings) -> crate::Result<()>,
+    ) -> Result<Vec<scanning::Finding>, String> {
+        let mut findings = Findings::new(Rc::clone(&self.scan_names));
+        ask(self.scanner()?, &mut findings)
+            .and_then(|()| findings.finish())
+            .map_err(|error| error.to_string())
+    }
+
+    fn scanner(&mut self) -> Result<&mut P, String> {
+        let plugin = self.plugin.as_mut();
+        plugin.ok_or_else(|| not_initialised().to_string())
     }
 }

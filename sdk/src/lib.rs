@@ -44,6 +44,7 @@
 //! - [`info!`], [`warn!`] and so on: records in the daemon's log;
 //! - [`Metrics`]: a plugin that measures: files of the node in, metric families out;
 //! - [`Enforcement`]: a plugin that keeps the node as it should be: how it is in, changes out;
+//! - [`Scanning`]: a plugin that judges files and the node as it is: what there is in, findings out;
 //! - [`state`]: a durable store of the plugin's own; [`node`] and [`node_stats`]: facts about the
 //!   node, and what only system calls tell. Each needs a grant;
 //! - `std::fs`, below the folders that the manifest grants; `std::time`;
@@ -68,6 +69,7 @@ pub mod metrics;
 pub mod node;
 pub mod node_stats;
 mod plugin;
+pub mod scanning;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -78,6 +80,7 @@ pub use json::ToJson;
 pub use logs::{Batch, Line, Logs, Output};
 pub use metrics::{Collector, Families, Metrics, View};
 pub use plugin::{NoConfig, Plugin, Snapshot};
+pub use scanning::{Findings, Scanning};
 
 /// What [`export!`] expands to needs; no part of the API.
 #[doc(hidden)]
@@ -87,6 +90,7 @@ pub mod __private {
     pub use crate::bindings::lifecycle::exports::bulkhead::plugin::lifecycle;
     pub use crate::bindings::logs::exports::bulkhead::plugin::logs;
     pub use crate::bindings::metrics::exports::bulkhead::plugin::metrics;
-    pub use crate::export::{Instance, describe, is_enforcement, is_logs, is_metrics};
+    pub use crate::bindings::scanning::exports::bulkhead::plugin::scanning;
+    pub use crate::export::{Instance, describe, is_enforcement, is_logs, is_metrics, is_scanning};
     pub use wit_bindgen;
 }

@@ -8,5 +8,6 @@ mod read;
 mod rules;
 mod want;
 
-pub use read::{Batch, File, Reader, TooMuch};
+pub use read::{Batch, File, Meta, Reader, TooMuch};
+pub(crate) use rules::is_nobodys;
 pub use want::{Look, Refusal, Want};

@@ -56,6 +56,31 @@ pub struct File {
     pub cut: bool,
     /// When it was changed, in nanoseconds since 1970; 0 for the kernel's.
     pub modified: i64,
+    /// What it is; only of plain files whose entry was asked for.
+    pub meta: Option<Meta>,
+}
+
+/// What something in a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// What kind of thing.
+    pub kind: FileType,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Whose it is.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its size, also if less is passed.
+    pub size: u64,
+}
+
+/// What became of one file's bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    cut: bool,
+    modified: i64,
+    meta: Option<Meta>,
 }
 
 /// A collector wants more than anybody gets.
@@ -275,17 +300,18 @@ impl Walk<'_> {
         self.spell(want, at);
         let data_at = self.batch.bytes.len();
         let taken = match want.look {
-            Look::Name if listed => Ok((false, 0)),
+            Look::Name if listed => Ok(Taken::default()),
             Look::Name => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW;
                 let opened = self.open(want.place, at, flags);
-                opened.and_then(|file| self.allowed(&file, want).map(|()| (false, 0)))
+                opened.and_then(|file| self.allowed(&file, want).map(|()| Taken::default()))
             }
-            Look::Target => self.target(want, at).map(|()| (false, 0)),
+            Look::Target => self.target(want, at).map(|()| Taken::default()),
             Look::Content => self.content(want, at),
+            Look::Entry { content } => self.entry(want, at, content),
         };
-        let (cut, modified, error) = match taken {
-            Ok((cut, modified)) => (cut, modified, 0),
+        let (taken, error) = match taken {
+            Ok(taken) => (taken, 0),
             // It is not there, went just now, or is a folder.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NODEV | Errno::SRCH) => {
                 self.batch.bytes.truncate(path_at);
@@ -293,7 +319,7 @@ impl Walk<'_> {
             }
             Err(error) => {
                 self.batch.bytes.truncate(data_at);
-                (false, 0, error.raw_os_error().unsigned_abs())
+                (Taken::default(), error.raw_os_error().unsigned_abs())
             }
         };
         let span = |from: usize, to: usize| (from as u32, (to - from) as u32);
@@ -302,8 +328,9 @@ impl Walk<'_> {
             path: span(path_at, data_at),
             data: span(data_at, self.batch.bytes.len()),
             error,
-            cut,
-            modified,
+            cut: taken.cut,
+            modified: taken.modified,
+            meta: taken.meta,
         });
         Ok(())
     }
@@ -336,9 +363,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn content(&mut self, want: &Want, at: &str) -> Result<(bool, i64), Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let mut modified = 0;
+    fn content(&mut self, want: &Want, at: &str) -> Result<Taken, Errno> {
+        let mut taken = Taken::default();
         let file = if want.place == Place::Plain {
             // Looked at before it is opened: to open a device or a pipe may do something.
             let found = self.open(want.place, at, OFlags::PATH)?;
@@ -349,13 +375,11 @@ impl Walk<'_> {
                 _ => return Err(Errno::OPNOTSUPP),
             }
             self.allowed(&found, want)?;
-            let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
-            let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
-            modified = seconds.saturating_add(nanos);
-            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            rustix::fs::open(path, flags, Mode::empty())?
+            taken.modified = modified(&stat);
+            reopen(&found)?
         } else {
-            self.open(want.place, at, flags | OFlags::NONBLOCK)?
+            let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
+            self.open(want.place, at, flags)?
         };
         if want.place == Place::Sys {
             self.allowed(&file, want)?;
@@ -366,20 +390,55 @@ impl Walk<'_> {
         }
         // A page is whole: no second call to learn that it was the end.
         let whole = (want.place == Place::Sys && !at.starts_with("fs/")).then_some(PAGE);
+        taken.cut = self.append(&file, whole)?;
+        Ok(taken)
+    }
+
+    /// What is at a path of a plain file system, links not followed, and its bytes if it is a file.
+    fn entry(&mut self, want: &Want, at: &str, content: bool) -> Result<Taken, Errno> {
+        let found = self.open(want.place, at, OFlags::PATH | OFlags::NOFOLLOW)?;
+        self.allowed(&found, want)?;
+        let stat = rustix::fs::fstat(&found)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let cut = match kind {
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
+                self.batch.bytes.extend_from_slice(target.as_bytes());
+                false
+            }
+            FileType::RegularFile if content => self.append(&reopen(&found)?, None)?,
+            _ => false,
+        };
+        let meta = Meta {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+        };
+        Ok(Taken {
+            cut,
+            modified: modified(&stat),
+            meta: Some(meta),
+        })
+    }
+
+    /// Appends what is in a file. Says whether there is more of it. `whole`: a shorter read is its end.
+    fn append(&mut self, file: &OwnedFd, whole: Option<usize>) -> Result<bool, Errno> {
         let begin = self.batch.bytes.len();
         loop {
             let have = self.batch.bytes.len() - begin;
             if have >= FILE_BYTES {
                 self.batch.bytes.truncate(begin + FILE_BYTES);
-                return Ok((true, modified));
+                return Ok(true);
             }
             self.batch.bytes.reserve(whole.unwrap_or(CHUNK));
-            let read = match rustix::io::read(&file, spare_capacity(&mut self.batch.bytes)) {
+            let read = match rustix::io::read(file, spare_capacity(&mut self.batch.bytes)) {
                 Err(Errno::INTR) => continue,
                 read => read?,
             };
             if read == 0 || whole.is_some_and(|page| read < page) {
-                return Ok((false, modified));
+                return Ok(false);
             }
         }
     }
@@ -445,6 +504,20 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Opens what was only found, to be read.
+fn reopen(found: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// When a file was changed, in nanoseconds since 1970.
+fn modified(stat: &rustix::fs::Stat) -> i64 {
+    let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
+    seconds.saturating_add(nanos)
 }
 
 /// Device and inode, whatever the path to it.

@@ -181,7 +181,7 @@ pub(super) fn is_known_of_root(below: &str) -> bool {
 }
 
 /// Whether a file or folder of this name is nobody's, wherever it is below `/proc` and `/sys`.
-pub(super) fn is_nobodys(name: &str) -> bool {
+pub(crate) fn is_nobodys(name: &str) -> bool {
     NOBODYS.contains(&name)
 }
 

@@ -12,6 +12,11 @@ pub enum Look {
     Name,
     /// Where a symbolic link leads to in the end.
     Target,
+    /// What is there, even if it is a link, a folder or no file at all, and its bytes if it is a file.
+    Entry {
+        /// Whether its bytes are passed.
+        content: bool,
+    },
 }
 
 /// Files that may be read.
@@ -75,16 +80,7 @@ impl Want {
     /// # Errors
     /// If it is nobody's or not granted.
     pub fn check(glob: &str, look: Look, granted: &[NodeGlob]) -> Result<Self, Refusal> {
-        let refused = |error| Refusal::Pattern {
-            glob: glob.to_owned(),
-            error,
-        };
-        let pattern = NodeGlob::parse(glob).map_err(refused)?;
-        if !rules::may_be_granted(&pattern) {
-            return Err(Refusal::Nobodys {
-                glob: glob.to_owned(),
-            });
-        }
+        let pattern = Self::pattern(glob)?;
         let grant = granted.iter().find(|grant| grant.holds(&pattern));
         let Some(grant) = grant else {
             let suggestion = match Place::of(&pattern) {
@@ -99,7 +95,49 @@ impl Want {
         };
         let names_a_file = grant.text() == glob && !grant.components().any(is_glob);
         let within = (!names_a_file).then(|| grant.fixed());
+        Self::granted(pattern, look, within)
+    }
+
+    /// The same of plain files in a folder that is granted with all below it, relative to the root; empty
+    /// for the root. None if they are elsewhere, or the kernel's.
+    ///
+    /// # Errors
+    /// If it is nobody's.
+    pub fn check_in(glob: &str, look: Look, folder: &str) -> Result<Option<Self>, Refusal> {
+        let pattern = Self::pattern(glob)?;
+        let mut above = folder.split('/').filter(|part| !part.is_empty());
+        let inside = {
+            let mut parts = pattern.components();
+            above.all(|mine| !is_glob(mine) && parts.next() == Some(mine))
+        };
+        if !inside || Place::of(&pattern) != Place::Plain {
+            return Ok(None);
+        }
+        Self::granted(pattern, look, Some(folder.to_owned())).map(Some)
+    }
+
+    fn pattern(glob: &str) -> Result<NodeGlob, Refusal> {
+        let pattern = NodeGlob::parse(glob).map_err(|error| Refusal::Pattern {
+            glob: glob.to_owned(),
+            error,
+        })?;
+        match rules::may_be_granted(&pattern) {
+            true => Ok(pattern),
+            false => Err(Refusal::Nobodys {
+                glob: glob.to_owned(),
+            }),
+        }
+    }
+
+    fn granted(pattern: NodeGlob, look: Look, within: Option<String>) -> Result<Self, Refusal> {
+        let glob = pattern.text();
         let place = Place::of(&pattern);
+        let look = match look {
+            // The kernel's files have no owner and no mode that matter.
+            Look::Entry { content: true } if place != Place::Plain => Look::Content,
+            Look::Entry { content: false } if place != Place::Plain => Look::Name,
+            look => look,
+        };
         let spelled = OF_PROCESS_1
             .iter()
             .copied()
@@ -108,7 +146,11 @@ impl Want {
             Some((from, to)) => format!("{to}{}", glob.get(from.len()..).unwrap_or_default()),
             None => glob.to_owned(),
         };
-        let mut parts = NodeGlob::parse(&lies).map_err(refused)?.parts().to_vec();
+        let lies = NodeGlob::parse(&lies).map_err(|error| Refusal::Pattern {
+            glob: glob.to_owned(),
+            error,
+        })?;
+        let mut parts = lies.parts().to_vec();
         if place != Place::Plain {
             parts.remove(0);
         }

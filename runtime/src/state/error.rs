@@ -97,7 +97,7 @@ impl Error {
 ///
 /// redb has one error type an operation; only the storage part of each can happen to correct code.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Io(io::Error),
     Damaged(String),
     InUse,

@@ -16,7 +16,7 @@ use super::error::{Error, Fault};
 pub(super) const FORMAT: u64 = 1;
 
 /// A step from one format to the next, inside the transaction that records the new format.
-pub(super) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
+pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// `MIGRATIONS[i]` turns format `i + 1` into `i + 2`.
 pub(super) const MIGRATIONS: &[Migration] = &[];

@@ -6,7 +6,8 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::codec::{StoredPlugin, decode, encode};
 use super::error::{Error, Fault};
-use super::store::{CHECKPOINTS, PLUGINS, Store, VALUE_BYTES, VALUES, existing};
+use super::handle::existing;
+use super::store::{CHECKPOINTS, PLUGINS, Store, VALUE_BYTES, VALUES};
 
 /// How long a plugin's state outlives its manifest, so that delete and re-create goes on where it was.
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,17 +1,16 @@
-//! The store itself: opening, closing after an I/O error, and reading and writing.
+//! The store itself: opening, reading and writing.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::Arc;
 
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::codec::{Checkpoint, FileId};
 use super::commit::Commit;
 use super::error::{Error, Fault};
 use super::file::{self, FORMAT, MIGRATIONS, SetAside};
+use super::handle::{Handle, existing};
 
 /// (identity, device, inode) to an encoded [`Checkpoint`].
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, u64, u64), &[u8]> =
@@ -40,17 +39,16 @@ pub struct Opened {
 }
 
 struct Shared {
-    path: PathBuf,
-    /// Nothing after an I/O error: redb refuses to go on with the handle, so it is opened again at
-    /// the next call. Never held across anything but calls to the database.
-    database: RwLock<Option<Database>>,
+    handle: Handle,
     /// Keeps other daemons out for as long as this store lives.
     _lock: File,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Store").field(&self.shared.path).finish()
+        f.debug_tuple("Store")
+            .field(&self.shared.handle.path())
+            .finish()
     }
 }
 
@@ -61,18 +59,10 @@ impl Store {
         file::prepare_folder(folder)?;
         let lock = file::lock(folder)?;
         let path = folder.join("bulkhead.redb");
-        let (database, set_aside) = match file::open(&path, FORMAT, MIGRATIONS) {
-            Ok(database) => (database, None),
-            Err(Error::Damaged { detail, .. }) => {
-                let set_aside = file::set_aside(&path, detail)?;
-                (file::open(&path, FORMAT, MIGRATIONS)?, Some(set_aside))
-            }
-            Err(error) => return Err(error),
-        };
+        let (handle, set_aside) = Handle::open(path, FORMAT, MIGRATIONS)?;
         let store = Self {
             shared: Arc::new(Shared {
-                path,
-                database: std::sync::RwLock::new(Some(database)),
+                handle,
                 _lock: lock,
             }),
         };
@@ -213,85 +203,13 @@ impl Store {
         &self,
         work: impl Fn(&ReadTransaction) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        self.with("cannot read", |database| work(&database.begin_read()?))
+        self.shared.handle.read(work)
     }
 
     pub(super) fn write<T>(
         &self,
         work: impl Fn(&WriteTransaction) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        self.with("cannot write", |database| {
-            // Durability::Immediate is the default: committed means synced. An error drops the
-            // transaction, which undoes it.
-            let transaction = database.begin_write()?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        })
-    }
-
-    /// Runs `work`, opening the file before if an earlier error closed it, and closing it if this
-    /// one fails: redb goes on with a handle neither after an I/O error nor after damage.
-    fn with<T>(
-        &self,
-        doing: &'static str,
-        work: impl Fn(&Database) -> Result<T, Fault>,
-    ) -> Result<T, Error> {
-        let path = &self.shared.path;
-        // A panic leaves either a usable handle or none: there is nothing to be poisoned.
-        let shared_slot = || {
-            self.shared
-                .database
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        let exclusive_slot = || {
-            self.shared
-                .database
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        loop {
-            let shared = shared_slot();
-            let Some(database) = &*shared else {
-                drop(shared);
-                let mut exclusive = exclusive_slot();
-                if exclusive.is_none() {
-                    *exclusive = Some(file::open(path, FORMAT, MIGRATIONS)?);
-                }
-                continue;
-            };
-            let fault = match work(database) {
-                Ok(result) => return Ok(result),
-                Err(fault) => fault,
-            };
-            drop(shared);
-            // Another thread may have opened it anew in between: closing it once more does no harm.
-            *exclusive_slot() = None;
-            return Err(match fault {
-                Fault::Io(source) => Error::Io {
-                    doing,
-                    path: path.clone(),
-                    source,
-                },
-                Fault::Damaged(detail) => Error::Damaged {
-                    path: path.clone(),
-                    detail,
-                },
-                Fault::InUse => Error::InUse {
-                    folder: path.parent().unwrap_or(path).to_owned(),
-                    pid: "?".to_owned(),
-                },
-            });
-        }
-    }
-}
-
-/// A table that nothing was written to yet reads as none.
-pub(super) fn existing<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, Fault> {
-    match table {
-        Ok(table) => Ok(Some(table)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        self.shared.handle.write(work)
     }
 }

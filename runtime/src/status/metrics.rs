@@ -3,6 +3,7 @@
 
 mod enforcement;
 mod remote_write;
+pub(super) mod scanning;
 
 use std::fmt::Write as _;
 

@@ -6,6 +6,7 @@ mod auth;
 mod cache;
 mod changes;
 mod connections;
+mod findings;
 mod metrics;
 mod openapi;
 mod page;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::auth::PROBES;
 use super::changes::RuleList;
+use super::findings::{FindingList, PARAMETERS};
 use super::refusal::Refusal;
 use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
 use crate::role::enforcement::History;
@@ -48,8 +49,10 @@ fn document() -> Value {
     let journal = json_of::<JournalReport>(&mut schemas, "The plugin's journal.");
     let changes = json_of::<History>(&mut schemas, "Changes, latest first.");
     let rules = json_of::<RuleList>(&mut schemas, "The rules.");
+    let findings = json_of::<FindingList>(&mut schemas, "The findings.");
     let mut refusal = |description: &str| json_of::<Refusal>(&mut schemas, description);
     let missing = refusal("There is no such plugin.");
+    let bad = refusal("A filter makes no sense.");
     let refusals = [
         (
             "401",
@@ -119,6 +122,11 @@ fn document() -> Value {
             "what one plugin measures",
             [("200", scraped), ("404", missing.clone())],
         ),
+        filtered(get(
+            "/v1/findings",
+            "what plugins found, latest first",
+            [("200", findings), ("400", bad)],
+        )),
         get("/v1/node", "the daemon", [("200", node)]),
         get("/v1/plugins", "every plugin", [("200", plugins)]),
         get(
@@ -220,6 +228,20 @@ fn paged((path, mut item): (String, Value)) -> (String, Value) {
     if let Some(known) = item["get"]["parameters"].as_array_mut() {
         known.extend(parameters);
     }
+    (path, item)
+}
+
+/// With the filters of findings.
+fn filtered((path, mut item): (String, Value)) -> (String, Value) {
+    let parameters = PARAMETERS.iter().map(|(name, kind, description)| {
+        json!({
+            "name": name,
+            "in": "query",
+            "description": description,
+            "schema": {"type": kind},
+        })
+    });
+    item["get"]["parameters"] = parameters.collect();
     (path, item)
 }
 

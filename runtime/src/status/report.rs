@@ -8,6 +8,7 @@ use crate::plugin::Snapshot;
 use crate::role::enforcement::{EnforcementReport, EnforcementStatus};
 use crate::role::logs::LogsReport;
 use crate::role::metrics::{MetricsReport, Target};
+use crate::role::scanning::findings::Findings;
 use crate::sandbox::Entry;
 
 /// Answers the endpoint's questions. Must not block.
@@ -24,6 +25,10 @@ pub trait Reporter: Send + Sync + 'static {
     fn enforcement(&self, namespace: &str, name: &str) -> Option<EnforcementStatus>;
     /// What can be scraped: every plugin, or one, by namespace and name.
     fn metrics(&self, only: Option<(&str, &str)>) -> Vec<Target>;
+    /// What plugins found; none if no plugin can scan here.
+    fn findings(&self) -> Option<Findings> {
+        None
+    }
 }
 
 /// The daemon.

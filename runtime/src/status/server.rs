@@ -18,7 +18,7 @@ use super::auth::{self, Guard};
 use super::refusal::failure;
 use super::report::{JournalReport, PluginList, Reporter};
 use super::tls::Tls;
-use super::{changes, connections, metrics, openapi, page, scrape};
+use super::{changes, connections, findings, metrics, openapi, page, scrape};
 use crate::kubernetes::{Access, ApiReviewer};
 
 /// Where and for whom to listen.
@@ -165,6 +165,7 @@ impl Server {
             .route("/metrics", get(metrics_page))
             .route("/metrics/plugins", get(scrape::all))
             .route("/metrics/plugins/{namespace}/{name}", get(scrape::one))
+            .route("/v1/findings", get(findings::list))
             .route("/v1/node", get(node))
             .route("/v1/plugins", get(plugins))
             .route("/v1/plugins/{namespace}/{name}", get(plugin))
@@ -243,7 +244,10 @@ async fn ready_without_reason(State(reporter): State<Shared>) -> Response {
 }
 
 async fn metrics_page(State(reporter): State<Shared>) -> Response {
-    let page = metrics::page(&reporter.node(), &reporter.plugins());
+    let mut page = metrics::page(&reporter.node(), &reporter.plugins());
+    if let Some(findings) = reporter.findings() {
+        metrics::scanning::write(&mut page, &findings.tallies());
+    }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -3,14 +3,17 @@
 use super::answer::Answer;
 use super::files::Files;
 use super::found::Found;
+use super::judged::{Judged, check_outline};
 use super::node::Node;
 use super::planned::Planned;
+use crate::bindings::scanning::exports::bulkhead::plugin::scanning;
 use crate::enforcement::Enforcement;
 use crate::error::{Error, Result};
 use crate::export::Instance;
 use crate::logs::{Batch, Logs};
 use crate::metrics::{Metrics, Outcome};
 use crate::plugin::{Plugin, Snapshot, config_schema};
+use crate::scanning::{ScanKind, Scanning};
 
 /// A plugin, made as the host makes it.
 ///
@@ -27,6 +30,8 @@ use crate::plugin::{Plugin, Snapshot, config_schema};
 #[derive(Debug)]
 pub struct Harness<P> {
     instance: Instance<P>,
+    /// What a plugin that scans was asked once.
+    scan_outline: Option<scanning::Outline>,
 }
 
 impl<P: Plugin> Harness<P> {
@@ -44,7 +49,11 @@ impl<P: Plugin> Harness<P> {
         instance
             .init(config)
             .map_err(|refusal| Error::new(refusal.message).at(refusal.field))?;
-        Ok(Self { instance })
+        let scan_outline = None;
+        Ok(Self {
+            instance,
+            scan_outline,
+        })
     }
 
     /// The JSON Schema of the plugin's configuration.
@@ -212,5 +221,179 @@ impl<P: Enforcement> Harness<P> {
         let view = node.view(&outline.wants)?;
         let plan = self.instance.plan(view).map_err(Error::new)?;
         Planned::check(outline, plan)
+    }
+}
+
+impl<P: Scanning> Harness<P> {
+    /// Passes all files of `node` to the plugin, as in a full pass, and checks its answers as the host
+    /// would.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Result, Scanning, testing::{Harness, Node}};
+    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
+    /// let node = Node::new().file("/tmp/x", "stratum+tcp://pool");
+    /// let found = Harness::<MyPlugin>::new("{}")?.scan(&node)?;
+    /// assert_eq!(found.subjects("miner"), ["/tmp/x"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan(&mut self, node: &Node) -> Result<Judged> {
+        let interest = self.scan_outline()?.files;
+        let mut judged = Judged::default();
+        self.instance.begin(ScanKind::Full).map_err(Error::new)?;
+        if let Some(interest) = interest {
+            self.pass(&node.batches(&interest, None)?, &mut judged)?;
+        }
+        let found = self.instance.end(true).map_err(Error::new)?;
+        judged.add(found, None)?;
+        Ok(judged)
+    }
+
+    /// Passes one file to the plugin, to which something happened.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Result, Scanning, testing::{Harness, Node}};
+    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
+    /// let node = Node::new().file("/tmp/x", "harmless");
+    /// assert!(Harness::<MyPlugin>::new("{}")?.scan_event(&node, "/tmp/x")?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan_event(&mut self, node: &Node, path: &str) -> Result<Judged> {
+        let Some(interest) = self.scan_outline()?.files else {
+            return Err(Error::new("the plugin wants no files"));
+        };
+        let mut judged = Judged::default();
+        self.pass(&node.batches(&interest, Some(path))?, &mut judged)?;
+        Ok(judged)
+    }
+
+    /// Shows the plugin as much of `node` as it wants to see, and checks its answer as the host would.
+    ///
+    /// ```no_run
+    /// # use bulkhead_sdk::{Result, Scanning, scanning::Password, testing::{Harness, Node}};
+    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
+    /// let node = Node::new().account("mallory", 0, Password::Empty);
+    /// let found = Harness::<MyPlugin>::new("{}")?.assess(&node)?;
+    /// assert_eq!(found.subjects("uid-0"), ["user/mallory"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn assess(&mut self, node: &Node) -> Result<Judged> {
+        let view = node.scan_view(&self.scan_outline()?.wants)?;
+        let found = self.instance.assess(view).map_err(Error::new)?;
+        let mut judged = Judged::default();
+        judged.add(found, None)?;
+        Ok(judged)
+    }
+
+    fn pass(&mut self, batches: &[scanning::Batch], judged: &mut Judged) -> Result<()> {
+        for batch in batches {
+            let found = self.instance.scan(batch.clone()).map_err(Error::new)?;
+            judged.add(found, Some(batch))?;
+        }
+        Ok(())
+    }
+
+    fn scan_outline(&mut self) -> Result<scanning::Outline> {
+        if let Some(known) = &self.scan_outline {
+            return Ok(known.clone());
+        }
+        let outline = self.instance.scan_outline().map_err(Error::new)?;
+        check_outline(&outline)?;
+        Ok(self.scan_outline.insert(outline).clone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::plugin::NoConfig;
+    use crate::scanning::{Batch, FileInterest, Findings, Outline};
+
+    /// Finds an `x` in each piece, and what has the SHA-256 of an empty file.
+    struct Seeker;
+
+    const EMPTY: [u8; 4] = [0xe3, 0xb0, 0xc4, 0x42];
+
+    impl Plugin for Seeker {
+        type Config = NoConfig;
+        fn new(_: NoConfig) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    impl Scanning for Seeker {
+        fn outline(&mut self) -> Result<Outline> {
+            let mut outline = Outline::new();
+            outline.files(FileInterest::content(8).sha256().others());
+            outline.rule_set("1");
+            Ok(outline)
+        }
+
+        fn scan(&mut self, batch: &Batch, out: &mut Findings) -> Result<()> {
+            for file in batch {
+                for piece in file.pieces() {
+                    for at in piece.bytes().iter().enumerate().filter(|it| *it.1 == b'x') {
+                        let at = piece.position() + at.0 as u64;
+                        out.file(&file, "x").fingerprint(at.to_string());
+                    }
+                }
+                if file
+                    .sha256()
+                    .is_some_and(|digest| digest.starts_with(&EMPTY))
+                {
+                    out.file(&file, "empty");
+                }
+                if file.kind() == crate::scanning::FileKind::Symlink {
+                    out.file(&file, "link");
+                }
+            }
+            Ok(())
+        }
+
+        fn end(&mut self, complete: bool, out: &mut Findings) -> Result<()> {
+            out.other(format!("pass/{complete}"), "end");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pieces_make_one_file() {
+        let node = Node::new()
+            .file("/a", "x-x-x-x-x-x")
+            .file("/b", "y")
+            .file("/c", "")
+            .link("/d", "/a")
+            .odd_file(b"/\xff", "x");
+        for size in [1, 2, 3, 8, 100] {
+            let node = node.clone().piece_size(size);
+            let mut plugin = Harness::<Seeker>::new("{}").unwrap();
+            let found = plugin.scan(&node).unwrap();
+            let at = found.all().iter().filter(|it| it.subject == "/a");
+            let at: Vec<_> = at.map(|it| it.fingerprint.as_str()).collect();
+            // What is behind the first eight bytes is not passed.
+            assert_eq!(at, ["0", "2", "4", "6"], "{size}");
+            assert_eq!(found.subjects("x").last(), Some(&"/\u{fffd}"));
+            assert_eq!(found.subjects("empty"), ["/c"]);
+            assert_eq!(found.subjects("link"), ["/d"]);
+            assert_eq!(found.subjects("end"), ["pass/true"]);
+        }
+        let mut plugin = Harness::<Seeker>::new("{}").unwrap();
+        let event = plugin.scan_event(&node, "/b").unwrap();
+        assert!(event.is_empty(), "{event:?}");
+    }
+
+    #[test]
+    fn what_was_found_of_a_file_that_does_not_go_on_is_let_go() {
+        let mut plugin = Harness::<Seeker>::new("{}").unwrap();
+        let node = Node::new().file("/a", "x-x-").file("/b", "y");
+        let interest = plugin.scan_outline().unwrap().files.unwrap();
+        let batches = node.clone().piece_size(2).batches(&interest, None).unwrap();
+        assert!(plugin.instance.scan(batches[0].clone()).unwrap().is_empty());
+        // The host gave the file up, and goes on with another.
+        let other = node.batches(&interest, Some("/b")).unwrap();
+        assert!(plugin.instance.scan(other[0].clone()).unwrap().is_empty());
     }
 }

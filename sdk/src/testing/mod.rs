@@ -1,5 +1,6 @@
 //! Testing a plugin natively, without the sandbox: make a batch, run the plugin on it, look at what
-//! became of each line. Or make a node, have the plugin plan, and apply what it planned: see [`Node`].
+//! became of each line. Or make a node, have the plugin plan, and apply what it planned; or have it scan
+//! the node: see [`Node`].
 //!
 //! ```
 //! use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
@@ -34,6 +35,7 @@ pub(crate) mod fakes;
 mod files;
 mod found;
 mod harness;
+mod judged;
 mod node;
 mod planned;
 
@@ -46,5 +48,6 @@ pub use fakes::{
 pub use files::Files;
 pub use found::Found;
 pub use harness::Harness;
+pub use judged::{Judged, JudgedFinding};
 pub use node::Node;
 pub use planned::{Planned, Verdict};

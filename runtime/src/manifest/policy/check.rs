@@ -123,6 +123,18 @@ impl Policy {
     /// Folders that nobody, or only few, may have.
     fn paths_of_the_node(&self, manifest: &Manifest, refused: &mut Vec<Refusal>) {
         let spec = &manifest.spec;
+        // A folder above may be scanned: what is private is left out of it.
+        for (i, tree) in spec.grants.scan.files.iter().enumerate() {
+            let mut private = self.private_folders.iter();
+            if let Some(private) = private.find(|it| Path::new(tree.as_str()).starts_with(it)) {
+                let private = private.display();
+                refused.push((
+                    format!("grants.scan.files[{i}]"),
+                    format!("is in {private}, where the daemon keeps its own state"),
+                    "choose a folder beside it".to_owned(),
+                ));
+            }
+        }
         let read = spec.grants.node_files.iter().enumerate().map(|(i, files)| {
             let fixed = Path::new("/").join(files.fixed());
             (format!("grants.nodeFiles[{i}]"), fixed, false)
@@ -228,6 +240,7 @@ impl Allowance {
             }
         }
         self.refuse_changes(spec, &not, &mut add);
+        self.refuse_scan(spec, &not, &mut add);
         for (field, path, writes) in paths(spec) {
             let mut folders = self.files.iter();
             let inside = folders.any(|folder| {

@@ -12,6 +12,7 @@
 
 mod check;
 mod read;
+mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use super::changes::ChangeGrants;
 use super::identity::LOCAL_NAMESPACE;
 use super::node_glob::NodeGlob;
 use super::quantity::{ByteSize, CpuShare, Period};
+use super::scanning::ScanGrants;
 
 /// The most that one plugin's limits may ask for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -103,6 +105,8 @@ pub struct Allowance {
     pub node_files: Vec<NodeGlob>,
     /// What of the node may be changed.
     pub changes: ChangeGrants,
+    /// What may be shown of the node to be judged.
+    pub scan: ScanGrants,
     /// Folders of which, or of whose folders, there may be grants and written files.
     pub files: Vec<AllowedFolder>,
     /// Pushing what plugins measure (`metrics.remoteWrite`).

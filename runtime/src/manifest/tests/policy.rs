@@ -250,3 +250,104 @@ fn pushing_what_is_measured_is_allowed_by_name() {
         "{text}"
     );
 }
+
+#[test]
+fn what_is_shown_to_scan_is_let_in_by_name() {
+    let nothing = policy("namespaces: {shop: {}}").unwrap();
+    let scan = |grants: &str| {
+        format!(
+            "module: {{bundled: security-scanner}}\ngrants: {{scan: {{{grants}}}}}\nscanning: {{}}\n"
+        )
+    };
+    for (wanted, field, yaml, allowed) in [
+        (
+            "processes: true",
+            "grants.scan.processes",
+            "scan: {processes: true}",
+            "processes: true",
+        ),
+        (
+            "sockets: true",
+            "grants.scan.sockets",
+            "scan: {sockets: true}",
+            "sockets: true",
+        ),
+        (
+            "users: true",
+            "grants.scan.users",
+            "scan: {users: true}",
+            "users: true",
+        ),
+        (
+            "kernelModules: true",
+            "grants.scan.kernelModules",
+            "scan: {kernelModules: true}",
+            "kernelModules: true",
+        ),
+        (
+            "files: [/etc/ssh]",
+            "grants.scan.files[0]",
+            "scan: {files: [\"/etc/ssh\"]}",
+            "files: [/etc]",
+        ),
+        (
+            "files: [/]",
+            "grants.scan.files[0]",
+            "scan: {files: [\"/\"]}",
+            "files: [/]",
+        ),
+        (
+            "argumentsOf: [kubelet]",
+            "grants.scan.argumentsOf[0]",
+            "scan: {argumentsOf: [\"kubelet\"]}",
+            "argumentsOf: [kube*]",
+        ),
+        (
+            "sysctls: [net.ipv4.*]",
+            "grants.scan.sysctls[0]",
+            "scan: {sysctls: [\"net.ipv4.*\"]}",
+            "sysctls: [net.*]",
+        ),
+    ] {
+        let said = refused(&nothing, &scan(wanted));
+        assert!(
+            said.contains(field) && said.contains(yaml),
+            "{wanted}: {said}"
+        );
+        let enough = format!("namespaces: {{shop: {{grants: {{scan: {{{allowed}}}}}}}}}");
+        let said = refused(&policy(&enough).unwrap(), &scan(wanted));
+        assert_eq!(said, "", "{wanted}");
+    }
+    for (wanted, allowed) in [
+        ("files: [/]", "files: [/etc]"),
+        ("files: [/etcetera]", "files: [/etc]"),
+        ("argumentsOf: [\"*\"]", "argumentsOf: [kube*]"),
+        ("sysctls: [net.*]", "sysctls: [net.ipv4.*]"),
+        ("sockets: true", "processes: true"),
+    ] {
+        let less = format!("namespaces: {{shop: {{grants: {{scan: {{{allowed}}}}}}}}}");
+        let said = refused(&policy(&less).unwrap(), &scan(wanted));
+        assert!(said.contains("grants.scan"), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn the_daemons_own_state_is_not_scanned() {
+    let policy = Policy {
+        home: "shop".to_owned(),
+        private_folders: vec!["/var/lib/bulkhead".into()],
+        ..Policy::default()
+    };
+    let scan = |tree: &str| {
+        format!(
+            "module: {{bundled: security-scanner}}\ngrants: {{scan: {{files: [{tree}]}}}}\nscanning: {{}}\n"
+        )
+    };
+    let said = refused(&policy, &scan("/var/lib/bulkhead/plugins"));
+    assert!(
+        said.contains("grants.scan.files[0]: is in /var/lib/bulkhead"),
+        "{said}"
+    );
+    assert_eq!(refused(&policy, &scan("/var/lib")), "");
+    assert_eq!(refused(&policy, &scan("/")), "");
+}

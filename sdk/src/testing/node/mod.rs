@@ -2,6 +2,7 @@
 
 mod change;
 mod look;
+mod scanned;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ pub struct Node {
     groups: Vec<raw::Account>,
     facts: Vec<(String, String)>,
     done: Vec<String>,
+    seen: scanned::Seen,
 }
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,4 @@
+//! The role `scanning`: files and facts of the node in, findings out.
+
+pub mod findings;
+pub mod snapshot;

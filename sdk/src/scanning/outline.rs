@@ -1,0 +1,478 @@
+//! What a plugin stands for, and what it wants to see.
+
+use std::collections::HashMap;
+
+use super::Severity;
+use super::batch::Digests;
+use crate::bindings::scanning::exports::bulkhead::plugin::scanning as raw;
+use crate::error::Result;
+
+/// What a finding may be about.
+///
+/// ```
+/// use bulkhead_sdk::scanning::{Rule, Severity};
+/// Rule::new("empty-password", "A user has an empty password")
+///     .severity(Severity::Critical)
+///     .rationale("Whoever knows the name can log in.")
+///     .remediation("Lock the account with `passwd -l NAME`.")
+///     .reference("https://attack.mitre.org/techniques/T1078/");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Rule {
+    raw: raw::Rule,
+}
+
+impl Rule {
+    /// A rule of medium severity. The id is unique in the plugin, and stays from one version to the
+    /// next; the title says what was found if the rule matches.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Rule::new("miner", "A file is a miner");
+    /// ```
+    pub fn new(id: &str, title: &str) -> Self {
+        Self {
+            raw: raw::Rule {
+                id: id.to_owned(),
+                title: title.to_owned(),
+                severity: raw::Severity::Medium,
+                rationale: String::new(),
+                remediation: String::new(),
+                references: Vec::new(),
+            },
+        }
+    }
+
+    /// Says how much it matters, unless a finding says otherwise.
+    ///
+    /// ```
+    /// use bulkhead_sdk::scanning::{Rule, Severity};
+    /// Rule::new("miner", "A file is a miner").severity(Severity::High);
+    /// ```
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.raw.severity = severity.into();
+        self
+    }
+
+    /// Says why it matters.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::Rule;
+    /// Rule::new("miner", "A file is a miner").rationale("Somebody else uses the node.");
+    /// ```
+    #[must_use]
+    pub fn rationale(mut self, why: &str) -> Self {
+        why.clone_into(&mut self.raw.rationale);
+        self
+    }
+
+    /// Says what to do.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::Rule;
+    /// Rule::new("miner", "A file is a miner").remediation("Rebuild the node.");
+    /// ```
+    #[must_use]
+    pub fn remediation(mut self, how: &str) -> Self {
+        how.clone_into(&mut self.raw.remediation);
+        self
+    }
+
+    /// Adds an address to read more at; there may be eight.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::Rule;
+    /// Rule::new("miner", "A file is a miner").reference("https://attack.mitre.org/techniques/T1496/");
+    /// ```
+    #[must_use]
+    pub fn reference(mut self, address: &str) -> Self {
+        self.raw.references.push(address.to_owned());
+        self
+    }
+}
+
+/// What a plugin wants to know of files. Which files there are is the manifest's business.
+///
+/// ```
+/// use bulkhead_sdk::scanning::FileInterest;
+/// FileInterest::content(32 << 20).sha256();
+/// FileInterest::entries().blake3().attributes().others();
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct FileInterest {
+    raw: raw::FileInterest,
+}
+
+impl FileInterest {
+    /// Their bytes, at most so many of each.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::FileInterest::content(1 << 20);
+    /// ```
+    pub fn content(longest: u64) -> Self {
+        let raw = raw::FileInterest {
+            content: longest,
+            sha256: false,
+            sha1: false,
+            md5: false,
+            blake3: false,
+            attributes: false,
+            others: false,
+        };
+        Self { raw }
+    }
+
+    /// Not their bytes, only what is known of them.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::FileInterest::entries().sha256();
+    /// ```
+    pub fn entries() -> Self {
+        Self::content(0)
+    }
+
+    /// The SHA-256 of the whole file, whatever its length.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().sha256();
+    /// ```
+    #[must_use]
+    pub fn sha256(mut self) -> Self {
+        self.raw.sha256 = true;
+        self
+    }
+
+    /// Its SHA-1, which lists of old still have.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().sha1();
+    /// ```
+    #[must_use]
+    pub fn sha1(mut self) -> Self {
+        self.raw.sha1 = true;
+        self
+    }
+
+    /// Its MD5, which lists of old still have.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().md5();
+    /// ```
+    #[must_use]
+    pub fn md5(mut self) -> Self {
+        self.raw.md5 = true;
+        self
+    }
+
+    /// Its BLAKE3, the fastest of them.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().blake3();
+    /// ```
+    #[must_use]
+    pub fn blake3(mut self) -> Self {
+        self.raw.blake3 = true;
+        self
+    }
+
+    /// Extended attributes, file capabilities among them.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().attributes();
+    /// ```
+    #[must_use]
+    pub fn attributes(mut self) -> Self {
+        self.raw.attributes = true;
+        self
+    }
+
+    /// Also folders, links and special files, by what they are.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::FileInterest;
+    /// FileInterest::entries().others();
+    /// ```
+    #[must_use]
+    pub fn others(mut self) -> Self {
+        self.raw.others = true;
+        self
+    }
+}
+
+/// Files that an [`Outline`] wants: what [`View::files`](super::View::files) finds them by.
+///
+/// ```
+/// let mut outline = bulkhead_sdk::scanning::Outline::new();
+/// let flags = outline.want_file("/etc/kubernetes/*.conf");
+/// assert_ne!(outline.want_entry("/run/*.sock"), flags);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WantId(pub(crate) u32);
+
+/// What answers and views need to know of the outline.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) severities: HashMap<String, raw::Severity>,
+    pub(crate) digests: Digests,
+    pub(crate) files: HashMap<String, u32>,
+}
+
+/// What a plugin is about. Wanting something twice is wanting it once.
+///
+/// ```
+/// use bulkhead_sdk::scanning::{FileInterest, Outline, Rule};
+/// let mut outline = Outline::new();
+/// outline.rule(Rule::new("miner", "A file is a miner"));
+/// outline.files(FileInterest::content(1 << 20));
+/// outline.rule_set("what decides about a file: the rules' texts, the configuration");
+/// outline.want_processes();
+/// ```
+#[derive(Debug, Default)]
+pub struct Outline {
+    rules: Vec<raw::Rule>,
+    files: Option<raw::FileInterest>,
+    wants: Vec<raw::Want>,
+    want_files: HashMap<String, u32>,
+    rule_set: Option<u128>,
+}
+
+impl Outline {
+    /// An outline without rules and wants.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new();
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a rule. Findings may also be about rules that are not listed, such as those that the
+    /// configuration brings; for these, findings say how severe they are.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::{Outline, Rule};
+    /// Outline::new().rule(Rule::new("miner", "A file is a miner"));
+    /// ```
+    pub fn rule(&mut self, rule: Rule) {
+        self.rules.push(rule.raw);
+    }
+
+    /// Wants to judge files.
+    ///
+    /// ```
+    /// # use bulkhead_sdk::scanning::{FileInterest, Outline};
+    /// Outline::new().files(FileInterest::entries().sha256());
+    /// ```
+    pub fn files(&mut self, interest: FileInterest) {
+        self.files = Some(interest.raw);
+    }
+
+    /// Adds to what decides about a file, of any length: the rules' texts, the configuration, the
+    /// plugin's version. As long as all of it stays the same, a file that has not changed is not passed
+    /// again. Needed by plugins that judge files.
+    ///
+    /// ```
+    /// # let (rules, version) = ("rule eicar { ... }", "1.2.0");
+    /// let mut outline = bulkhead_sdk::scanning::Outline::new();
+    /// outline.rule_set(rules);
+    /// outline.rule_set(version);
+    /// ```
+    pub fn rule_set(&mut self, part: impl AsRef<[u8]>) {
+        // FNV-1a of 128 bits: nobody gains by two sets of rules of one digest but who writes both.
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let part = part.as_ref();
+        let mut digest = self.rule_set.unwrap_or(BASIS);
+        for &byte in (part.len() as u64).to_le_bytes().iter().chain(part) {
+            digest = (digest ^ u128::from(byte)).wrapping_mul(PRIME);
+        }
+        self.rule_set = Some(digest);
+    }
+
+    /// Wants to see the processes.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_processes();
+    /// ```
+    pub fn want_processes(&mut self) {
+        self.want(raw::Want::Processes);
+    }
+
+    /// Wants to see the open sockets.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_sockets();
+    /// ```
+    pub fn want_sockets(&mut self) {
+        self.want(raw::Want::Sockets);
+    }
+
+    /// Wants to see the users.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_users();
+    /// ```
+    pub fn want_users(&mut self) {
+        self.want(raw::Want::Users);
+    }
+
+    /// Wants to see the kernel's modules.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_kernel_modules();
+    /// ```
+    pub fn want_kernel_modules(&mut self) {
+        self.want(raw::Want::KernelModules);
+    }
+
+    /// Wants to see a kernel setting.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_sysctl("kernel.randomize_va_space");
+    /// ```
+    pub fn want_sysctl(&mut self, name: &str) {
+        self.want(raw::Want::Sysctl(name.to_owned()));
+    }
+
+    /// Wants files with their content, at most 4 MiB each. Named by a path, whose components may hold
+    /// `*`, `?` and `[...]`; a component `**` stands for up to eight folders.
+    ///
+    /// ```
+    /// let mut outline = bulkhead_sdk::scanning::Outline::new();
+    /// outline.want_file("/etc/ssh/sshd_config");
+    /// outline.want_file("/var/lib/dpkg/info/*.list");
+    /// ```
+    pub fn want_file(&mut self, glob: &str) -> WantId {
+        self.want_by_glob(glob, true)
+    }
+
+    /// Wants to know what files, folders or links are, but not what is in them.
+    ///
+    /// ```
+    /// bulkhead_sdk::scanning::Outline::new().want_entry("/run/containerd/containerd.sock");
+    /// ```
+    pub fn want_entry(&mut self, glob: &str) -> WantId {
+        self.want_by_glob(glob, false)
+    }
+
+    fn want_by_glob(&mut self, glob: &str, content: bool) -> WantId {
+        let want = if content {
+            raw::Want::FileContent
+        } else {
+            raw::Want::FileEntry
+        };
+        if let Some(known) = self.want_files.get(glob) {
+            if content && let Some(raw) = self.wants.get_mut(*known as usize) {
+                *raw = want(glob.to_owned());
+            }
+            return WantId(*known);
+        }
+        let id = self.wants.len() as u32;
+        self.want_files.insert(glob.to_owned(), id);
+        self.wants.push(want(glob.to_owned()));
+        WantId(id)
+    }
+
+    fn want(&mut self, want: raw::Want) {
+        // A few dozen at most, once.
+        let same = |known: &raw::Want| match (known, &want) {
+            (raw::Want::Sysctl(known), raw::Want::Sysctl(name)) => known == name,
+            _ => std::mem::discriminant(known) == std::mem::discriminant(&want),
+        };
+        if !self.wants.iter().any(same) {
+            self.wants.push(want);
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> Result<(raw::Outline, Names)> {
+        let Self {
+            rules,
+            files,
+            wants,
+            want_files,
+            rule_set,
+        } = self;
+        if files.is_some() && rule_set.is_none() {
+            crate::bail!(
+                "the outline wants files, but does not say what decides about them; call `rule_set`"
+            );
+        }
+        let severities = rules
+            .iter()
+            .map(|rule| (rule.id.clone(), rule.severity))
+            .collect();
+        let names = Names {
+            severities,
+            digests: files.as_ref().map(Digests::of).unwrap_or_default(),
+            files: want_files,
+        };
+        let rule_set = rule_set.unwrap_or_default().to_le_bytes().to_vec();
+        let outline = raw::Outline {
+            rules,
+            files,
+            wants,
+            rule_set,
+        };
+        Ok((outline, names))
+    }
+}
+
+impl From<Severity> for raw::Severity {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Self::Info,
+            Severity::Low => Self::Low,
+            Severity::Medium => Self::Medium,
+            Severity::High => Self::High,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wants_the_same_once_and_with_content_if_anybody_does() {
+        let mut outline = Outline::new();
+        let first = outline.want_entry("/a");
+        outline.want_users();
+        outline.want_sysctl("a");
+        outline.want_sysctl("b");
+        outline.want_sysctl("a");
+        outline.want_users();
+        assert_eq!(outline.want_file("/a"), first);
+        assert_eq!(outline.want_entry("/a"), first);
+        let (raw, _) = outline.into_parts().unwrap();
+        assert!(matches!(&raw.wants[0], raw::Want::FileContent(glob) if glob == "/a"));
+        assert_eq!(raw.wants.len(), 4, "{:?}", raw.wants);
+    }
+
+    #[test]
+    fn a_set_of_rules_is_what_it_is_made_of() {
+        let digest = |parts: &[&str]| {
+            let mut outline = Outline::new();
+            parts.iter().for_each(|part| outline.rule_set(part));
+            outline.into_parts().unwrap().0.rule_set
+        };
+        assert_eq!(digest(&["a", "b"]), digest(&["a", "b"]));
+        assert_ne!(digest(&["a", "b"]), digest(&["b", "a"]));
+        assert_ne!(digest(&["ab"]), digest(&["a", "b"]));
+        assert_ne!(digest(&[""]), digest(&[]));
+    }
+
+    #[test]
+    fn files_need_a_set_of_rules() {
+        let mut outline = Outline::new();
+        outline.files(FileInterest::entries());
+        let refused = outline.into_parts().err().unwrap().to_string();
+        assert!(refused.ends_with("call `rule_set`"), "{refused}");
+    }
+}
