@@ -3,3 +3,4 @@
 pub mod enforcement;
 pub mod logs;
 pub mod metrics;
+pub mod scanning;
