@@ -1,4 +1,5 @@
 //! The role `scanning`: files and facts of the node in, findings out.
 
+pub mod feed;
 pub mod findings;
 pub mod snapshot;

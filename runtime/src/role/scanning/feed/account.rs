@@ -1,0 +1,76 @@
+//! What is on its way to a subscriber, and what became of it.
+
+use std::sync::{Condvar, Mutex};
+
+use super::cache::{Cache, Mark};
+use super::lock;
+
+/// Buffers that are kept for the next batches: one that is judged, one that waits, one that is filled.
+const SPARE: usize = 3;
+
+/// Batches of one subscriber that are neither judged nor failed, and those that were.
+#[derive(Debug)]
+pub(super) struct Account {
+    cache: Cache,
+    books: Mutex<Books>,
+    settled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    outstanding: u64,
+    failed: u64,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Account {
+    pub(super) fn new(cache: Cache) -> Self {
+        Self {
+            cache,
+            books: Mutex::default(),
+            settled: Condvar::new(),
+        }
+    }
+
+    /// A batch is on its way; the buffer for the next one.
+    pub(super) fn sent(&self) -> Vec<u8> {
+        let mut books = lock(&self.books);
+        books.outstanding += 1;
+        books.spare.pop().unwrap_or_default()
+    }
+
+    /// A batch was judged, or not.
+    pub(super) fn settle(&self, judged: bool, marks: Vec<Mark>, mut bytes: Vec<u8>) {
+        self.cache.judged(marks);
+        let mut books = lock(&self.books);
+        books.outstanding = books.outstanding.saturating_sub(1);
+        books.failed += u64::from(!judged);
+        if books.spare.len() < SPARE {
+            bytes.clear();
+            books.spare.push(bytes);
+        }
+        self.settled.notify_all();
+    }
+
+    /// Waits until nothing is on its way. How many batches failed up to now.
+    pub(super) fn drained(&self) -> u64 {
+        let mut books = lock(&self.books);
+        while books.outstanding > 0 {
+            books = self
+                .settled
+                .wait(books)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        books.failed
+    }
+
+    /// How many batches failed up to now.
+    pub(super) fn failed(&self) -> u64 {
+        lock(&self.books).failed
+    }
+
+    /// Gives the buffers back: nothing large is to be expected for now.
+    pub(super) fn rest(&self) {
+        lock(&self.books).spare.clear();
+    }
+}

@@ -1,0 +1,462 @@
+//! Reading one file, once, for all that want it.
+
+use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+
+use super::attributes;
+use super::batch::{CHANGED, EVENT};
+use super::cache::{self, Mark};
+use super::counts::Counts;
+use super::digest::{Digests, Hashers, Wanted};
+use super::facts::{Facts, FileKey, Kind};
+use super::lane::{BATCH_BYTES, Lane, Large, Record};
+use super::pace::{Clock, Pace};
+use super::root::{Root, place};
+
+/// So much is read at once.
+const CHUNK: usize = 1 << 20;
+/// Digests of longer files are not computed: at the speed of SHA-1 and MD5, this takes minutes.
+const LONGEST: u64 = 64 << 30;
+/// Nor of files that are longer than this and nearly all holes: somebody may have terabytes for nothing.
+const LONGEST_SPARSE: u64 = 1 << 30;
+/// A file that was changed so recently may be changed again without its times moving on.
+const SETTLED: i64 = 50_000_000;
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was passed.
+    Passed,
+    /// It was passed, and it changed meanwhile; or it was not, since it is something else now.
+    Changed,
+    /// It was gone, and was not passed.
+    Vanished,
+    /// Everybody is to stop.
+    Stopped,
+}
+
+/// For whom a file is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct For<'a> {
+    pub(super) lane: &'a Lane,
+    /// The full pass.
+    pub(super) full: Option<u32>,
+}
+
+/// Which file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) folder: BorrowedFd<'a>,
+    /// The folder's, or the file's own if it is one.
+    pub(super) folder_key: FileKey,
+    pub(super) name: &'a CStr,
+    pub(super) path: &'a [u8],
+    /// As it was found.
+    pub(super) facts: Facts,
+    /// [`EVENT`], or none.
+    pub(super) flags: u32,
+}
+
+/// What all readers share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tools<'a> {
+    pub(super) root: &'a Root,
+    pub(super) cache: &'a cache::Cache,
+    pub(super) pace: &'a Pace,
+    pub(super) counts: &'a Counts,
+}
+
+/// One thread's reader, with its buffers.
+pub(super) struct Reader<'a> {
+    tools: Tools<'a>,
+    clock: Clock,
+    content: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(tools: Tools<'a>) -> Self {
+        Self {
+            tools,
+            clock: Clock::start(),
+            content: Vec::new(),
+            chunk: Vec::new(),
+        }
+    }
+
+    /// Waits for the budget. Whether to go on.
+    pub(super) fn wait(&mut self) -> bool {
+        self.tools.pace.read(0, &mut self.clock)
+    }
+
+    /// Gives buffers back: nothing is to be read for now.
+    pub(super) fn rest(&mut self) {
+        self.content = Vec::new();
+        self.chunk = Vec::new();
+    }
+
+    /// Reads a file and passes it to those that want it, in the order of their numbers. May block.
+    pub(super) fn file(&mut self, found: &Found<'_>, to: &[For<'_>]) -> Outcome {
+        let outcome = match self.attempt(found, to) {
+            Ok(outcome) => outcome,
+            Err(Errno::NOENT | Errno::STALE) => Outcome::Vanished,
+            Err(error) => {
+                self.tools.counts.error(error);
+                let digests = Digests::default();
+                let record = Record {
+                    facts: &found.facts,
+                    path: found.path,
+                    digests: &digests,
+                    attributes: &[],
+                    error: number(error),
+                    flags: found.flags,
+                };
+                to.iter().for_each(|to| to.lane.add(&record, None, None));
+                Outcome::Passed
+            }
+        };
+        let counts = self.tools.counts;
+        Counts::add(
+            match outcome {
+                Outcome::Passed => &counts.passed,
+                Outcome::Changed => &counts.changed,
+                Outcome::Vanished => &counts.vanished,
+                Outcome::Stopped => return outcome,
+            },
+            1,
+        );
+        outcome
+    }
+
+    /// An error: it could not be read at all, and nobody was passed anything.
+    fn attempt(&mut self, found: &Found<'_>, to: &[For<'_>]) -> Result<Outcome, Errno> {
+        let mut content = 0;
+        let mut digests = Wanted::default();
+        let mut wants_attributes = false;
+        for to in to {
+            content = content.max(to.lane.interest.content);
+            digests = digests.or(to.lane.interest.digests);
+            wants_attributes |= to.lane.interest.attributes;
+        }
+        let reads = found.facts.kind == Kind::File && (content > 0 || digests.any());
+        let is_link = found.facts.kind == Kind::Symlink;
+        let place = match reads || wants_attributes || is_link {
+            true => Some(place(found.folder, found.name)?),
+            false => None,
+        };
+        let facts = match &place {
+            Some(place) => Facts::of_open(place)?,
+            None => found.facts,
+        };
+        if facts.kind != found.facts.kind {
+            return Ok(Outcome::Changed);
+        }
+        let attributes = match &place {
+            Some(place) if is_link => attributes::target(place)?,
+            Some(place) if wants_attributes => attributes::of(place)?,
+            _ => Vec::new(),
+        };
+        let record = Record {
+            facts: &facts,
+            path: found.path,
+            digests: &Digests::default(),
+            attributes: &attributes,
+            error: 0,
+            flags: found.flags,
+        };
+        let file = match &place {
+            Some(place) if reads => self.tools.root.read(place)?,
+            _ => {
+                let settled = is_settled(&facts);
+                for to in to {
+                    let mark = self.mark(settled, to, found, &facts);
+                    to.lane.add(&record, None, mark);
+                }
+                return Ok(Outcome::Passed);
+            }
+        };
+        let undigested = digests.any() && !is_digestible(&facts);
+        let job = Job {
+            found,
+            to,
+            content,
+            digests: if undigested { Wanted::default() } else { digests },
+            undigested,
+        };
+        match content.min(facts.size) <= BATCH_BYTES as u64 {
+            true => self.short(&file, &record, &job),
+            false => Ok(self.long(&file, &record, &job)),
+        }
+    }
+
+    /// What is passed of it fits into one batch.
+    fn short(
+        &mut self,
+        file: &OwnedFd,
+        record: &Record<'_>,
+        job: &Job<'_>,
+    ) -> Result<Outcome, Errno> {
+        let size = record.facts.size;
+        let mut hashers = Hashers::of(job.digests);
+        let wanted = job.content.min(size) as usize;
+        let Some(length) = self.head(file, wanted, job.found.flags, &mut hashers)? else {
+            return Ok(Outcome::Stopped);
+        };
+        let rest = match job.digests.any() && length == wanted {
+            true => size - length as u64,
+            false => 0,
+        };
+        let read = self.rest(file, rest, job.found.flags, |chunk| hashers.update(chunk));
+        let read = match read {
+            Ok(Some(read)) => Ok(length as u64 + read),
+            Ok(None) => return Ok(Outcome::Stopped),
+            // What was read is passed all the same.
+            Err(error) => Err(error),
+        };
+        let ended = self.ended(file, record, job, wanted as u64 + rest, read);
+        let digests = match ended.error {
+            0 => hashers.finish(),
+            _ => Digests::default(),
+        };
+        let record = ended.tell(record, &digests);
+        let content = self.content.get(..length);
+        for to in job.to {
+            let mark = self.mark(ended.settled, to, job.found, record.facts);
+            to.lane.add(&record, content, mark);
+        }
+        Ok(ended.outcome())
+    }
+
+    /// It goes to some in several batches, one after the other.
+    fn long(&mut self, file: &OwnedFd, record: &Record<'_>, job: &Job<'_>) -> Outcome {
+        let size = record.facts.size;
+        let mut hashers = Hashers::of(job.digests);
+        // It matters little if the kernel does not take it.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+        let mut large: Vec<Large<'_>> = job.to.iter().map(|to| to.lane.large()).collect();
+        let wanted = match job.digests.any() {
+            true => size,
+            false => size.min(job.content),
+        };
+        let read = self.rest(file, wanted, job.found.flags, |chunk| {
+            hashers.update(chunk);
+            for large in &mut large {
+                large.content(record, chunk);
+            }
+        });
+        let stopped = matches!(read, Ok(None));
+        let read = read.and_then(|read| read.ok_or(Errno::CANCELED));
+        let ended = self.ended(file, record, job, wanted, read);
+        let digests = match ended.error {
+            0 => hashers.finish(),
+            _ => Digests::default(),
+        };
+        let record = ended.tell(record, &digests);
+        for (large, to) in large.into_iter().zip(job.to) {
+            let mark = self.mark(ended.settled, to, job.found, record.facts);
+            large.end(&record, mark);
+        }
+        match stopped {
+            true => Outcome::Stopped,
+            false => ended.outcome(),
+        }
+    }
+
+    /// Reads what is passed of a file into one buffer. How much there was; none if everybody is to stop.
+    fn head(
+        &mut self,
+        file: &OwnedFd,
+        wanted: usize,
+        flags: u32,
+        hashers: &mut Hashers,
+    ) -> Result<Option<usize>, Errno> {
+        if self.content.len() < wanted {
+            self.content.resize(wanted, 0);
+        }
+        let mut content = std::mem::take(&mut self.content);
+        let mut length = 0;
+        let read = loop {
+            let end = wanted.min(length + CHUNK);
+            let Some(room) = content.get_mut(length..end).filter(|it| !it.is_empty()) else {
+                break Ok(Some(length));
+            };
+            match self.fill(file, room, flags) {
+                Ok(Some(0)) => break Ok(Some(length)),
+                Ok(Some(read)) => {
+                    hashers.update(room.get(..read).unwrap_or_default());
+                    length += read;
+                }
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error),
+            }
+        };
+        self.content = content;
+        read
+    }
+
+    /// Reads up to `wanted` further bytes in chunks. How many there were; none if everybody is to stop.
+    fn rest(
+        &mut self,
+        file: &OwnedFd,
+        wanted: u64,
+        flags: u32,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Option<u64>, Errno> {
+        if wanted > 0 {
+            self.chunk.resize(CHUNK, 0);
+        }
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut total = 0;
+        let read = loop {
+            let left = usize::try_from(wanted - total).unwrap_or(usize::MAX);
+            let Some(room) = chunk.get_mut(..CHUNK.min(left)).filter(|it| !it.is_empty()) else {
+                break Ok(Some(total));
+            };
+            match self.fill(file, room, flags) {
+                Ok(Some(0)) => break Ok(Some(total)),
+                Ok(Some(read)) => {
+                    take(room.get(..read).unwrap_or_default());
+                    total += read as u64;
+                }
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error),
+            }
+        };
+        self.chunk = chunk;
+        read
+    }
+
+    /// Reads once. How much there was; none if everybody is to stop.
+    fn fill(&mut self, file: &OwnedFd, room: &mut [u8], flags: u32) -> Result<Option<usize>, Errno> {
+        let pace = self.tools.pace;
+        let go_on = match flags & EVENT {
+            0 => pace.read(room.len(), &mut self.clock),
+            _ => pace.read_now(room.len(), &mut self.clock),
+        };
+        if !go_on {
+            return Ok(None);
+        }
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *room))?;
+        Counts::add(&self.tools.counts.read, read as u64);
+        Ok(Some(read))
+    }
+
+    /// How reading a file ended, of which there should have been `wanted` bytes.
+    fn ended(
+        &self,
+        file: &OwnedFd,
+        record: &Record<'_>,
+        job: &Job<'_>,
+        wanted: u64,
+        read: Result<u64, Errno>,
+    ) -> Ended {
+        let now = Facts::of_open(file);
+        let same = now.is_ok_and(|now| now.same_state(record.facts));
+        let error = match read {
+            Ok(_) if job.undigested => Some(Errno::FBIG),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            self.tools.counts.error(error);
+        }
+        let changed = !same || read.is_ok_and(|read| read < wanted);
+        Ended {
+            error: error.map_or(0, number),
+            changed,
+            settled: read.is_ok() && !changed && is_settled(record.facts),
+        }
+    }
+
+    fn mark(&self, settled: bool, to: &For<'_>, found: &Found<'_>, facts: &Facts) -> Option<Mark> {
+        settled.then(|| Mark {
+            subscriber: to.lane.number,
+            folder: found.folder_key,
+            id: cache::id(facts.key),
+            stamp: self.tools.cache.stamp(facts, to.lane.rules),
+            full: to.full,
+        })
+    }
+}
+
+/// What is to be read of a file, and for whom.
+struct Job<'a> {
+    found: &'a Found<'a>,
+    to: &'a [For<'a>],
+    content: u64,
+    digests: Wanted,
+    /// Somebody wants digests, and the file is too long.
+    undigested: bool,
+}
+
+/// How reading ended.
+struct Ended {
+    error: u32,
+    changed: bool,
+    /// Whether it counts as judged once it is.
+    settled: bool,
+}
+
+impl Ended {
+    fn tell<'a>(&self, record: &Record<'a>, digests: &'a Digests) -> Record<'a> {
+        Record {
+            digests,
+            error: self.error,
+            flags: record.flags | if self.changed { CHANGED } else { 0 },
+            ..*record
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.changed {
+            true => Outcome::Changed,
+            false => Outcome::Passed,
+        }
+    }
+}
+
+fn number(error: Errno) -> u32 {
+    error.raw_os_error().unsigned_abs()
+}
+
+fn is_digestible(facts: &Facts) -> bool {
+    let sparse = facts.allocated < facts.size / 8;
+    facts.size <= if sparse { LONGEST_SPARSE } else { LONGEST }
+}
+
+/// Whether another change would be seen from its times.
+fn is_settled(facts: &Facts) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+    // From the future: the clock was put back, and its times tell nothing.
+    facts.changed.saturating_add(SETTLED) < now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_files_of_holes_are_not_digested() {
+        let of = |size, allocated| Facts {
+            key: FileKey { device: 1, inode: 1 },
+            kind: Kind::File,
+            size,
+            allocated,
+            modified: 0,
+            changed: 0,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            mount: 0,
+        };
+        assert!(is_digestible(&of(1 << 30, 0)));
+        assert!(!is_digestible(&of(1 << 40, 4096)));
+        assert!(is_digestible(&of(8 << 30, 2 << 30)));
+        assert!(!is_digestible(&of(65 << 30, 65 << 30)));
+    }
+}

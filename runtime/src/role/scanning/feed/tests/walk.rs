@@ -1,0 +1,215 @@
+//! A pass sees what is there.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::support::{Node, globs, in_private_mounts, inside, trees};
+use crate::role::scanning::feed::{Kind, PassKind};
+
+/// What `find -xdev` prints, as paths of the node.
+fn find(root: &Path, arguments: &[&str]) -> BTreeSet<Vec<u8>> {
+    let output = Command::new("find")
+        .arg(root)
+        .arg("-xdev")
+        .args(arguments)
+        .arg("-print0")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let paths = output.stdout.split(|byte| *byte == 0);
+    let paths = paths.filter(|path| !path.is_empty());
+    let prefix = root.as_os_str().as_bytes();
+    paths
+        .map(|path| match path.strip_prefix(prefix).unwrap() {
+            b"" => b"/".to_vec(),
+            path => path.to_vec(),
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+enum Leaf {
+    File(Vec<u8>),
+    Folder,
+    Link(Vec<u8>),
+    Fifo,
+}
+
+/// Names that a file system takes: newlines, blanks and what is no UTF-8 among them.
+fn name() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(1u8..=255, 1..6),
+        Just(b"a\nb".to_vec()),
+        Just(b"\xff\xfe".to_vec()),
+        Just(b" ".to_vec()),
+        "[a-d]{1,2}".prop_map(String::into_bytes),
+    ]
+    .prop_filter("a name", |name| {
+        !name.contains(&b'/') && !matches!(&name[..], b"." | b"..")
+    })
+}
+
+fn leaf() -> impl Strategy<Value = Leaf> {
+    prop_oneof![
+        5 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Leaf::File),
+        2 => Just(Leaf::Folder),
+        1 => name().prop_map(Leaf::Link),
+        1 => Just(Leaf::Fifo),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn a_pass_sees_what_find_does(
+        tree in prop::collection::vec((prop::collection::vec(name(), 1..5), leaf()), 0..40),
+    ) {
+        let node = Node::new();
+        for (names, leaf) in tree {
+            let mut path = PathBuf::from(node.root());
+            for name in &names {
+                path.push(std::ffi::OsStr::from_bytes(name));
+            }
+            // What is in the way of an earlier one is left out, as is a way through a file or a link.
+            if std::fs::create_dir_all(path.parent().unwrap()).is_err() {
+                continue;
+            }
+            let _ = match leaf {
+                Leaf::File(content) => std::fs::write(&path, content),
+                Leaf::Folder => std::fs::create_dir_all(&path),
+                Leaf::Link(to) => {
+                    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&to), &path)
+                }
+                Leaf::Fifo if !path.exists() => Command::new("mkfifo")
+                    .arg("--").arg(&path).status().map(drop),
+                Leaf::Fifo => Ok(()),
+            };
+        }
+        let mut all = node.subscribe(|it| it.interest.others = true);
+        let pass = all.pass();
+        prop_assert!(pass.complete);
+        let passed: BTreeSet<Vec<u8>> = pass.files.keys().cloned().collect();
+        prop_assert_eq!(passed, find(node.root(), &[]));
+        prop_assert!(pass.files.values().all(|passed| passed.times == 1));
+        for (path, passed) in &pass.files {
+            let path = node.path(std::ffi::OsStr::from_bytes(path));
+            if passed.file.kind == Kind::File {
+                prop_assert_eq!(&passed.content, &std::fs::read(path).unwrap());
+            }
+        }
+        let mut files = node.subscribe(|it| it.name = "local/files".to_owned());
+        let passed: BTreeSet<Vec<u8>> = files.pass().files.keys().cloned().collect();
+        prop_assert_eq!(passed, find(node.root(), &["-type", "f"]));
+    }
+}
+
+#[test]
+fn trees_and_globs_say_what_is_passed() {
+    let node = Node::new();
+    for path in [
+        "/etc/passwd",
+        "/etc/ssl/key",
+        "/usr/bin/ls",
+        "/usr/lib/x.so",
+        "/usr/lib/y.o",
+        "/home/me/.cache/x",
+        "/home/me/file",
+    ] {
+        node.write(path, path);
+    }
+    let mut plugin = node.subscribe(|it| {
+        it.roots = trees(&["/usr", "/etc", "/usr/lib", "/absent"]);
+        it.exclude = globs(&["/etc/ssl/**", "/usr/**/*.o"]);
+    });
+    let pass = plugin.pass();
+    assert!(pass.complete);
+    assert_eq!(pass.names(), ["/etc/passwd", "/usr/bin/ls", "/usr/lib/x.so"]);
+    assert!(pass.files.values().all(|passed| passed.times == 1));
+    // A tree below what another one leaves out.
+    let mut both = node.subscribe(|it| {
+        it.name = "local/all".to_owned();
+        it.exclude = globs(&["/home"]);
+    });
+    let mut home = node.subscribe(|it| {
+        it.name = "local/home".to_owned();
+        it.roots = trees(&["/home/me"]);
+    });
+    assert_eq!(home.pass().names(), ["/home/me/.cache/x", "/home/me/file"]);
+    assert_eq!(both.pass().names().len(), 5);
+}
+
+#[test]
+fn links_are_not_followed_even_to_a_tree() {
+    let node = Node::new();
+    node.write("/real/file", "x");
+    std::os::unix::fs::symlink("real", node.path("/link")).unwrap();
+    let mut plugin = node.subscribe(|it| it.roots = trees(&["/link"]));
+    let pass = plugin.pass();
+    assert!(pass.files.is_empty());
+    assert!(!pass.complete, "somebody expects files there");
+}
+
+#[test]
+fn the_daemons_own_folder_is_nobodys() {
+    let node = Node::new();
+    node.write("/x", "x");
+    // A second name of the state's folder, below the node's root.
+    let inside = node.path("/state");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("secret"), "x").unwrap();
+    let node = node.with_private(inside);
+    let mut plugin = node.subscribe(|it| it.interest.others = true);
+    assert_eq!(plugin.pass().names(), ["/", "/x"]);
+    let mut asks = node.subscribe(|it| {
+        it.name = "local/asks".to_owned();
+        it.roots = trees(&["/state"]);
+    });
+    assert!(asks.pass().files.is_empty());
+}
+
+#[test]
+fn mounts_are_left_out_unless_told_otherwise_and_bind_mounts_are_read_once() {
+    let script = "
+        mkdir -p plain/deep disk same proc
+        echo 1 > plain/deep/file
+        mount -t tmpfs tmpfs disk && echo 2 > disk/file
+        mount --bind plain same && mount -t proc proc proc";
+    in_private_mounts("walk::inside_mounts", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_mounts() {
+    let node = inside();
+    let mut one = node.subscribe(|_| ());
+    assert_eq!(one.pass().names(), ["/plain/deep/file"]);
+    let mut all = node.subscribe(|it| {
+        it.name = "local/all".to_owned();
+        it.one_file_system = false;
+    });
+    let names = all.pass().names();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names.contains(&"/disk/file".to_owned()));
+    // Through either of its two paths.
+    assert!(names.iter().any(|name| name.ends_with("/deep/file")));
+    // A tree that begins where something is mounted is walked.
+    let mut disk = node.subscribe(|it| {
+        it.name = "local/disk".to_owned();
+        it.roots = trees(&["/disk"]);
+    });
+    assert_eq!(disk.pass().names(), ["/disk/file"]);
+    // The kernel's own never is.
+    let mut proc = node.subscribe(|it| {
+        it.name = "local/proc".to_owned();
+        it.roots = trees(&["/proc"]);
+        it.interest.others = true;
+    });
+    let pass = proc.pass();
+    assert!(pass.files.is_empty() && !pass.complete);
+    assert_eq!(proc.another(PassKind::Full).files.len(), 0);
+}

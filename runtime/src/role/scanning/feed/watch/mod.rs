@@ -1,0 +1,331 @@
+//! Files that are written, moved or removed are passed at once. One thread takes what happens out of the
+//! kernel's queues, so that they hardly ever overflow; another one looks at the files. Whatever is missed
+//! on the way is scanned again.
+
+mod fanotify;
+mod inotify;
+mod look;
+mod pending;
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+
+use super::batch::EVENT;
+use super::lane::Lane;
+use super::read::{Reader, Tools};
+use super::walk::{Tree, Turn, Walk};
+use super::{Shared, lock};
+use fanotify::Fanotify;
+use inotify::Inotify;
+use pending::{Missed, Pending, Place, Tally};
+
+/// How often it is looked whether other folders are to be watched.
+const TICK: Duration = Duration::from_millis(200);
+/// How often trees that are not watched as a whole are scanned.
+const POLL: Duration = Duration::from_secs(300);
+/// So many files are looked at before they are passed on, if there are more at once.
+const TOGETHER: usize = 64;
+
+/// What both threads share.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pending: Mutex<Pending>,
+    /// Of the above.
+    more: Condvar,
+    fanotify: Mutex<Option<Fanotify>>,
+    watched: Mutex<Watched>,
+    /// What was missed is being scanned.
+    rescanning: AtomicBool,
+    rescans: std::sync::atomic::AtomicU64,
+}
+
+/// How changes are seen at once, for the status.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Watched {
+    /// File systems of which all changes are seen.
+    pub file_systems: usize,
+    /// Folders of which changes are seen one by one, since their file system cannot do better.
+    pub folders: usize,
+    /// Trees on such file systems, each with the reason.
+    pub fallbacks: BTreeSet<String>,
+    /// There are more folders than can be watched: the rest is scanned every five minutes.
+    pub polled: bool,
+    /// What the kernel told.
+    pub events: u64,
+    /// What it told of more files than could be looked at: their folders were scanned instead.
+    pub shed: u64,
+    /// How often it told more than could be taken: everything was scanned then.
+    pub overflows: u64,
+    /// How often folders, or everything, were scanned for such a reason.
+    pub rescans: u64,
+}
+
+impl Watch {
+    pub(super) fn watched(&self) -> Watched {
+        let Tally {
+            events,
+            shed,
+            overflows,
+        } = lock(&self.pending).tally;
+        Watched {
+            events,
+            shed,
+            overflows,
+            rescans: self.rescans.load(Ordering::Relaxed),
+            ..lock(&self.watched).clone()
+        }
+    }
+
+    /// Lets both threads see that something has changed.
+    pub(super) fn wake(&self) {
+        self.more.notify_all();
+    }
+}
+
+/// Takes what happens out of the kernel's queues until the feed ends.
+pub(super) fn listen(shared: &Arc<Shared>) {
+    let watch = &shared.watch;
+    let mut inotify: Option<Inotify> = None;
+    let mut generation = 0;
+    let mut polled = Instant::now();
+    loop {
+        let now = {
+            let members = lock(&shared.members);
+            if members.is_stopping() {
+                return;
+            }
+            members.generation
+        };
+        if now != generation {
+            generation = now;
+            inotify = arrange(shared);
+        }
+        let mut more = false;
+        if let Some(fanotify) = &mut *lock(&watch.fanotify) {
+            more = fanotify.drain(&mut lock(&watch.pending));
+        }
+        if let Some(inotify) = &mut inotify {
+            inotify.drain(&shared.root, &mut lock(&watch.pending));
+            let mut watched = lock(&watch.watched);
+            watched.folders = inotify.len();
+            watched.polled = inotify.is_incomplete();
+            if watched.polled && polled.elapsed() >= POLL {
+                polled = Instant::now();
+                lock(&shared.members).rescan();
+                shared.changed.notify_all();
+            }
+        }
+        watch.more.notify_all();
+        if !more {
+            wait(watch, inotify.as_ref());
+        }
+    }
+}
+
+/// Until something happens, or for a tick.
+fn wait(watch: &Watch, inotify: Option<&Inotify>) {
+    // A descriptor of its own, so that whoever resolves a handle need not wait for events.
+    let fanotify = lock(&watch.fanotify)
+        .as_ref()
+        .and_then(|it| it.queue().try_clone_to_owned().ok());
+    let mut queues = Vec::new();
+    queues.extend(fanotify.as_ref().map(|it| PollFd::new(it, PollFlags::IN)));
+    let inotify = inotify.map(Inotify::queue);
+    queues.extend(inotify.as_ref().map(|it| PollFd::new(it, PollFlags::IN)));
+    let tick = Timespec::try_from(TICK).ok();
+    // Interrupted, or in vain: then it is looked again.
+    let _ = poll(&mut queues, tick.as_ref());
+}
+
+/// Watches what is to be watched now, and nothing else. The queue for what is watched folder by folder.
+fn arrange(shared: &Shared) -> Option<Inotify> {
+    let mut trees: Vec<(String, bool)> = Vec::new();
+    for member in lock(&shared.members).iter() {
+        if member.is_real_time() {
+            let scope = &member.lane.scope;
+            let roots = scope.roots.iter();
+            trees.extend(roots.map(|root| (root.as_str().to_owned(), !scope.one_file_system)));
+        }
+    }
+    trees.sort();
+    trees.dedup();
+    lock(&shared.members).set_event_pace(&shared.event_pace);
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    for (tree, crosses) in &trees {
+        paths.push(tree.as_bytes().to_vec());
+        if *crosses {
+            paths.extend(shared.root.mounts_below(tree.as_bytes()));
+        }
+    }
+    let mut watched = Watched::default();
+    let mut inotify = None;
+    {
+        let mut fanotify = lock(&shared.watch.fanotify);
+        if fanotify.is_none() && !paths.is_empty() {
+            match Fanotify::new() {
+                Ok(new) => *fanotify = Some(new),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch whole file systems");
+                }
+            }
+        }
+        if let Some(fanotify) = &mut *fanotify {
+            fanotify.retain(&paths.iter().cloned().collect::<HashSet<_>>());
+        }
+        for path in &paths {
+            if let Err(error) = mark(shared, fanotify.as_mut(), path) {
+                let text = String::from_utf8_lossy(path);
+                tracing::info!(
+                    folder = %text, %error,
+                    "its file system does not tell what happens: its folders are watched one by one",
+                );
+                watched.fallbacks.insert(format!("{text}: {error}"));
+                if inotify.is_none() {
+                    inotify = Inotify::new().ok();
+                }
+                match &mut inotify {
+                    Some(inotify) => inotify.add(&shared.root, path),
+                    None => watched.polled = true,
+                }
+            }
+        }
+        watched.file_systems = fanotify.as_ref().map_or(0, Fanotify::len);
+    }
+    watched.folders = inotify.as_ref().map_or(0, Inotify::len);
+    *lock(&shared.watch.watched) = watched;
+    inotify
+}
+
+fn mark(shared: &Shared, fanotify: Option<&mut Fanotify>, path: &[u8]) -> io::Result<()> {
+    let folder = match shared.root.folder(path) {
+        Ok(folder) => folder,
+        // Once it is there, its file system's events tell.
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match fanotify {
+        Some(fanotify) => fanotify.add(folder, path),
+        None => Err(io::ErrorKind::PermissionDenied.into()),
+    }
+}
+
+/// Looks at files to which something happened until the feed ends.
+pub(super) fn attend(shared: &Arc<Shared>) {
+    let watch = &shared.watch;
+    let mut reader = Reader::new(tools(shared));
+    let mut waiting: Vec<Arc<Lane>> = Vec::new();
+    let mut looked = 0;
+    loop {
+        if lock(&shared.members).is_stopping() {
+            return;
+        }
+        let next = {
+            let mut pending = lock(&watch.pending);
+            let now = Instant::now();
+            let next = pending.take(now);
+            if next.is_none() && waiting.is_empty() {
+                let idle = pending.idle(now).unwrap_or(TICK).min(TICK);
+                if !idle.is_zero() {
+                    let woken = watch.more.wait_timeout(pending, idle);
+                    drop(woken.unwrap_or_else(PoisonError::into_inner).0);
+                }
+                None
+            } else {
+                next
+            }
+        };
+        match next {
+            Some((spot, what)) => {
+                for lane in look::look(shared, watch, &mut reader, &spot, what) {
+                    if !waiting.iter().any(|known| Arc::ptr_eq(known, &lane)) {
+                        waiting.push(lane);
+                    }
+                }
+                looked += 1;
+            }
+            None => looked = TOGETHER,
+        }
+        if looked >= TOGETHER {
+            waiting.drain(..).for_each(|lane| lane.flush());
+            reader.rest();
+            looked = 0;
+            rescan(shared);
+        }
+    }
+}
+
+fn tools(shared: &Shared) -> Tools<'_> {
+    Tools {
+        root: &shared.root,
+        cache: &shared.cache,
+        pace: &shared.event_pace,
+        counts: &shared.events,
+    }
+}
+
+/// Scans what was missed, if it is time to: everything in a pass, folders by a thread of their own.
+fn rescan(shared: &Arc<Shared>) {
+    let watch = &shared.watch;
+    if watch.rescanning.load(Ordering::Acquire) {
+        return;
+    }
+    match lock(&watch.pending).take_missed(Instant::now()) {
+        None => return,
+        Some(Missed::Everything) => {
+            watch.rescans.fetch_add(1, Ordering::Relaxed);
+            lock(&shared.members).rescan();
+            shared.changed.notify_all();
+        }
+        Some(Missed::Folders(folders)) => {
+            watch.rescans.fetch_add(1, Ordering::Relaxed);
+            watch.rescanning.store(true, Ordering::Release);
+            let for_thread = shared.clone();
+            let thread = std::thread::Builder::new().name("scan-missed".to_owned());
+            let spawned = thread.spawn(move || {
+                walk(&for_thread, folders);
+                for_thread.watch.rescanning.store(false, Ordering::Release);
+                for_thread.watch.wake();
+            });
+            if let Err(error) = spawned {
+                tracing::warn!(%error, "cannot start a thread to scan what was missed");
+                watch.rescanning.store(false, Ordering::Release);
+                lock(&watch.pending).overflow();
+            }
+        }
+    }
+}
+
+fn walk(shared: &Shared, folders: Vec<Place>) {
+    let lanes = lock(&shared.members).real_time();
+    let mut trees = Vec::new();
+    for folder in folders {
+        let path = look::path_of(shared, &shared.watch, &folder);
+        let mount = path.as_ref().and_then(|path| shared.root.mount_at(path));
+        if let (Some(path), Some(mount)) = (path, mount) {
+            let interested = look::interested(shared, &path, mount);
+            let is_interested = |lane| interested.iter().any(|it| Arc::ptr_eq(it, lane));
+            let lanes = lanes.iter().enumerate();
+            let mask = lanes.filter(|(_, lane)| is_interested(lane));
+            let mask = mask.fold(0, |mask, (index, _)| mask | 1 << index);
+            trees.push(Tree::new(path, mask));
+        }
+    }
+    let turns: Vec<Turn> = lanes.into_iter().map(Turn::changed).collect();
+    Walk::new(tools(shared), &turns, trees, EVENT, None).work();
+    turns.iter().for_each(|turn| turn.lane.flush());
+}
+
+/// Appends a name to a path.
+fn push(path: &mut Vec<u8>, name: &[u8]) {
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
