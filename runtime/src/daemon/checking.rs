@@ -18,6 +18,7 @@ use crate::role::logs::destination::secrets::DaemonSecrets;
 use crate::role::logs::tail::Own;
 use crate::role::logs::{self, LogsDriver, Queues};
 use crate::role::metrics;
+use crate::role::scanning;
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, NodeFolders, Role, Sandbox,
 };
@@ -131,6 +132,7 @@ impl Checker {
                 (Role::Logs, driver.prepare()),
                 (Role::Metrics, metrics::prepare(remote_write)),
                 (Role::Enforcement, enforcement::prepare()),
+                (Role::Scanning, scanning::prepare()),
             ],
             slot,
         )

@@ -26,6 +26,7 @@ use crate::role::logs::destination::secrets::{DaemonSecrets, NodeNames};
 use crate::role::logs::record_id::Machine;
 use crate::role::logs::{self, LogsDriver, Queues};
 use crate::role::metrics::{self, MetricsDriver};
+use crate::role::scanning::{self, Rooms, ScanningDriver};
 use crate::sandbox::{Driver, KeyValue, Role, Sandbox};
 use crate::source::{Accepted, Declared, Desired};
 use crate::state::{Store, Values};
@@ -57,6 +58,8 @@ pub(super) struct Context {
     pub(super) audit: Arc<Audit>,
     /// Whether nothing on the node is changed.
     pub(super) audit_only: bool,
+    /// What plugins that scan share.
+    pub(super) scanning: Arc<Rooms>,
 }
 
 /// See the module.
@@ -93,6 +96,7 @@ struct Shared {
     uids: watch::Sender<Uids>,
     audit: Arc<Audit>,
     audit_only: bool,
+    scanning: Arc<Rooms>,
 }
 
 struct Plugin {
@@ -174,6 +178,7 @@ impl Manager {
                 events: context.events,
                 uids: watch::Sender::default(),
                 audit: context.audit,
+                scanning: context.scanning,
                 audit_only: context.audit_only,
             }),
             safe_mode: context.safe_mode,
@@ -328,6 +333,7 @@ impl Manager {
         self.ending.spawn(async move {
             plugin.handle.stop().await;
             shared.reporter.remove(&identity);
+            shared.scanning.forget(&identity).await;
             if let (Some(events), Some(uid)) = (&shared.events, uid) {
                 let message = "its manifest is gone, or not for this node any more";
                 events.tell(&identity, uid, Transition::Unloaded, message);
@@ -480,10 +486,20 @@ impl Shared {
             runtime: self.control.clone(),
         });
         let enforcement_status = enforcement.status();
+        let labels = self.labels.subscribe();
+        let node = self.sandbox.facts();
+        let scanning = ScanningDriver::new(scanning::Context {
+            plugin: identity.clone(),
+            rooms: self.scanning.clone(),
+            facts: Arc::new(move || enforcement::facts(&node, &labels.borrow())),
+            runtime: self.control.clone(),
+        });
+        let scanning_status = scanning.status();
         let drivers: Vec<(Role, Box<dyn Driver>)> = vec![
             (Role::Logs, Box::new(logs)),
             (Role::Metrics, Box::new(metrics)),
             (Role::Enforcement, Box::new(enforcement)),
+            (Role::Scanning, Box::new(scanning)),
         ];
         let slot = self.marks.slot(&name).map_err(|error| error.to_string())?;
         let _guests = self.guests.enter();
@@ -515,6 +531,7 @@ impl Shared {
                 logs: logs_status,
                 metrics: metrics_status,
                 enforcement: enforcement_status,
+                scanning: scanning_status,
             },
         );
         Ok(handle)

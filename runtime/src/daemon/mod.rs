@@ -29,6 +29,7 @@ use crate::manifest::Policy;
 use crate::module::{Cache, CacheError, Compiler, Parts};
 use crate::plugin::Marks;
 use crate::role::enforcement::Audit;
+use crate::role::scanning::Rooms;
 use crate::sandbox::{NodeFolders, Sandbox};
 use crate::source::{self, Directory, Kubernetes, KubernetesSettings, Rules, Source};
 use crate::state::{self, Store};
@@ -191,7 +192,9 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         safe_mode,
         from,
     } = started;
-    let reporter = Arc::new(NodeReporter::new(safe_mode.left_out(), pods.clone()));
+    let scanning = Arc::new(Rooms::new(sandbox.folders().clone(), options.state.clone()));
+    let reporter = NodeReporter::new(safe_mode.left_out(), pods.clone(), scanning.clone());
+    let reporter = Arc::new(reporter);
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
     let controlling = control::listen(&options.state, reporter.clone(), shutdown.clone())?;
@@ -230,6 +233,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         memory: budget::memory(),
         audit,
         audit_only: options.audit_only,
+        scanning,
     });
     let mut desired = source.desired();
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));

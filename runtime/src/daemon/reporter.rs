@@ -1,7 +1,7 @@
 //! What the status endpoint can ask of this daemon.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 
@@ -12,6 +12,8 @@ use crate::plugin::{Phase, Status};
 use crate::role::enforcement::EnforcementStatus;
 use crate::role::logs::LogsStatus;
 use crate::role::metrics::{MetricsStatus, Target};
+use crate::role::scanning::findings::Findings;
+use crate::role::scanning::{Rooms, ScanningStatus};
 use crate::sandbox::Entry;
 use crate::status::{LatencyReport, NodeReport, PluginReport, PodsReport, Reporter};
 
@@ -21,6 +23,7 @@ pub(super) struct View {
     pub(super) logs: LogsStatus,
     pub(super) metrics: MetricsStatus,
     pub(super) enforcement: EnforcementStatus,
+    pub(super) scanning: ScanningStatus,
 }
 
 /// See the module.
@@ -28,6 +31,7 @@ pub(super) struct NodeReporter {
     started: Timestamp,
     safe_mode: Vec<String>,
     pods: Option<Pods>,
+    scanning: Arc<Rooms>,
     inner: RwLock<Inner>,
 }
 
@@ -41,11 +45,12 @@ struct Inner {
 }
 
 impl NodeReporter {
-    pub(super) fn new(safe_mode: Vec<String>, pods: Option<Pods>) -> Self {
+    pub(super) fn new(safe_mode: Vec<String>, pods: Option<Pods>, scanning: Arc<Rooms>) -> Self {
         Self {
             started: Timestamp::now(),
             safe_mode,
             pods,
+            scanning,
             inner: RwLock::default(),
         }
     }
@@ -103,6 +108,7 @@ fn report(identity: &Identity, view: &View) -> PluginReport {
         logs: view.logs.report(),
         metrics: view.metrics.report(),
         enforcement: view.enforcement.report(),
+        scanning: view.scanning.report(),
     }
 }
 
@@ -178,6 +184,10 @@ impl Reporter for NodeReporter {
                 works: view.status.snapshot().phase == Phase::Running,
             })
             .collect()
+    }
+
+    fn findings(&self) -> Option<Findings> {
+        self.scanning.findings()
     }
 
     fn enforcement(&self, namespace: &str, name: &str) -> Option<EnforcementStatus> {

@@ -142,9 +142,13 @@ fn explain(problem: Problem) -> Problem {
             remedy: "remove this line: its fields stand at the top level".to_owned(),
             ..problem
         },
-        role @ ("scanning" | "roles" | "role") => Problem {
+        role @ ("roles" | "role") => Problem {
             problem: format!("`{role}` is no role that this daemon knows"),
-            remedy: choices("role sections", "", &["logs", "metrics", "enforcement"]),
+            remedy: choices(
+                "role sections",
+                "",
+                &["logs", "metrics", "enforcement", "scanning"],
+            ),
             ..problem
         },
         _ => problem,

@@ -311,8 +311,8 @@ fn each_refusal_names_file_place_field_and_remedy() {
         ),
         (
             "limits:",
-            "scanning: {}\nlimits:",
-            "`scanning` is no role that this daemon knows: known role sections: logs, metrics, enforcement",
+            "roles: {}\nlimits:",
+            "`roles` is no role that this daemon knows: known role sections: logs, metrics, enforcement, scanning",
         ),
         (
             "limits:",

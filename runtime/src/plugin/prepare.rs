@@ -221,6 +221,7 @@ impl Preparer {
             (Role::Logs, spec.logs.is_some()),
             (Role::Metrics, spec.metrics.is_some()),
             (Role::Enforcement, spec.enforcement.is_some()),
+            (Role::Scanning, spec.scanning.is_some()),
         ] {
             if given && !roles.contains(&role) {
                 let name = role.name();

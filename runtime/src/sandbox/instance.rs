@@ -60,6 +60,7 @@ pub(super) struct Exports {
     pub(super) metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest>,
     pub(super) enforcement:
         Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::Guest>,
+    pub(super) scanning: Option<bindings::scanning::exports::bulkhead::plugin::scanning::Guest>,
 }
 
 /// Bounds on each call.
@@ -202,6 +203,13 @@ impl Instance {
         &self,
     ) -> Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::Guest> {
         self.exports.enforcement.clone()
+    }
+
+    /// The functions of the role `scanning`, if the component exports it.
+    pub fn scanning(
+        &self,
+    ) -> Option<bindings::scanning::exports::bulkhead::plugin::scanning::Guest> {
+        self.exports.scanning.clone()
     }
 
     /// Asks the plugin for its name, version and configuration schema.

@@ -46,11 +46,13 @@ pub enum Role {
     Metrics,
     /// `bulkhead:plugin/enforcement`
     Enforcement,
+    /// `bulkhead:plugin/scanning`
+    Scanning,
 }
 
 impl Role {
     /// All roles that this daemon knows.
-    pub const ALL: [Self; 3] = [Self::Logs, Self::Metrics, Self::Enforcement];
+    pub const ALL: [Self; 4] = [Self::Logs, Self::Metrics, Self::Enforcement, Self::Scanning];
 
     /// The interface's name.
     pub fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Role {
             Self::Logs => "logs",
             Self::Metrics => "metrics",
             Self::Enforcement => "enforcement",
+            Self::Scanning => "scanning",
         }
     }
 }
@@ -205,6 +208,7 @@ pub struct Blueprint {
     metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::GuestIndices>,
     enforcement:
         Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::GuestIndices>,
+    scanning: Option<bindings::scanning::exports::bulkhead::plugin::scanning::GuestIndices>,
     interfaces: Interfaces,
     files: Vec<FileGrant>,
     quota: u64,
@@ -284,6 +288,14 @@ impl Blueprint {
             })
             .transpose()
             .map_err(mismatch)?;
+        let scanning = interfaces
+            .roles
+            .contains(&Role::Scanning)
+            .then(|| {
+                bindings::scanning::exports::bulkhead::plugin::scanning::GuestIndices::new(&pre)
+            })
+            .transpose()
+            .map_err(mismatch)?;
         Ok(Self {
             id: BlueprintId::next(),
             pre,
@@ -291,6 +303,7 @@ impl Blueprint {
             logs,
             metrics,
             enforcement,
+            scanning,
             interfaces,
             files: grants.files.clone(),
             quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
@@ -382,6 +395,10 @@ impl AsyncInstantiate for &Blueprint {
                     None => None,
                 },
                 enforcement: match &blueprint.enforcement {
+                    Some(indices) => Some(indices.load(&mut *store, &instance)?),
+                    None => None,
+                },
+                scanning: match &blueprint.scanning {
                     Some(indices) => Some(indices.load(&mut *store, &instance)?),
                     None => None,
                 },

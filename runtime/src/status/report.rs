@@ -8,6 +8,7 @@ use crate::plugin::Snapshot;
 use crate::role::enforcement::{EnforcementReport, EnforcementStatus};
 use crate::role::logs::LogsReport;
 use crate::role::metrics::{MetricsReport, Target};
+use crate::role::scanning::ScanningReport;
 use crate::role::scanning::findings::Findings;
 use crate::sandbox::Entry;
 
@@ -115,6 +116,9 @@ pub struct PluginReport {
     /// The figures of the role `enforcement`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<EnforcementReport>,
+    /// The figures of the role `scanning`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scanning: Option<ScanningReport>,
 }
 
 /// Durations of work; quantiles are at most 19% too high.

@@ -49,7 +49,7 @@ impl Counts {
 }
 
 /// How far a pass is, for the status.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Who takes part, and why files are passed to them.
@@ -81,7 +81,7 @@ pub struct Progress {
 }
 
 /// One subscriber in a pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Participant {
     /// Its identity.

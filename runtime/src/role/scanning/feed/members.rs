@@ -1,7 +1,7 @@
 //! Who subscribed, and whose turn it is: one pass at a time, for all that are due or will be soon.
 
-use std::sync::PoisonError;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, PassRecord};

@@ -163,7 +163,10 @@ fn threads() -> usize {
 fn step_back() {
     // Of this thread alone. If neither is allowed, the budget still holds.
     let nice = rustix::process::setpriority_process(None, 19);
-    if let Err(error) = nice.map_err(std::io::Error::from).and(sys::low_io_priority()) {
+    if let Err(error) = nice
+        .map_err(std::io::Error::from)
+        .and(sys::low_io_priority())
+    {
         tracing::debug!(%error, "cannot lower the priority of a scan");
     }
 }

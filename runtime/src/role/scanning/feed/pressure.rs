@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// Why a pass waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Paused {
     /// Processes wait for a core.

@@ -102,7 +102,11 @@ impl Root {
     /// Bytes that are used of its file system.
     pub(super) fn used(&self) -> Option<u64> {
         let said = rustix::fs::fstatvfs(&self.folder).ok()?;
-        Some(said.f_blocks.saturating_sub(said.f_bfree).saturating_mul(said.f_frsize))
+        Some(
+            said.f_blocks
+                .saturating_sub(said.f_bfree)
+                .saturating_mul(said.f_frsize),
+        )
     }
 
     /// Opens a path of the node, absolute, without following any link. Opens nothing but its place.
@@ -193,9 +197,7 @@ pub(super) fn place(folder: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Reading must not look like use, where that is allowed: to owners and to root.
-fn without_access_time(
-    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
-) -> Result<OwnedFd, Errno> {
+fn without_access_time(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
     match open(OFlags::NOATIME) {
         Err(Errno::PERM) => open(OFlags::empty()),
         opened => opened,

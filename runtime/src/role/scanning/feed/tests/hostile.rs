@@ -32,7 +32,11 @@ fn what_is_no_file_is_never_opened() {
     // Opened for reading, a FIFO without a writer would wait for ever.
     device("/fifo", FileType::Fifo, 0);
     // `/dev/zero` has no end.
-    device("/endless", FileType::CharacterDevice, rustix::fs::makedev(1, 5));
+    device(
+        "/endless",
+        FileType::CharacterDevice,
+        rustix::fs::makedev(1, 5),
+    );
     device("/disk", FileType::BlockDevice, rustix::fs::makedev(7, 200));
     let mut files = node.subscribe(|_| ());
     assert_eq!(files.pass().names(), ["/file"]);
@@ -124,7 +128,10 @@ fn a_hundred_thousand_files_in_a_folder_are_no_trouble() {
     assert!(pass.complete);
     assert_eq!(pass.files.len(), 100_000);
     assert!(plugin.another(PassKind::Changed).files.is_empty());
-    let (folders, bytes) = (node.feed.status().cached_folders, node.feed.status().cached_bytes);
+    let (folders, bytes) = (
+        node.feed.status().cached_folders,
+        node.feed.status().cached_bytes,
+    );
     assert_eq!(folders, 1);
     assert!(bytes < 4 << 20, "{bytes} bytes");
 }
@@ -192,13 +199,21 @@ fn changed_while_read(change: impl FnOnce(&Node)) -> (Node, Vec<Batch>, bool) {
 #[test]
 fn a_file_that_grows_is_flagged_and_read_again() {
     let (_node, batches, complete) = changed_while_read(|node| {
-        let grown = std::fs::File::options().append(true).open(node.path("/long"));
+        let grown = std::fs::File::options()
+            .append(true)
+            .open(node.path("/long"));
         grown.unwrap().write_all(b"more").unwrap();
     });
     assert!(complete);
-    let flags = batches.iter().filter(|it| it.pieces.iter().any(|piece| piece.last));
+    let flags = batches
+        .iter()
+        .filter(|it| it.pieces.iter().any(|piece| piece.last));
     let flags: Vec<u32> = flags.map(|batch| batch.files[0].flags).collect();
-    assert_eq!(flags, [CHANGED, 0], "first in the middle of it, then as it is");
+    assert_eq!(
+        flags,
+        [CHANGED, 0],
+        "first in the middle of it, then as it is"
+    );
     let mut files = std::collections::BTreeMap::new();
     batches.iter().for_each(|batch| take(batch, &mut files));
     let long = &files[b"/long".as_slice()];
@@ -210,7 +225,9 @@ fn a_file_that_grows_is_flagged_and_read_again() {
 #[test]
 fn a_file_that_shrinks_is_flagged_and_read_again() {
     let (_node, batches, complete) = changed_while_read(|node| {
-        let file = std::fs::File::options().write(true).open(node.path("/long"));
+        let file = std::fs::File::options()
+            .write(true)
+            .open(node.path("/long"));
         file.unwrap().set_len(3).unwrap();
     });
     assert!(complete);

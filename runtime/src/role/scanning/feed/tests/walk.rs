@@ -127,7 +127,10 @@ fn trees_and_globs_say_what_is_passed() {
     });
     let pass = plugin.pass();
     assert!(pass.complete);
-    assert_eq!(pass.names(), ["/etc/passwd", "/usr/bin/ls", "/usr/lib/x.so"]);
+    assert_eq!(
+        pass.names(),
+        ["/etc/passwd", "/usr/bin/ls", "/usr/lib/x.so"]
+    );
     assert!(pass.files.values().all(|passed| passed.times == 1));
     // A tree below what another one leaves out.
     let mut both = node.subscribe(|it| {

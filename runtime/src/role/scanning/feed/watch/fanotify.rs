@@ -62,7 +62,10 @@ impl Fanotify {
             return Ok(());
         }
         sys::fanotify_mark(self.queue.as_fd(), &folder, MASK)?;
-        self.file_systems.entry(id).or_default().push(path.to_owned());
+        self.file_systems
+            .entry(id)
+            .or_default()
+            .push(path.to_owned());
         Ok(())
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Watch {
 }
 
 /// How changes are seen at once, for the status.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Watched {
     /// File systems of which all changes are seen.

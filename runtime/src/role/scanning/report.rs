@@ -1,0 +1,67 @@
+//! The role's figures, as the status endpoint shows them.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::feed::{Progress, Watched};
+use super::findings::SeverityCounts;
+
+/// What a plugin with the role `scanning` was shown, and how many findings there are.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanningReport {
+    /// Open findings.
+    pub findings: SeverityCounts,
+    /// Findings that the manifest accepts.
+    pub suppressed: u64,
+    /// Files that were passed to the plugin since the daemon started.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Of these files, the ones that were passed because something happened to them.
+    pub events: u64,
+    /// Files by which the plugin fails: they are not judged until they change.
+    pub unjudged: u64,
+    /// Some of these, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unjudged_files: Vec<String>,
+    /// Passes over all files that have ended.
+    pub passes: u64,
+    /// The latest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_pass: Option<PassReport>,
+    /// The pass under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Progress>,
+    /// How changes of files are seen at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
+    /// How often the node as it is was judged.
+    pub assessments: u64,
+    /// When that was last (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_assessment: Option<Timestamp>,
+    /// What could not be seen then, and the first of it.
+    pub troubles: u64,
+    /// See there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_trouble: Option<String>,
+    /// What is wrong with the role itself and what to do, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A pass that has ended.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PassReport {
+    /// `changed` or `full`.
+    pub kind: &'static str,
+    /// When it ended (UTC).
+    pub ended: Timestamp,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether every file was judged, or has not changed since it was.
+    pub complete: bool,
+}
