@@ -2,6 +2,9 @@
 
 mod change;
 mod look;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
 
 use std::collections::BTreeMap;
 
