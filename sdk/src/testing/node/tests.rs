@@ -4,6 +4,8 @@ use super::Node;
 use crate::enforcement::{ModuleChange, Outline, Plan, UnitChange};
 use crate::testing::Planned;
 
+type Build<'a> = &'a dyn Fn(&mut Plan);
+
 fn apply(node: &mut Node, build: impl FnOnce(&mut Plan)) -> Result<(), String> {
     let mut plan = Plan::default();
     build(&mut plan);
@@ -18,47 +20,65 @@ fn refuses_what_the_kernel_would() {
         .file("/etc/a", "")
         .link("/etc/l", "a")
         .device("/dev/null");
-    let refused = |build: &dyn Fn(&mut Plan)| {
+    let refused = |build: Build<'_>| {
         let mut node = node.clone();
         let why = apply(&mut node, build).unwrap_err();
         assert!(node.done().is_empty());
         why
     };
-    let cases: [(&dyn Fn(&mut Plan), &str); 9] = [
+    let cases: [(Build<'_>, &str); 9] = [
         (
-            &|plan| drop(plan.write_file("x", "/no/a", "")),
+            &|plan| {
+                plan.write_file("x", "/no/a", "");
+            },
             "x: there is no folder /no",
         ),
         (
-            &|plan| drop(plan.write_file("x", "/etc/a/b", "")),
+            &|plan| {
+                plan.write_file("x", "/etc/a/b", "");
+            },
             "x: there is no folder /etc/a",
         ),
         (
-            &|plan| drop(plan.write_file("x", "/etc", "")),
+            &|plan| {
+                plan.write_file("x", "/etc", "");
+            },
             "x: /etc is no file",
         ),
         (
-            &|plan| drop(plan.set_permissions("x", "/etc/b")),
+            &|plan| {
+                plan.set_permissions("x", "/etc/b");
+            },
             "x: /etc/b is not there",
         ),
         (
-            &|plan| drop(plan.make_directory("x", "/etc/a")),
+            &|plan| {
+                plan.make_directory("x", "/etc/a");
+            },
             "x: /etc/a is no folder",
         ),
         (
-            &|plan| drop(plan.remove("x", "/etc")),
+            &|plan| {
+                plan.remove("x", "/etc");
+            },
             "x: /etc is not empty",
         ),
         (
-            &|plan| drop(plan.set_sysctl("x", "a.b", "1", true, true)),
+            &|plan| {
+                plan.set_sysctl("x", "a.b", "1", true, true);
+            },
             "x: there is no setting a.b",
         ),
         (
-            &|plan| drop(plan.change_module("x", "m", ModuleChange::Load)),
+            &|plan| {
+                plan.change_module("x", "m", ModuleChange::Load);
+            },
             "x: there is no module m",
         ),
         (
-            &|plan| drop(plan.change_unit("x", "u.service", UnitChange::Start)),
+            &|plan| {
+                plan.change_unit("x", "u.service", UnitChange::Start);
+            },
             "x: the unit u.service is not-found",
         ),
     ];
