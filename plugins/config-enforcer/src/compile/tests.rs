@@ -367,6 +367,11 @@ fn names_are_taken_as_the_host_takes_them() {
         {"id": "c", "unit": {"name": "a@b\\x2dc.timer", "enabled": true}},
     ]);
     Harness::<ConfigEnforcer>::new(&resources(agreeing).to_string()).unwrap();
+    let same = json!([
+        {"id": "a", "sysctl": {"name": "net/ipv4/conf/eth0.1/forwarding", "value": 1}},
+        {"id": "b", "sysctl": {"name": "net.ipv4.conf.eth0/1.forwarding", "value": 2}},
+    ]);
+    check(resources(same), "resources[1]", "another value");
     for name in ["forward", ".a.b", "a..b", "a.b*", "a.b c", "/a/b"] {
         let config = json!([{"id": "a", "sysctl": {"name": name, "value": 1}}]);
         check(

@@ -3,6 +3,9 @@
 mod change;
 mod look;
 mod scanned;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -99,11 +99,28 @@ fn fills_in_templates() {
 }
 
 #[test]
+fn a_template_ends_as_it_is_written() {
+    for (template, text) in [
+        ("{{ 1 + 1 }}\n", "2\n"),
+        ("{{ 1 + 1 }}", "2"),
+        ("<{{ '&' }}>", "<&>"),
+    ] {
+        let mut filled = one(
+            json!({"file": {"path": "/etc/x", "template": template}}),
+            etc(),
+        );
+        filled.converge();
+        assert_eq!(filled.node.text("/etc/x"), Some(text));
+    }
+}
+
+#[test]
 fn a_template_that_goes_on_for_ever_ends() {
     let resource = json!({"file": {"path": "/etc/x", "template":
         "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}"}});
     let (verdict, message) = one(resource, etc()).verdict();
-    assert_eq!(verdict, Verdict::Error, "{message}");
+    assert_eq!(verdict, Verdict::Error);
+    assert!(message.contains("fuel"), "{message}");
 }
 
 #[test]

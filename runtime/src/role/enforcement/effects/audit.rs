@@ -2,12 +2,12 @@
 //! became of it. `STATE/audit/audit.jsonl`, one JSON object a line, never the content of a file.
 //!
 //! Each line holds the SHA-256 of the line before it, so that one that is edited, taken out or put in shows
-//! ([`verify`]). What a chain alone cannot show is that its end was cut off: for that, compare
+//! ([`super::verify()`]). What a chain alone cannot show is that its end was cut off: for that, compare
 //! [`Audit::head`] with what was noted elsewhere. A full file becomes `audit.jsonl.1`, and so on to the
 //! last, which is dropped: ten files of 8 MiB. The chain goes on across them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,11 +21,11 @@ use crate::failpoint;
 /// The most bytes of one file.
 const FILE_BYTES: u64 = 8 << 20;
 /// The most files beside the one that is written.
-const OLD_FILES: u32 = 9;
+pub(super) const OLD_FILES: u32 = 9;
 /// No line is longer: what is from others in it is cut before.
 const LINE_BYTES: usize = 32 << 10;
 /// What the first line of all holds in place of a hash.
-const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What is said of one change.
 #[derive(Debug, Serialize)]
@@ -66,9 +66,9 @@ struct Note<'a> {
 
 /// What of a line the chain needs.
 #[derive(Deserialize)]
-struct Link {
-    sequence: u64,
-    previous: String,
+pub(super) struct Link {
+    pub(super) sequence: u64,
+    pub(super) previous: String,
 }
 
 /// The log. One per daemon: all plugins' changes are in it.
@@ -83,6 +83,8 @@ struct Log {
     /// Of the last line.
     sequence: u64,
     hash: String,
+    /// When the file is full.
+    most: u64,
     /// Whether the file may be longer than `bytes`, after a failure.
     untrimmed: bool,
 }
@@ -115,6 +117,7 @@ impl Audit {
             bytes,
             sequence,
             hash,
+            most: FILE_BYTES,
             untrimmed: length > bytes,
         };
         if length > bytes {
@@ -154,7 +157,7 @@ impl Log {
             self.file.set_len(self.bytes)?;
             self.untrimmed = false;
         }
-        if self.bytes >= FILE_BYTES {
+        if self.bytes >= self.most {
             self.rotate()?;
         }
         let (mut sequence, mut hash) = (self.sequence, self.hash.clone());
@@ -206,11 +209,11 @@ impl Log {
     }
 }
 
-fn current(folder: &Path) -> PathBuf {
+pub(super) fn current(folder: &Path) -> PathBuf {
     folder.join("audit.jsonl")
 }
 
-fn old(folder: &Path, number: u32) -> PathBuf {
+pub(super) fn old(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("audit.jsonl.{number}"))
 }
 
@@ -267,107 +270,10 @@ fn last_line(file: &mut File, length: u64) -> io::Result<(Option<(u64, String)>,
     }
 }
 
-/// What [`verify`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// The numbers of the first line that there still is, and of the last; none if there is no line.
-    pub lines: Option<(u64, u64)>,
-    /// The hash of the last.
-    pub hash: String,
-}
-
-/// Why a log is not what the daemon wrote.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// It cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A line does not follow the one before.
-    #[error("{}, line {line}: {problem}", path.display())]
-    Line {
-        /// Which file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-/// Follows the chain from the oldest line that is left to the newest.
-///
-/// # Errors
-/// Where it breaks.
-pub fn verify(state: &Path) -> Result<Verified, Broken> {
-    let folder = state.join("audit");
-    let numbers = (1..=OLD_FILES).rev();
-    let old_ones = numbers.map(|number| old(&folder, number));
-    let files = old_ones.filter(|path| path.exists());
-    let mut last: Option<(u64, String)> = None;
-    let mut first = None;
-    for path in files.chain([current(&folder)]) {
-        let unreadable = |error| Broken::Unreadable {
-            path: path.clone(),
-            error,
-        };
-        let mut lines = BufReader::new(File::open(&path).map_err(unreadable)?);
-        let mut text = Vec::new();
-        for number in 1.. {
-            text.clear();
-            if lines.read_until(b'\n', &mut text).map_err(unreadable)? == 0 {
-                break;
-            }
-            let broken = |problem: &str| Broken::Line {
-                path: path.clone(),
-                line: number,
-                problem: problem.to_owned(),
-            };
-            let line = (text.strip_suffix(b"\n")).ok_or_else(|| broken("it is torn"))?;
-            let link: Link =
-                serde_json::from_slice(line).map_err(|_| broken("it is no line of this log"))?;
-            match &last {
-                Some((sequence, hash)) => {
-                    if link.sequence != sequence + 1 {
-                        let problem = format!(
-                            "its number is {}, but that before it is {sequence}: lines are missing or were put in",
-                            link.sequence
-                        );
-                        return Err(broken(&problem));
-                    }
-                    if link.previous != *hash {
-                        return Err(broken(
-                            "the line before it is not what it was: it was edited",
-                        ));
-                    }
-                }
-                None => {
-                    if (link.sequence == 1) != (link.previous == NOTHING) {
-                        return Err(broken("it is not the first, but nothing is before it"));
-                    }
-                    first = Some(link.sequence);
-                }
-            }
-            last = Some((link.sequence, hex_digest(line)));
-        }
-    }
-    let (sequence, hash) = match last {
-        Some((sequence, hash)) => (Some(sequence), hash),
-        None => (None, NOTHING.to_owned()),
-    };
-    Ok(Verified {
-        lines: first.zip(sequence),
-        hash,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::verify::verify;
     use super::*;
 
     fn entry(change: &str) -> Entry<'_> {
@@ -444,15 +350,14 @@ mod tests {
     fn full_files_are_put_aside_within_bounds_and_the_chain_goes_on() {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path()).unwrap();
-        let long = "x".repeat(LINE_BYTES / 2);
-        let batch: Vec<Entry<'_>> = (0..600).map(|_| entry(&long)).collect();
-        for _ in 0..12 {
-            audit.append(&batch).unwrap();
+        audit.log(|log| log.most = 8 << 10);
+        for _ in 0..300 {
+            audit.append(&[entry("one"), entry("two")]).unwrap();
         }
         drop(audit);
         let found = verify(folder.path()).unwrap();
         let (first, last) = found.lines.unwrap();
-        assert_eq!(last, 12 * 600);
+        assert_eq!(last, 600);
         assert!(first > 1, "nothing was dropped");
         let names = std::fs::read_dir(folder.path().join("audit")).unwrap();
         assert_eq!(names.count(), OLD_FILES as usize + 1);

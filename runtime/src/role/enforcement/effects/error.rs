@@ -39,6 +39,10 @@ pub enum Error {
         "{path} is not there, so it cannot be given other permissions; give its content as well"
     )]
     Absent { path: String },
+    #[error(
+        "{path} has {links} names, and its permissions are those of all of them, wherever they are; give its content as well, which makes it a file of its own"
+    )]
+    Linked { path: String, links: u32 },
     #[error("{path} changed meanwhile; it is looked at and planned again")]
     Changed { path: String },
     #[error("{path} is immutable or append-only; take that off with `chattr -i -a` first")]

@@ -102,7 +102,7 @@ impl Effects {
     pub fn history(&self, before: Option<u64>, limit: usize) -> Vec<Past> {
         let kept = self.kept();
         let sequences = kept.before(before).take(limit);
-        let past = sequences.filter_map(|sequence| match kept.get(sequence) {
+        let past = sequences.filter_map(|sequence| match kept.get(sequence, false) {
             Ok((record, outcome, diff)) => Some(Past::of(record, outcome, diff)),
             Err(error) => {
                 tracing::warn!("change {sequence}: {error}");
@@ -116,10 +116,11 @@ impl Effects {
     pub fn latest(&self, change: &str) -> Option<u64> {
         let kept = self.kept();
         kept.before(None).find(|sequence| {
-            kept.get(*sequence).is_ok_and(|(record, outcome, _)| {
-                let done = outcome.is_some_and(|it| it.result == Ended::Done);
-                record.change == change && record.undoes.is_none() && done
-            })
+            kept.get(*sequence, false)
+                .is_ok_and(|(record, outcome, _)| {
+                    let done = outcome.is_some_and(|it| it.result == Ended::Done);
+                    record.change == change && record.undoes.is_none() && done
+                })
         })
     }
 
@@ -129,7 +130,7 @@ impl Effects {
     /// # Errors
     /// If nothing is kept of it, it cannot be put back, or the change that puts it back fails.
     pub fn revert(&self, sequence: u64, revision: &str, force: bool) -> Result<Made, Error> {
-        let (record, outcome, _) = self.kept().get(sequence)?;
+        let (record, outcome, _) = self.kept().get(sequence, true)?;
         let subject = Subject::read(&record.scheme, &record.subject);
         let subject = subject.ok_or(Error::Unknown(sequence))?;
         if outcome.as_ref().map(|it| it.result) == Some(Ended::Failed) {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -354,25 +354,31 @@ impl Kept {
             .map(|(sequence, _)| *sequence)
     }
 
-    /// What is kept of one, with the old content, and the difference.
-    pub(super) fn get(&self, sequence: u64) -> Result<(Record, Option<Outcome>, String), Error> {
+    /// What is kept of one, and the difference. `content`: with the old content.
+    pub(super) fn get(
+        &self,
+        sequence: u64,
+        content: bool,
+    ) -> Result<(Record, Option<Outcome>, String), Error> {
         let entry = self
             .entries
             .get(&sequence)
             .ok_or(Error::Unknown(sequence))?;
         let read = || -> io::Result<(Record, String)> {
-            let mut file = File::open(path(&self.folder, entry.file))?;
-            file.seek(SeekFrom::Start(entry.at))?;
-            let mut take = |length: u64| {
+            let file = File::open(path(&self.folder, entry.file))?;
+            let take = |at: u64, length: u64| {
                 let mut bytes = vec![0; length as usize];
-                file.read_exact(&mut bytes).map(|()| bytes)
+                file.read_exact_at(&mut bytes, at).map(|()| bytes)
             };
-            let line = take(entry.line)?;
-            let (content, difference) = (take(entry.content)?, take(entry.difference)?);
+            let line = take(entry.at, entry.line)?;
+            let at = entry.at + entry.line;
+            let difference = take(at + entry.content, entry.difference)?;
             let Frame::Change { mut record, .. } = serde_json::from_slice(&line)? else {
                 return Err(io::Error::other("it is no change"));
             };
-            record.before = record.before.with_content(content);
+            if content {
+                record.before = record.before.with_content(take(at, entry.content)?);
+            }
             let difference = String::from_utf8_lossy(&difference).into_owned();
             Ok((*record, difference))
         };

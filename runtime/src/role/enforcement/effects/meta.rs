@@ -24,6 +24,8 @@ pub(super) struct Meta {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) size: u64,
+    /// How many names it has.
+    pub(super) links: u32,
     /// In nanoseconds since 1970.
     pub(super) modified: i64,
     /// It was made immutable, or append-only.
@@ -63,6 +65,7 @@ impl Meta {
             uid: found.stx_uid,
             gid: found.stx_gid,
             size: found.stx_size,
+            links: found.stx_nlink,
             modified,
             held: (found.stx_attributes)
                 .intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND),

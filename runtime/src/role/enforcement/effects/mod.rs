@@ -21,14 +21,19 @@ mod preview;
 mod recover;
 mod state;
 mod subject;
+mod verify;
 mod view;
+mod walk;
 mod want;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use audit::{Audit, Broken, Verified, verify};
+pub use audit::Audit;
 pub use error::Error;
 pub use history::Past;
 pub use kept::Ended;
@@ -37,6 +42,7 @@ pub use perform::{Made, Plan};
 pub use preview::Preview;
 pub use state::State;
 pub use subject::{Subject, verb};
+pub use verify::{Broken, Verified, verify};
 pub use view::{Seen, TooMuch, Watched};
 pub use want::{Unseen, Wants};
 

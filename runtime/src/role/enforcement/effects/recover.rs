@@ -15,7 +15,7 @@ impl Effects {
         let plugin = self.plugin.to_string();
         let mut outcomes = Vec::new();
         for sequence in kept.unended() {
-            let Ok((record, _, _)) = kept.get(sequence) else {
+            let Ok((record, _, _)) = kept.get(sequence, false) else {
                 continue;
             };
             let Some(subject) = Subject::read(&record.scheme, &record.subject) else {
@@ -29,7 +29,10 @@ impl Effects {
             }
             let now = kind::now(&subject, &record.after, &mut desk);
             let after = record.after.digest();
-            let done = now.as_ref().is_ok_and(|now| now.digest() == after);
+            let before = record.before.digest();
+            // What leaves no trace, such as a restart, counts as not made.
+            let is_there = now.as_ref().is_ok_and(|now| now.digest() == after);
+            let done = is_there && before != after;
             let result = if done {
                 Ended::Done
             } else {
@@ -38,7 +41,7 @@ impl Effects {
             let error = match (result, &now) {
                 (Ended::Done, _) => None,
                 (_, Err(error)) => Some(format!("the daemon ended in between; {error}")),
-                (_, Ok(now)) if now.digest() == record.before.digest() => {
+                (_, Ok(now)) if now.digest() == before => {
                     Some("the daemon ended before it was made".to_owned())
                 }
                 (_, Ok(_)) => Some("the daemon ended in between".to_owned()),
@@ -51,7 +54,7 @@ impl Effects {
                 kept: sequence,
                 action: &record.action,
                 subject: &record.subject,
-                before: &record.before.digest(),
+                before: &before,
                 after: &after,
                 result: Some(result.word()),
                 error: error.as_deref(),

@@ -97,8 +97,17 @@ impl State {
     /// SHA-256 of all that can be seen of it.
     pub fn digest(&self) -> String {
         let mut seen = self.clone();
-        if let Self::File { attributes, .. } = &mut seen {
-            attributes.clear();
+        match &mut seen {
+            Self::File { attributes, .. } => attributes.clear(),
+            // The kernel has its own way to put values side by side.
+            Self::Sysctl { value, .. } => {
+                let words = value
+                    .iter()
+                    .flat_map(|value| value.split_ascii_whitespace());
+                let words: Vec<&str> = words.collect();
+                *value = value.is_some().then(|| words.join(" "));
+            }
+            _ => {}
         }
         // A state is made of strings and numbers: nothing that JSON lacks.
         hex_digest(&serde_json::to_vec(&seen).unwrap_or_default())

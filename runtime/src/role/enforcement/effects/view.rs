@@ -1,35 +1,27 @@
 //! Looks at the node for one plugin: what it wants to see, packed as the contract passes it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{FileType, OFlags};
 
 use super::bus::Bus;
 use super::kind::{Modules, Sysctls, UnitState, unit_states};
 use super::meta::{Meta, Stamp};
 use super::note::{Note, Notes};
-use super::place::{Bound, Folder, Folders, Tree, Unopened, reopen};
+use super::place::{Bound, Folders, Tree};
+use super::walk::{FOLDERS_DEEP, Files, Walk, empty, read};
 use super::want::{Want, Wants};
 use crate::manifest::{GlobPart, Identity};
 use crate::node_files::Reader;
 use crate::sandbox::bindings::enforcement::exports::bulkhead::plugin::enforcement as wit;
 
-/// The most that is read of one file.
-const FILE_BYTES: usize = 4 << 20;
 /// The most that is read for one view.
-const VIEW_BYTES: usize = 64 << 20;
+pub(super) const VIEW_BYTES: usize = 64 << 20;
 /// The most files of one view.
-const VIEW_FILES: usize = 1 << 16;
-/// How many names are looked at for one view.
-const STEPS: usize = 1 << 18;
-/// How many folders `**` stands for at most.
-const FOLDERS_DEEP: usize = 8;
+pub(super) const VIEW_FILES: usize = 1 << 16;
 /// The longest that one look takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,8 +40,8 @@ pub struct Seen {
     units: Vec<(u32, UnitState, Option<Arc<str>>)>,
     users: Vec<(u32, String)>,
     groups: Vec<(u32, String)>,
-    stamps: HashMap<String, Option<Stamp>>,
-    watched: BTreeMap<PathBuf, Option<BTreeSet<String>>>,
+    pub(super) stamps: HashMap<String, Option<Stamp>>,
+    pub(super) watched: BTreeMap<PathBuf, Option<BTreeSet<String>>>,
 }
 
 /// A folder in which something would be seen to change.
@@ -107,6 +99,17 @@ impl Seen {
         watched.collect()
     }
 
+    /// Puts the files from this one on in the order of their paths.
+    fn sort(&mut self, from: usize) {
+        let bytes = &self.bytes;
+        let path = |file: &wit::File| {
+            let begin = file.path_offset as usize;
+            bytes.get(begin..begin + file.path_length as usize)
+        };
+        let files = self.files.get_mut(from..).unwrap_or_default();
+        files.sort_by(|a, b| path(a).cmp(&path(b)));
+    }
+
     /// What a path was when it was looked at, if it was.
     pub(super) fn stamp(&self, path: &str) -> Option<Option<Stamp>> {
         self.stamps.get(path).copied()
@@ -140,13 +143,7 @@ pub(super) struct Window<'a> {
 impl Window<'_> {
     /// Looks at all that is wanted.
     pub(super) fn look(&self, wants: &Wants) -> Result<Seen, TooMuch> {
-        let mut walk = Walk {
-            folders: Folders::new(self.tree),
-            seen: Seen::default(),
-            until: Instant::now() + PATIENCE,
-            steps: 0,
-            listed: HashMap::new(),
-        };
+        let mut walk = Walk::new(Folders::new(self.tree), Instant::now() + PATIENCE);
         for (index, want) in wants.wants.iter().enumerate() {
             let index = index as u32;
             match want {
@@ -163,7 +160,9 @@ impl Window<'_> {
                             .iter()
                             .all(|part| matches!(part, GlobPart::Literal(_))),
                     };
+                    let from = walk.seen.files.len();
                     walk.descend(&want, parts, String::new(), FOLDERS_DEEP)?;
+                    walk.seen.sort(from);
                 }
                 Want::Kernels(want) => self.kernels(index, want, &mut walk.seen)?,
                 Want::Sysctl(_) | Want::KernelModule(_) | Want::Unit(_) => {}
@@ -269,306 +268,6 @@ impl Window<'_> {
             seen.units.push((want, state, problem.clone()));
         }
     }
-}
-
-/// One want of files.
-struct Files<'a> {
-    index: u32,
-    bound: Bound<'a>,
-    content: bool,
-    /// Without globs: told even if it is absent.
-    literal: bool,
-}
-
-type Names = Rc<[(String, bool)]>;
-
-struct Walk<'a> {
-    folders: Folders<'a>,
-    seen: Seen,
-    until: Instant,
-    steps: usize,
-    listed: HashMap<PathBuf, Names>,
-}
-
-impl Walk<'_> {
-    /// Goes down from the folder `at`.
-    fn descend(
-        &mut self,
-        want: &Files<'_>,
-        parts: &[GlobPart],
-        mut at: String,
-        deep: usize,
-    ) -> Result<(), TooMuch> {
-        let mut parts = parts;
-        while let [GlobPart::Literal(name), rest @ ..] = parts {
-            push(&mut at, name);
-            parts = rest;
-        }
-        match parts {
-            [] => self.file(want, &at),
-            [GlobPart::Folders, rest @ ..] => {
-                self.descend(want, rest, at.clone(), deep)?;
-                if deep == 0 {
-                    return Ok(());
-                }
-                for (name, is_folder) in self.list(want, &at).iter() {
-                    self.step()?;
-                    if *is_folder {
-                        let mut below = at.clone();
-                        push(&mut below, name);
-                        self.descend(want, parts, below, deep - 1)?;
-                    }
-                }
-                Ok(())
-            }
-            [GlobPart::Glob(glob), rest @ ..] => {
-                for (name, _) in self.list(want, &at).iter() {
-                    self.step()?;
-                    if glob.matches(name) {
-                        let mut below = at.clone();
-                        push(&mut below, name);
-                        match rest {
-                            [] => self.file(want, &below)?,
-                            rest => self.descend(want, rest, below, deep)?,
-                        }
-                    }
-                }
-                Ok(())
-            }
-            // Consumed above.
-            [GlobPart::Literal(_), ..] => Ok(()),
-        }
-    }
-
-    /// One name more was looked at.
-    fn step(&mut self) -> Result<(), TooMuch> {
-        self.steps += 1;
-        // The clock is asked now and then.
-        let late = self.steps.is_multiple_of(256) && Instant::now() >= self.until;
-        match self.steps > STEPS || late {
-            true => Err(TooMuch),
-            false => Ok(()),
-        }
-    }
-
-    /// The names in a folder, all of which matter from now on.
-    fn list(&mut self, want: &Files<'_>, at: &str) -> Names {
-        let folder = match self.folders.folder(at, want.bound) {
-            Ok(folder) => folder,
-            Err(Unopened::Missing) => {
-                self.watch_missing(at, want.bound);
-                return Rc::new([]);
-            }
-            Err(_) => return Rc::new([]),
-        };
-        self.seen.watched.insert(folder.real.clone(), None);
-        if let Some(known) = self.listed.get(&folder.real) {
-            return known.clone();
-        }
-        let mut names = entries(&folder);
-        names.sort_unstable();
-        let names: Names = names.into();
-        self.listed.insert(folder.real.clone(), names.clone());
-        names
-    }
-
-    /// Notes that a name in a folder matters.
-    fn watch(&mut self, folder: &Path, name: &str) {
-        let names = match self.seen.watched.get_mut(folder) {
-            Some(names) => names,
-            None => (self.seen.watched)
-                .entry(folder.to_owned())
-                .or_insert_with(|| Some(BTreeSet::new())),
-        };
-        if let Some(names) = names
-            && !names.contains(name)
-        {
-            names.insert(name.to_owned());
-        }
-    }
-
-    /// Notes that a folder would be seen to appear: by the nearest one above that is there.
-    fn watch_missing(&mut self, path: &str, bound: Bound<'_>) {
-        let mut path = path;
-        while !path.is_empty() {
-            let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
-            // What is above the granted folder is only watched, by names that the manifest has.
-            let opened = match self.folders.folder(above, bound) {
-                Err(Unopened::Forbidden(_)) => self.folders.folder(above, Bound::Anywhere),
-                opened => opened,
-            };
-            match opened {
-                Ok(folder) => return self.watch(&folder.real, name),
-                Err(Unopened::Missing) => path = above,
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Takes one file.
-    fn file(&mut self, want: &Files<'_>, at: &str) -> Result<(), TooMuch> {
-        self.step()?;
-        if self.seen.files.len() >= VIEW_FILES || self.seen.bytes.len() >= VIEW_BYTES {
-            return Err(TooMuch);
-        }
-        let (parent, name) = at.rsplit_once('/').unwrap_or(("", at));
-        let folder = self.folders.folder(parent, want.bound);
-        let begin = self.seen.bytes.len();
-        self.seen.bytes.push(b'/');
-        self.seen.bytes.extend_from_slice(at.as_bytes());
-        let mut record = empty(want.index, begin as u32, at.len() as u32 + 1);
-        let path_end = self.seen.bytes.len();
-        let taken = match &folder {
-            Ok(folder) => {
-                self.watch(&folder.real, name);
-                let mut taken = self.take(want, folder, name, &mut record);
-                // It was written to while it was read.
-                for _ in 0..2 {
-                    if matches!(taken, Err(Errno::BUSY)) {
-                        self.seen.bytes.truncate(path_end);
-                        taken = self.take(want, folder, name, &mut record);
-                    }
-                }
-                taken
-            }
-            Err(Unopened::Missing) => {
-                self.watch_missing(parent, want.bound);
-                Ok(None)
-            }
-            Err(Unopened::System(errno)) => Err(*errno),
-            Err(Unopened::Forbidden(_)) => Err(Errno::ACCESS),
-        };
-        match taken {
-            // It went just now, or `**` stands for nothing here.
-            Ok(None) if !want.literal => {
-                self.seen.bytes.truncate(begin);
-                return Ok(());
-            }
-            Ok(stamp) => {
-                self.seen.stamps.insert(format!("/{at}"), stamp);
-            }
-            Err(errno) => {
-                self.seen.bytes.truncate(path_end);
-                (record.offset, record.length) = (0, 0);
-                record.error = errno.raw_os_error().unsigned_abs();
-            }
-        }
-        self.seen.files.push(record);
-        Ok(())
-    }
-
-    /// Fills in what a file is.
-    fn take(
-        &mut self,
-        want: &Files<'_>,
-        folder: &Folder,
-        name: &str,
-        record: &mut wit::File,
-    ) -> Result<Option<Stamp>, Errno> {
-        // A descriptor that can do nothing first: to open a device or a pipe may do something.
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        let meta = Meta::of(&found)?;
-        record.modified = meta.modified;
-        (record.size, record.mode) = (meta.size, meta.mode);
-        (record.uid, record.gid) = (meta.uid, meta.gid);
-        record.kind = match meta.kind {
-            FileType::RegularFile => wit::FileKind::File,
-            FileType::Directory => wit::FileKind::Directory,
-            FileType::Symlink => wit::FileKind::Symlink,
-            _ => wit::FileKind::Other,
-        };
-        record.offset = self.seen.bytes.len() as u32;
-        match meta.kind {
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
-                self.seen.bytes.extend_from_slice(target.as_bytes());
-            }
-            FileType::RegularFile if want.content => {
-                let cut = read(&found, meta.size, &mut self.seen.bytes)?;
-                record.flags = cut.into();
-                // What is half of one state and half of another is nobody's to judge.
-                if Meta::of(&found)?.stamp != meta.stamp {
-                    return Err(Errno::BUSY);
-                }
-            }
-            _ => {}
-        }
-        record.length = self.seen.bytes.len() as u32 - record.offset;
-        Ok(Some(meta.stamp))
-    }
-}
-
-fn empty(want: u32, path_offset: u32, path_length: u32) -> wit::File {
-    wit::File {
-        modified: 0,
-        size: 0,
-        want,
-        path_offset,
-        path_length,
-        offset: 0,
-        length: 0,
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        error: 0,
-        kind: wit::FileKind::Absent,
-        flags: 0,
-    }
-}
-
-/// Appends a file's content. Whether there is more of it.
-fn read(found: &OwnedFd, size: u64, bytes: &mut Vec<u8>) -> Result<bool, Errno> {
-    let file = reopen(found, OFlags::RDONLY)?;
-    let begin = bytes.len();
-    bytes.reserve(size.min(FILE_BYTES as u64) as usize + 1);
-    loop {
-        if bytes.len() - begin > FILE_BYTES {
-            bytes.truncate(begin + FILE_BYTES);
-            return Ok(true);
-        }
-        match rustix::io::read(&file, rustix::buffer::spare_capacity(bytes)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => bytes.reserve(1),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-fn push(at: &mut String, name: &str) {
-    if !at.is_empty() {
-        at.push('/');
-    }
-    at.push_str(name);
-}
-
-/// The names in a folder that are UTF-8, and whether each is itself a folder.
-fn entries(folder: &Folder) -> Vec<(String, bool)> {
-    let Ok(read) = Dir::read_from(folder) else {
-        return Vec::new();
-    };
-    let mut names = Vec::new();
-    for entry in read.flatten() {
-        let Ok(name) = entry.file_name().to_str() else {
-            continue;
-        };
-        if matches!(name, "." | "..") {
-            continue;
-        }
-        let is_folder = match entry.file_type() {
-            FileType::Directory => true,
-            FileType::Unknown => Meta::at(folder, name)
-                .is_ok_and(|meta| meta.is_some_and(|meta| meta.kind == FileType::Directory)),
-            _ => false,
-        };
-        names.push((name.to_owned(), is_folder));
-    }
-    names
 }
 
 /// Name and number of each line of passwd(5) or group(5).

@@ -98,8 +98,14 @@ impl Kind for WriteFile {
             (None, State::File { attributes, .. }) => attributes.clone(),
             (None, _) => Vec::new(),
         };
-        let rewrite = self.content.is_some()
-            && (old.is_none() || before.content().map(Arc::as_ref) != self.content.as_deref());
+        let links = old.map_or(0, |old| old.links);
+        let same = before.content().map(Arc::as_ref) == self.content.as_deref();
+        // Permissions are a file's, whatever its names: one linked here from elsewhere is written anew.
+        let rewrite = self.content.is_some() && (old.is_none() || !same || links > 1);
+        if !rewrite && links > 1 {
+            let path = spot.path;
+            return Err(Error::Linked { path, links });
+        }
         self.found = Some(Found {
             spot,
             rewrite,

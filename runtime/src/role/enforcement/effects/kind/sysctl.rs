@@ -150,11 +150,9 @@ impl Kind for SetSysctl {
         else {
             return Ok((before.clone(), before));
         };
-        // Written the same way as the kernel does, one that is so already is no change.
-        let now = match old {
-            Some(old) if !self.now || words(old).eq(words(value)) => Some(old.clone()),
-            old if !self.now => old.clone(),
-            _ => Some(value.to_owned()),
+        let now = match self.now {
+            true => Some(value.to_owned()),
+            false => old.clone(),
         };
         let persisted = match self.persist {
             true => Some(value.to_owned()),
