@@ -1,7 +1,7 @@
 //! What a subscriber is handed: files, packed as the contract has them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::account::Account;
 use super::cache::Mark;

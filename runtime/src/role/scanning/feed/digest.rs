@@ -94,10 +94,16 @@ impl Digests {
     /// Appends what is wanted, in the contract's order; nothing if they were not computed.
     pub(super) fn write(&self, wanted: Wanted, to: &mut Vec<u8>) {
         let parts: [(bool, Option<&[u8]>); 4] = [
-            (wanted.sha256, self.sha256.as_ref().map(<[u8; 32]>::as_slice)),
+            (
+                wanted.sha256,
+                self.sha256.as_ref().map(<[u8; 32]>::as_slice),
+            ),
             (wanted.sha1, self.sha1.as_ref().map(<[u8; 20]>::as_slice)),
             (wanted.md5, self.md5.as_ref().map(<[u8; 16]>::as_slice)),
-            (wanted.blake3, self.blake3.as_ref().map(<[u8; 32]>::as_slice)),
+            (
+                wanted.blake3,
+                self.blake3.as_ref().map(<[u8; 32]>::as_slice),
+            ),
         ];
         for (wanted, digest) in parts {
             if let (true, Some(digest)) = (wanted, digest) {

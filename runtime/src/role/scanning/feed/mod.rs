@@ -106,7 +106,10 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     /// There are too many.
-    #[error("more than {} plugins that scan files at a time: suspend one of them", walk::TURNS)]
+    #[error(
+        "more than {} plugins that scan files at a time: suspend one of them",
+        walk::TURNS
+    )]
     TooMany,
     /// Their names cannot be kept.
     #[error("cannot write {}: {source}", path.display())]

@@ -220,7 +220,11 @@ mod tests {
             assert!(pace.read(10_000, &mut clock));
         }
         // 400 kB, of which a tenth of a second's worth, and one read, may be in advance.
-        assert!(begun.elapsed() >= Duration::from_millis(280), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(280),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]
@@ -234,7 +238,11 @@ mod tests {
         let begun = Instant::now();
         assert!(pace.read(1, &mut clock));
         // 60 ms of a tenth of a core are 600 ms; 100 ms may be in advance.
-        assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(400),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]

@@ -183,7 +183,11 @@ impl<'a> Reader<'a> {
             found,
             to,
             content,
-            digests: if undigested { Wanted::default() } else { digests },
+            digests: if undigested {
+                Wanted::default()
+            } else {
+                digests
+            },
             undigested,
         };
         match content.min(facts.size) <= BATCH_BYTES as u64 {
@@ -209,7 +213,7 @@ impl<'a> Reader<'a> {
             true => size - length as u64,
             false => 0,
         };
-        let read = self.rest(file, rest, job.found.flags, |chunk| hashers.update(chunk));
+        let read = self.chunks(file, rest, job.found.flags, |chunk| hashers.update(chunk));
         let read = match read {
             Ok(Some(read)) => Ok(length as u64 + read),
             Ok(None) => return Ok(Outcome::Stopped),
@@ -241,7 +245,7 @@ impl<'a> Reader<'a> {
             true => size,
             false => size.min(job.content),
         };
-        let read = self.rest(file, wanted, job.found.flags, |chunk| {
+        let read = self.chunks(file, wanted, job.found.flags, |chunk| {
             hashers.update(chunk);
             for large in &mut large {
                 large.content(record, chunk);
@@ -298,7 +302,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads up to `wanted` further bytes in chunks. How many there were; none if everybody is to stop.
-    fn rest(
+    fn chunks(
         &mut self,
         file: &OwnedFd,
         wanted: u64,
@@ -330,7 +334,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads once. How much there was; none if everybody is to stop.
-    fn fill(&mut self, file: &OwnedFd, room: &mut [u8], flags: u32) -> Result<Option<usize>, Errno> {
+    fn fill(
+        &mut self,
+        file: &OwnedFd,
+        room: &mut [u8],
+        flags: u32,
+    ) -> Result<Option<usize>, Errno> {
         let pace = self.tools.pace;
         let go_on = match flags & EVENT {
             0 => pace.read(room.len(), &mut self.clock),
@@ -442,7 +451,10 @@ mod tests {
     #[test]
     fn long_files_of_holes_are_not_digested() {
         let of = |size, allocated| Facts {
-            key: FileKey { device: 1, inode: 1 },
+            key: FileKey {
+                device: 1,
+                inode: 1,
+            },
             kind: Kind::File,
             size,
             allocated,

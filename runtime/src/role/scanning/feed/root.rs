@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -50,8 +50,16 @@ impl Root {
             private: private.collect(),
             private_paths: Vec::new(),
         };
-        let paths = folders.private.iter().filter_map(|path| open(path).ok());
-        root.private_paths = paths.filter_map(|opened| root.path_of(opened)).collect();
+        let paths = folders.private.iter().filter_map(|path| {
+            let opened = open(path).ok()?;
+            // In a pod, it is mounted beside the node's root, and usually under the same name.
+            let named = path.as_os_str().as_bytes();
+            let there = root.place(named).and_then(Facts::of_open);
+            let same = there.is_ok_and(|there| root.is_private(there.key));
+            root.path_of(opened)
+                .or_else(|| same.then(|| named.to_vec()))
+        });
+        root.private_paths = paths.collect();
         Ok(root)
     }
 
@@ -102,7 +110,11 @@ impl Root {
     /// Bytes that are used of its file system.
     pub(super) fn used(&self) -> Option<u64> {
         let said = rustix::fs::fstatvfs(&self.folder).ok()?;
-        Some(said.f_blocks.saturating_sub(said.f_bfree).saturating_mul(said.f_frsize))
+        Some(
+            said.f_blocks
+                .saturating_sub(said.f_bfree)
+                .saturating_mul(said.f_frsize),
+        )
     }
 
     /// Opens a path of the node, absolute, without following any link. Opens nothing but its place.
@@ -193,9 +205,7 @@ pub(super) fn place(folder: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Reading must not look like use, where that is allowed: to owners and to root.
-fn without_access_time(
-    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
-) -> Result<OwnedFd, Errno> {
+fn without_access_time(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
     match open(OFlags::NOATIME) {
         Err(Errno::PERM) => open(OFlags::empty()),
         opened => opened,

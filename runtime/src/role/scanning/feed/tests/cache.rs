@@ -19,7 +19,10 @@ fn only_what_changed_is_passed_again() {
     node.write("/b/new", "new");
     std::fs::remove_file(node.path("/e/f")).unwrap();
     node.settle();
-    assert_eq!(plugin.another(PassKind::Changed).names(), ["/b/c", "/b/new"]);
+    assert_eq!(
+        plugin.another(PassKind::Changed).names(),
+        ["/b/c", "/b/new"]
+    );
     assert!(plugin.another(PassKind::Changed).files.is_empty());
     // Another folder is another place.
     std::fs::rename(node.path("/b/new"), node.path("/e/moved")).unwrap();
@@ -44,16 +47,26 @@ fn a_full_pass_passes_everything() {
 fn a_time_that_was_put_back_hides_nothing() {
     let node = Node::new();
     node.write("/a", "good");
-    let before = std::fs::metadata(node.path("/a")).unwrap().modified().unwrap();
+    let before = std::fs::metadata(node.path("/a"))
+        .unwrap()
+        .modified()
+        .unwrap();
     node.settle();
     let mut plugin = node.subscribe(|_| ());
     assert_eq!(plugin.pass().files.len(), 1);
     node.write("/a", "evil");
-    let file = std::fs::File::options().write(true).open(node.path("/a")).unwrap();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(node.path("/a"))
+        .unwrap();
     file.set_modified(before).unwrap();
     drop(file);
     let pass = plugin.another(PassKind::Changed);
-    assert_eq!(pass.get("/a").content, b"evil", "told by the time that nobody can set");
+    assert_eq!(
+        pass.get("/a").content,
+        b"evil",
+        "told by the time that nobody can set"
+    );
 }
 
 #[test]
@@ -63,7 +76,13 @@ fn a_file_that_may_change_within_the_clocks_tick_is_passed_again() {
     assert!(plugin.pass().files.is_empty());
     // Over and over, until it was read right after it was written.
     until("a file is read while it is new", || {
-        node.write("/new", SystemTime::now().elapsed().map_or(0, |it| it.as_nanos() as u8).to_string());
+        node.write(
+            "/new",
+            SystemTime::now()
+                .elapsed()
+                .map_or(0, |it| it.as_nanos() as u8)
+                .to_string(),
+        );
         let first = plugin.another(PassKind::Changed);
         assert_eq!(first.names(), ["/new"]);
         !plugin.another(PassKind::Changed).files.is_empty()

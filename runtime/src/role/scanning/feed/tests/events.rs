@@ -42,13 +42,18 @@ fn a_file_that_is_written_is_passed_at_once() {
 }
 
 #[test]
-fn files_that_are_moved_linked_or_made_executable_are_passed() {
+fn a_file_that_is_moved_is_passed_and_gone_from_where_it_was() {
     let node = Node::new();
     node.write("/old", "old");
     let mut plugin = watching(&node, |_| ());
     shell("mv old new", node.root());
-    assert_eq!(plugin.event_of("/new").content, b"old");
-    assert_eq!(plugin.event_of("/new").file.error, 0);
+    let new = plugin.event_of("/new");
+    assert_eq!((new.content.as_slice(), new.file.error), (&b"old"[..], 0));
+    assert_eq!(
+        plugin.event_of("/old").file.error,
+        2,
+        "it is gone from there"
+    );
 }
 
 #[test]
@@ -66,14 +71,22 @@ fn a_new_mode_is_passed() {
 fn a_folder_that_is_moved_in_is_passed_with_all_that_is_in_it() {
     let node = Node::new();
     let outside = tempfile::tempdir_in(node.root().parent().unwrap()).unwrap();
-    shell("mkdir -p tree/a/b && echo 1 > tree/a/b/c && echo 2 > tree/d", outside.path());
+    shell(
+        "mkdir -p tree/a/b && echo 1 > tree/a/b/c && echo 2 > tree/d",
+        outside.path(),
+    );
     let mut plugin = watching(&node, |_| ());
     let script = format!("mv {}/tree here", outside.path().display());
     shell(&script, node.root());
     let mut seen = BTreeSet::new();
     until("both files are passed", || {
         if let Some(Message::Batch(batch)) = plugin.next_within(Duration::from_millis(10)) {
-            seen.extend(batch.files.iter().map(|file| batch.span(file.path).to_vec()));
+            seen.extend(
+                batch
+                    .files
+                    .iter()
+                    .map(|file| batch.span(file.path).to_vec()),
+            );
             batch.judged();
         }
         seen.contains(b"/here/a/b/c".as_slice()) && seen.contains(b"/here/d".as_slice())
@@ -104,11 +117,17 @@ fn only_what_somebody_is_shown_is_passed_and_never_what_this_process_does() {
         it.exclude = super::support::globs(&["/in/*.tmp"]);
     });
     node.write("/in/own", "by this process");
-    shell("echo 1 > out && echo 2 > in/x.tmp && echo 3 > in/file", node.root());
+    shell(
+        "echo 1 > out && echo 2 > in/x.tmp && echo 3 > in/file",
+        node.root(),
+    );
     let mut seen = Vec::new();
     until("the file is passed", || {
         if let Some(Message::Batch(batch)) = plugin.next_within(Duration::from_millis(10)) {
-            let paths = batch.files.iter().map(|file| batch.span(file.path).to_vec());
+            let paths = batch
+                .files
+                .iter()
+                .map(|file| batch.span(file.path).to_vec());
             seen.extend(paths);
         }
         !seen.is_empty()
@@ -121,7 +140,10 @@ fn what_is_judged_at_once_is_not_passed_again_by_the_next_pass() {
     let node = Node::new();
     let mut plugin = watching(&node, |_| ());
     // Its times are old when it comes.
-    shell("mkdir away && echo 1 > away/file && mv away/file file", node.root());
+    shell(
+        "mkdir away && echo 1 > away/file && mv away/file file",
+        node.root(),
+    );
     plugin.event_of("/file");
     node.settle();
     shell("chmod 600 file", node.root());
@@ -142,10 +164,18 @@ fn a_storm_loses_nothing() {
     let mut seen = BTreeSet::new();
     until("all files are passed", || {
         if let Some(Message::Batch(batch)) = plugin.next_within(Duration::from_millis(10)) {
-            seen.extend(batch.files.iter().map(|file| batch.span(file.path).to_vec()));
+            seen.extend(
+                batch
+                    .files
+                    .iter()
+                    .map(|file| batch.span(file.path).to_vec()),
+            );
             batch.judged();
         }
-        seen.iter().filter(|path| path.starts_with(b"/storm/")).count() == 30_000
+        seen.iter()
+            .filter(|path| path.starts_with(b"/storm/"))
+            .count()
+            == 30_000
     });
     let watched = node.feed.status().watched;
     assert!(watched.events >= 8192, "{watched:?}");

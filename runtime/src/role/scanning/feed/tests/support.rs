@@ -42,7 +42,9 @@ pub(super) struct Pass {
 impl Pass {
     pub(super) fn names(&self) -> Vec<String> {
         let names = self.files.keys();
-        names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
     }
 
     pub(super) fn get(&self, path: &str) -> &Passed {
@@ -307,7 +309,11 @@ pub(super) fn take(batch: &Batch, files: &mut BTreeMap<Vec<u8>, Passed>) {
         for piece in pieces {
             assert!(piece.offset >= before, "in order");
             before = piece.offset + piece.length;
-            assert_eq!(piece.position, passed.content.len() as u64, "nothing is left out");
+            assert_eq!(
+                piece.position,
+                passed.content.len() as u64,
+                "nothing is left out"
+            );
             let bytes = batch.span((piece.offset, piece.length));
             passed.content.extend_from_slice(bytes);
         }

@@ -90,7 +90,10 @@ impl Queue {
                     .extend(again.map(|(folder, entry)| Waiting::Again(folder, entry)));
                 continue;
             }
-            inner = self.more.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .more
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -108,7 +108,9 @@ impl<'w, 'a> Visitor<'w, 'a> {
             if crosses && (scope.one_file_system || nature == Nature::Remote) {
                 continue;
             }
-            let stepped = parent.trail(index).map(|trail| scope.step(trail, name.to_bytes()));
+            let stepped = parent
+                .trail(index)
+                .map(|trail| scope.step(trail, name.to_bytes()));
             if let Some(trail) = stepped.unwrap_or_else(|| Some(Trail::default())) {
                 mask |= 1 << index;
                 trails[index] = trail;
@@ -159,7 +161,8 @@ impl<'w, 'a> Visitor<'w, 'a> {
             self.itself(folder, &opened, &mut shares);
             self.list(folder, opened.as_fd(), &mut shares, &mut listed)
         });
-        walk.queue.folders(folder, std::mem::take(&mut listed.folders));
+        walk.queue
+            .folders(folder, std::mem::take(&mut listed.folders));
         self.hand_over(folder, &mut listed);
         match ended {
             Ok(()) => shares.into_iter().for_each(|share| share.end(walk, folder)),
@@ -192,9 +195,7 @@ impl<'w, 'a> Visitor<'w, 'a> {
         listed: &mut Listed,
     ) -> Result<(), Errno> {
         let walk = self.walk;
-        let wants_others = shares
-            .iter()
-            .any(|share| share.turn.lane.interest.others);
+        let wants_others = shares.iter().any(|share| share.turn.lane.interest.others);
         let mut list = std::mem::take(&mut self.list);
         list.clear();
         list.reserve(LIST);

@@ -9,13 +9,13 @@ use rustix::io::Errno;
 use super::Watch;
 use super::pending::{Place, Spot, What};
 use super::push;
+use crate::role::scanning::feed::Shared;
 use crate::role::scanning::feed::batch::EVENT;
 use crate::role::scanning::feed::digest::Digests;
 use crate::role::scanning::feed::facts::{Facts, FileKey, Kind};
 use crate::role::scanning::feed::lane::{Lane, Record};
 use crate::role::scanning::feed::lock;
 use crate::role::scanning::feed::read::{For, Found, Outcome, Reader};
-use crate::role::scanning::feed::Shared;
 
 /// Looks at a file. Whom it was passed to, who may have more than that waiting.
 pub(super) fn look(
@@ -28,10 +28,8 @@ pub(super) fn look(
     let Some(folder_path) = path_of(shared, watch, &spot.folder) else {
         return Vec::new();
     };
-    let (Ok(name), Ok(folder)) = (
-        CString::new(&*spot.name),
-        shared.root.place(&folder_path),
-    ) else {
+    let (Ok(name), Ok(folder)) = (CString::new(&*spot.name), shared.root.place(&folder_path))
+    else {
         return Vec::new();
     };
     let mut path = folder_path;

@@ -116,7 +116,11 @@ impl Pending {
             return self.miss(spot.folder);
         }
         let due = self.recent.get(&spot).map_or(now, |recent| {
-            let pause = if recent.times < QUICK { QUICKLY } else { SLOWLY };
+            let pause = if recent.times < QUICK {
+                QUICKLY
+            } else {
+                SLOWLY
+            };
             now.max(recent.at + pause)
         });
         self.number += 1;
@@ -162,10 +166,10 @@ impl Pending {
         if self.recent.len() >= MOST {
             self.recent.clear();
         }
-        let recent = self.recent.entry(spot.clone()).or_insert(Recent {
-            at: now,
-            times: 0,
-        });
+        let recent = self
+            .recent
+            .entry(spot.clone())
+            .or_insert(Recent { at: now, times: 0 });
         if now >= recent.at + FORGET {
             recent.times = 0;
         }
@@ -238,7 +242,10 @@ mod tests {
         assert_eq!(looks, [0, 20, 40, 1040, 2040, 3040, 4040]);
         // Then nothing for a while.
         let later = begun + Duration::from_secs(60);
-        assert!(pending.take(later).is_some(), "the last write is not forgotten");
+        assert!(
+            pending.take(later).is_some(),
+            "the last write is not forgotten"
+        );
         let later = later + FORGET;
         pending.event(later, spot("/a", "log"), WRITTEN);
         assert!(pending.take(later).is_some());
@@ -275,7 +282,10 @@ mod tests {
         while pending.take(now).is_some() {}
         assert!(pending.recent.len() <= MOST);
         let folder = Place::Path(b"/storm".as_slice().into());
-        assert_eq!(pending.take_missed(now), Some(Missed::Folders(vec![folder])));
+        assert_eq!(
+            pending.take_missed(now),
+            Some(Missed::Folders(vec![folder]))
+        );
         assert_eq!(pending.take_missed(now), None);
         assert_eq!(pending.idle(now), None);
     }
