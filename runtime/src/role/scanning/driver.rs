@@ -350,7 +350,8 @@ impl Scanner {
             self.problem(Some(error));
             return batch.failed();
         }
-        let mut waiting = vec![0..batch.files.len()];
+        let all = 0..batch.files.len();
+        let mut waiting = Vec::from([all]);
         let mut batch = batch;
         let mut judged: Vec<Owned> = Vec::new();
         while let Some(range) = waiting.pop() {

@@ -27,7 +27,7 @@ pub enum Kind {
 
 /// A device and an inode: one file, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileKey {
+pub(super) struct FileKey {
     /// The file system's device, as `stat` has it.
     pub device: u64,
     /// The inode in it.

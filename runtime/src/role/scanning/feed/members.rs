@@ -206,8 +206,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let mut members = lock(&shared.members);
         members.running = None;
         for member in &mut members.members {
-            let number = member.lane.number;
-            let record = records.iter().find(|(of, _)| *of == number);
+            // Not by its name: another one may have subscribed under it meanwhile.
+            let mut records = records.iter();
+            let record = records.find(|(lane, _)| Arc::ptr_eq(lane, &member.lane));
             if let Some((_, record)) = record {
                 member.record = *record;
                 member.changed_due = Instant::now() + member.schedule.changed.0;

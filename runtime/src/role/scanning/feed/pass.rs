@@ -56,7 +56,7 @@ impl Pass {
     }
 
     /// Runs it to its end. What is remembered of each of those that took part.
-    pub(super) fn run(mut self, shared: &Shared) -> Vec<(u32, PassRecord)> {
+    pub(super) fn run(mut self, shared: &Shared) -> Vec<(Arc<Lane>, PassRecord)> {
         let budgets = || self.takers.iter().map(|taker| &taker.budget);
         let yields = budgets().any(|budget| budget.yield_to_pressure);
         let gauge = yields.then(|| Gauge::new(&shared.pressure));
@@ -97,7 +97,7 @@ impl Pass {
             if complete {
                 shared.cache.sweep(turn.lane.number, seen.clone());
             }
-            records.push((turn.lane.number, taker.record));
+            records.push((turn.lane.clone(), taker.record));
             turn.lane.say(Message::End {
                 kind: turn.kind,
                 complete,

@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
             true => size - length as u64,
             false => 0,
         };
-        let read = self.rest(file, rest, job.found.flags, |chunk| hashers.update(chunk));
+        let read = self.chunks(file, rest, job.found.flags, |chunk| hashers.update(chunk));
         let read = match read {
             Ok(Some(read)) => Ok(length as u64 + read),
             Ok(None) => return Ok(Outcome::Stopped),
@@ -245,7 +245,7 @@ impl<'a> Reader<'a> {
             true => size,
             false => size.min(job.content),
         };
-        let read = self.rest(file, wanted, job.found.flags, |chunk| {
+        let read = self.chunks(file, wanted, job.found.flags, |chunk| {
             hashers.update(chunk);
             for large in &mut large {
                 large.content(record, chunk);
@@ -302,7 +302,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads up to `wanted` further bytes in chunks. How many there were; none if everybody is to stop.
-    fn rest(
+    fn chunks(
         &mut self,
         file: &OwnedFd,
         wanted: u64,

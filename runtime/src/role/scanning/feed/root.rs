@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -50,8 +50,16 @@ impl Root {
             private: private.collect(),
             private_paths: Vec::new(),
         };
-        let paths = folders.private.iter().filter_map(|path| open(path).ok());
-        root.private_paths = paths.filter_map(|opened| root.path_of(opened)).collect();
+        let paths = folders.private.iter().filter_map(|path| {
+            let opened = open(path).ok()?;
+            // In a pod, it is mounted beside the node's root, and usually under the same name.
+            let named = path.as_os_str().as_bytes();
+            let there = root.place(named).and_then(Facts::of_open);
+            let same = there.is_ok_and(|there| root.is_private(there.key));
+            root.path_of(opened)
+                .or_else(|| same.then(|| named.to_vec()))
+        });
+        root.private_paths = paths.collect();
         Ok(root)
     }
 

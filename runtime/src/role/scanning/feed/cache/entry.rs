@@ -7,9 +7,9 @@ const HEADER: usize = 4;
 
 /// What of a folder has been judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Known {
+pub(in super::super) struct Known {
     /// The last full pass that came here; 0 for none.
-    pub(crate) full: u32,
+    pub(in super::super) full: u32,
     /// Sorted by id; each at most once.
     files: Vec<u8>,
 }
@@ -30,12 +30,12 @@ impl Known {
     }
 
     /// How many files.
-    pub(crate) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.files.len() / FILE
     }
 
     /// Whether a file has been judged as it is.
-    pub(crate) fn has(&self, id: u32, stamp: u64) -> bool {
+    pub(in super::super) fn has(&self, id: u32, stamp: u64) -> bool {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);

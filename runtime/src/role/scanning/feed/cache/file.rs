@@ -8,6 +8,8 @@ use std::path::Path;
 
 use redb::{Database, ReadableTable, TableDefinition};
 
+/// In the state's folder.
+pub(super) const NAME: &str = "scan.redb";
 /// The layout. Another one is begun anew.
 const FORMAT: u64 = 1;
 /// Pages are looked up once a folder, in the order of a walk.
@@ -31,7 +33,7 @@ pub(super) struct State {
 
 /// Opens the store, or begins a new one.
 pub(super) fn open(folder: &Path) -> io::Result<State> {
-    let path = folder.join("scan.redb");
+    let path = folder.join(NAME);
     match attempt(&path) {
         Ok(Some(state)) => return Ok(state),
         Ok(None) => tracing::info!(

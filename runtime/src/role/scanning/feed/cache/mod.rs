@@ -11,7 +11,7 @@ mod seen;
 mod writer;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, RwLock};
@@ -65,6 +65,7 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Shared {
+    path: PathBuf,
     database: Arc<RwLock<Option<Database>>>,
     notes: Sender<Note>,
     /// Files that were judged and are not written down.
@@ -90,6 +91,7 @@ impl Cache {
             .spawn(move || writer.run())?;
         Ok(Self {
             shared: Arc::new(Shared {
+                path: folder.join(file::NAME),
                 database,
                 notes,
                 pending,
@@ -206,11 +208,8 @@ impl Cache {
     /// Folders that something is known of, for all subscribers together, and bytes on the disk.
     pub(super) fn size(&self) -> (u64, u64) {
         let folders = self.read(|transaction| Ok(transaction.open_table(FOLDERS)?.len()?));
-        let bytes = self.read(|transaction| {
-            let stats = transaction.open_table(FOLDERS)?.stats()?;
-            Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
-        });
-        (folders.unwrap_or(0), bytes.unwrap_or(0))
+        let file = std::fs::metadata(&self.shared.path);
+        (folders.unwrap_or(0), file.map_or(0, |file| file.len()))
     }
 
     fn note(&self, note: Note) {

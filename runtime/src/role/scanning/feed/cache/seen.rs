@@ -13,27 +13,27 @@ const PER_FOLDER: u32 = 4;
 /// A Bloom filter: a few folders that were not seen look as if they were, and are forgotten by a later
 /// pass; none the other way round.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(in super::super) struct Seen {
     words: Box<[AtomicU64]>,
     /// Makes other folders look seen in another pass.
     salt: u64,
 }
 
 impl Seen {
-    pub(crate) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self {
             words: (0..BITS / 64).map(|_| AtomicU64::new(0)).collect(),
             salt: fastrand::u64(..),
         }
     }
 
-    pub(crate) fn add(&self, subscriber: u32, folder: FileKey) {
+    pub(in super::super) fn add(&self, subscriber: u32, folder: FileKey) {
         for (word, bit) in self.places(subscriber, folder) {
             word.fetch_or(bit, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn has(&self, subscriber: u32, folder: FileKey) -> bool {
+    pub(in super::super) fn has(&self, subscriber: u32, folder: FileKey) -> bool {
         self.places(subscriber, folder)
             .all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }

@@ -42,13 +42,18 @@ fn a_file_that_is_written_is_passed_at_once() {
 }
 
 #[test]
-fn files_that_are_moved_linked_or_made_executable_are_passed() {
+fn a_file_that_is_moved_is_passed_and_gone_from_where_it_was() {
     let node = Node::new();
     node.write("/old", "old");
     let mut plugin = watching(&node, |_| ());
     shell("mv old new", node.root());
-    assert_eq!(plugin.event_of("/new").content, b"old");
-    assert_eq!(plugin.event_of("/new").file.error, 0);
+    let new = plugin.event_of("/new");
+    assert_eq!((new.content.as_slice(), new.file.error), (&b"old"[..], 0));
+    assert_eq!(
+        plugin.event_of("/old").file.error,
+        2,
+        "it is gone from there"
+    );
 }
 
 #[test]

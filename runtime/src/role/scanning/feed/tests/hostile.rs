@@ -128,12 +128,9 @@ fn a_hundred_thousand_files_in_a_folder_are_no_trouble() {
     assert!(pass.complete);
     assert_eq!(pass.files.len(), 100_000);
     assert!(plugin.another(PassKind::Changed).files.is_empty());
-    let (folders, bytes) = (
-        node.feed.status().cached_folders,
-        node.feed.status().cached_bytes,
-    );
-    assert_eq!(folders, 1);
-    assert!(bytes < 4 << 20, "{bytes} bytes");
+    let status = node.feed.status();
+    assert_eq!(status.cached_folders, 1);
+    assert!(status.cached_bytes < 16 << 20, "{status:?}");
 }
 
 #[test]
@@ -159,12 +156,12 @@ fn a_terabyte_of_nothing_is_cut_and_has_no_digest() {
     assert_eq!(pass.get("/other").digests.len(), 100);
 }
 
-/// A file of 40 MiB, of which the reader has read more than the first batches when it has to wait.
+/// A file of 24 MiB, of which the reader has read more than the first batches when it has to wait.
 fn changed_while_read(change: impl FnOnce(&Node)) -> (Node, Vec<Batch>, bool) {
     let node = Node::new();
-    node.write("/long", vec![7; 40 << 20]);
+    node.write("/long", vec![7; 24 << 20]);
     node.settle();
-    let mut plugin = node.subscribe(|it| it.interest.digests = all_digests());
+    let mut plugin = node.subscribe(|_| ());
     let Message::Begin { .. } = plugin.next() else {
         panic!("no begin");
     };
@@ -218,7 +215,7 @@ fn a_file_that_grows_is_flagged_and_read_again() {
     batches.iter().for_each(|batch| take(batch, &mut files));
     let long = &files[b"/long".as_slice()];
     assert_eq!(long.times, 2);
-    assert_eq!(long.content.len(), (40 << 20) + 4);
+    assert_eq!(long.content.len(), (24 << 20) + 4);
     assert!(long.content.ends_with(b"more"));
 }
 

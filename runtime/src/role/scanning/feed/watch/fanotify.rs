@@ -3,7 +3,7 @@
 //! A mark on a mount sees what happens through that mount alone, so nothing of what the host does from
 //! inside a pod. A mark on the file system sees all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -144,9 +144,9 @@ impl Fanotify {
 
     /// Only these folders' file systems matter from now on. Events of others are not resolved; their mark
     /// stays until the daemon ends.
-    pub(super) fn retain(&mut self, paths: &HashSet<Vec<u8>>) {
+    pub(super) fn retain(&mut self, paths: &[&Vec<u8>]) {
         for folders in self.file_systems.values_mut() {
-            folders.retain(|folder| paths.contains(folder));
+            folders.retain(|folder| paths.contains(&folder));
         }
         self.file_systems.retain(|_, folders| !folders.is_empty());
     }
@@ -159,9 +159,7 @@ enum Event {
 
 /// As the kernel tells it in events, see statfs(2).
 fn file_system_id(folder: impl AsFd) -> io::Result<u64> {
-    let id = rustix::fs::fstatfs(folder)?.f_fsid;
-    let [low, high] = id.val;
-    Ok(join(low as u32, high as u32))
+    Ok(rustix::fs::fstatvfs(folder)?.f_fsid)
 }
 
 fn join(first: u32, second: u32) -> u64 {

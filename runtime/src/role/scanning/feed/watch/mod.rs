@@ -7,7 +7,7 @@ mod inotify;
 mod look;
 mod pending;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use super::batch::EVENT;
+use super::filesystem::{Nature, nature};
 use super::lane::Lane;
 use super::read::{Reader, Tools};
 use super::walk::{Tree, Turn, Walk};
@@ -27,6 +28,9 @@ use pending::{Missed, Pending, Place, Tally};
 
 /// How often it is looked whether other folders are to be watched.
 const TICK: Duration = Duration::from_millis(200);
+const SHORTLY: Duration = Duration::from_millis(5);
+/// How often it is looked whether something was mounted, or a tree made.
+const LOOK: Duration = Duration::from_secs(10);
 /// How often trees that are not watched as a whole are scanned.
 const POLL: Duration = Duration::from_secs(300);
 /// So many files are looked at before they are passed on, if there are more at once.
@@ -94,6 +98,8 @@ pub(super) fn listen(shared: &Arc<Shared>) {
     let watch = &shared.watch;
     let mut inotify: Option<Inotify> = None;
     let mut generation = 0;
+    let mut places = Vec::new();
+    let mut looked = Instant::now();
     let mut polled = Instant::now();
     loop {
         let now = {
@@ -103,9 +109,14 @@ pub(super) fn listen(shared: &Arc<Shared>) {
             }
             members.generation
         };
-        if now != generation {
+        if now != generation || looked.elapsed() >= LOOK {
             generation = now;
-            inotify = arrange(shared);
+            looked = Instant::now();
+            let wanted = places_of(shared);
+            if wanted != places {
+                inotify = arrange(shared, &wanted);
+                places = wanted;
+            }
         }
         let mut more = false;
         if let Some(fanotify) = &mut *lock(&watch.fanotify) {
@@ -144,26 +155,48 @@ fn wait(watch: &Watch, inotify: Option<&Inotify>) {
     let _ = poll(&mut queues, tick.as_ref());
 }
 
-/// Watches what is to be watched now, and nothing else. The queue for what is watched folder by folder.
-fn arrange(shared: &Shared) -> Option<Inotify> {
+/// Where somebody wants to know what happens: paths, each with the mount that it is on.
+fn places_of(shared: &Shared) -> Vec<(Vec<u8>, u64)> {
+    let mut paths: Vec<Vec<u8>> = Vec::new();
     let mut trees: Vec<(String, bool)> = Vec::new();
-    for member in lock(&shared.members).iter() {
-        if member.is_real_time() {
-            let scope = &member.lane.scope;
-            let roots = scope.roots.iter();
-            trees.extend(roots.map(|root| (root.as_str().to_owned(), !scope.one_file_system)));
+    {
+        let members = lock(&shared.members);
+        members.set_event_pace(&shared.event_pace);
+        for lane in members.real_time() {
+            let crosses = !lane.scope.one_file_system;
+            let roots = lane.scope.roots.iter();
+            trees.extend(roots.map(|root| (root.as_str().to_owned(), crosses)));
         }
     }
-    trees.sort();
-    trees.dedup();
-    lock(&shared.members).set_event_pace(&shared.event_pace);
-    let mut paths: Vec<Vec<u8>> = Vec::new();
-    for (tree, crosses) in &trees {
-        paths.push(tree.as_bytes().to_vec());
-        if *crosses {
+    for (tree, crosses) in trees {
+        if crosses {
             paths.extend(shared.root.mounts_below(tree.as_bytes()));
         }
+        paths.push(tree.into_bytes());
     }
+    paths.sort();
+    paths.dedup();
+    let places = paths.into_iter().filter_map(|mut path| {
+        loop {
+            if let Some(mount) = shared.root.mount_at(&path) {
+                return Some((path, mount));
+            }
+            // It is not there. When it is made, something happens in the folder that it is in.
+            let parent = memchr::memrchr(b'/', &path)?;
+            if path.len() == 1 {
+                return None;
+            }
+            path.truncate(parent.max(1));
+        }
+    });
+    let mut places: Vec<_> = places.collect();
+    places.dedup();
+    places
+}
+
+/// Watches what is to be watched now, and nothing else. The queue for what is watched folder by folder.
+fn arrange(shared: &Shared, places: &[(Vec<u8>, u64)]) -> Option<Inotify> {
+    let paths: Vec<&Vec<u8>> = places.iter().map(|(path, _)| path).collect();
     let mut watched = Watched::default();
     let mut inotify = None;
     {
@@ -177,9 +210,9 @@ fn arrange(shared: &Shared) -> Option<Inotify> {
             }
         }
         if let Some(fanotify) = &mut *fanotify {
-            fanotify.retain(&paths.iter().cloned().collect::<HashSet<_>>());
+            fanotify.retain(&paths);
         }
-        for path in &paths {
+        for path in paths {
             if let Err(error) = mark(shared, fanotify.as_mut(), path) {
                 let text = String::from_utf8_lossy(path);
                 tracing::info!(
@@ -204,12 +237,11 @@ fn arrange(shared: &Shared) -> Option<Inotify> {
 }
 
 fn mark(shared: &Shared, fanotify: Option<&mut Fanotify>, path: &[u8]) -> io::Result<()> {
-    let folder = match shared.root.folder(path) {
-        Ok(folder) => folder,
-        // Once it is there, its file system's events tell.
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let folder = shared.root.folder(path)?;
+    if nature(&folder)? == Nature::Kernel {
+        // Nothing of it is scanned either.
+        return Ok(());
+    }
     match fanotify {
         Some(fanotify) => fanotify.add(folder, path),
         None => Err(io::ErrorKind::PermissionDenied.into()),
@@ -231,11 +263,10 @@ pub(super) fn attend(shared: &Arc<Shared>) {
             let now = Instant::now();
             let next = pending.take(now);
             if next.is_none() && waiting.is_empty() {
-                let idle = pending.idle(now).unwrap_or(TICK).min(TICK);
-                if !idle.is_zero() {
-                    let woken = watch.more.wait_timeout(pending, idle);
-                    drop(woken.unwrap_or_else(PoisonError::into_inner).0);
-                }
+                // What was missed may be due, and have to wait.
+                let idle = pending.idle(now).unwrap_or(TICK).clamp(SHORTLY, TICK);
+                let woken = watch.more.wait_timeout(pending, idle);
+                drop(woken.unwrap_or_else(PoisonError::into_inner).0);
                 None
             } else {
                 next
