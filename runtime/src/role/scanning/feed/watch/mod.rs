@@ -308,7 +308,7 @@ fn rescan(shared: &Arc<Shared>) {
         return;
     }
     match lock(&watch.pending).take_missed(Instant::now()) {
-        None => return,
+        None => {}
         Some(Missed::Everything) => {
             watch.rescans.fetch_add(1, Ordering::Relaxed);
             lock(&shared.members).rescan();
