@@ -43,7 +43,7 @@ fn rule(rng: &mut Rng, text: &mut String, number: usize, hit: bool, regexp: bool
         _ if hit => "$s0 and (filesize < 100MB or any of them)".to_owned(),
         0..=2 => "uint16(0) == 0x5a4d and all of them".to_owned(),
         3..=4 => format!("uint32(0) == 0x464c457f and filesize < {}KB and {any_count} of them", rng.u32(50..5000)),
-        5 => format!("filesize < {}MB and #s0 > {}", rng.u32(1..20), rng.u32(0..3)),
+        5 => format!("filesize < {}MB and (#s0 > {} or 2 of them)", rng.u32(1..20), rng.u32(0..3)),
         6 => "for any of them : ( $ in (0..4096) )".to_owned(),
         7 => "($s0 and $s1) or 3 of ($s*)".to_owned(),
         8 => "for any i in (1..#s0) : ( @s0[i] < 1000 and !s0[i] > 3 ) or all of them".to_owned(),
