@@ -31,6 +31,13 @@ pub(crate) struct Caches {
 #[derive(Debug)]
 pub(crate) struct Overrun;
 
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    TooShort,
+    Refused,
+    Accepted,
+}
+
 impl Automaton {
     pub(crate) fn new(items: &[Hir], split: usize, longest: bool) -> Result<Self, String> {
         let (before, after) = items.split_at(split);
@@ -48,8 +55,8 @@ impl Automaton {
         }
     }
 
-    /// Calls `found` with start and end of each match whose halves meet at `at`, until `accept` took
-    /// one for each start. `steps` is lowered by the bytes that were walked.
+    /// Calls `found` with start and end of the longest acceptable match for each start whose halves meet
+    /// at `at`; of the shortest match, if that is what is looked for and it is acceptable. `steps` is lowered by the bytes that were walked.
     pub(crate) fn find(
         &self,
         caches: &mut Caches,
@@ -63,7 +70,7 @@ impl Automaton {
         match (&self.reverse, &mut caches.reverse) {
             (Some(reverse), Some(cache)) => {
                 // Whether anything matches behind is often said by a few bytes.
-                if self.end(&mut caches.forward, data, at, steps, |_| true)?.is_none() {
+                if self.end(&mut caches.forward, data, at, steps, |_| Verdict::Accepted)?.is_none() {
                     return Ok(());
                 }
                 walk_back(reverse, cache, data, at, steps, &mut starts)?;
@@ -71,8 +78,10 @@ impl Automaton {
             _ => starts.push(at),
         }
         for start in starts {
-            let end = self.end(&mut caches.forward, data, at, steps, |end| {
-                end > start && accept(start, end)
+            let end = self.end(&mut caches.forward, data, at, steps, |end| match end > start {
+                false => Verdict::TooShort,
+                true if accept(start, end) => Verdict::Accepted,
+                true => Verdict::Refused,
             })?;
             if let Some(end) = end {
                 found(start, end);
@@ -81,14 +90,14 @@ impl Automaton {
         Ok(())
     }
 
-    /// The last or the first acceptable end of the second half.
+    /// The last acceptable end of the second half, or the first end if that is acceptable.
     fn end(
         &self,
         cache: &mut Cache,
         data: &[u8],
         at: usize,
         steps: &mut u64,
-        mut accept: impl FnMut(usize) -> bool,
+        mut accept: impl FnMut(usize) -> Verdict,
     ) -> Result<Option<usize>, Overrun> {
         let limit = data.len().min(at + REACH);
         let input = Input::new(data).range(at..limit).anchored(Anchored::Yes);
@@ -98,9 +107,12 @@ impl Automaton {
         // A match shows one byte late.
         loop {
             if state.is_tagged() {
-                if state.is_match() && accept(position - 1) {
-                    end = Some(position - 1);
-                    if !self.longest {
+                if state.is_match() {
+                    let accepted = accept(position - 1);
+                    if accepted == Verdict::Accepted {
+                        end = Some(position - 1);
+                    }
+                    if !self.longest && accepted != Verdict::TooShort {
                         break;
                     }
                 }

@@ -218,7 +218,7 @@ impl<'e> Evaluation<'e> {
         self.variables.push(0);
         match numbers {
             Numbers::Range(range) => {
-                let (low, high) = self.bounds(rule, range)?;
+                let Some((low, high)) = self.bounds(rule, range) else { return truth(false) };
                 for number in low..=high {
                     met += usize::from(self.iteration(rule, slot, number, body));
                     total += 1;
@@ -241,6 +241,10 @@ impl<'e> Evaluation<'e> {
                     total += 1;
                 }
             }
+        }
+        // As with YARA, a loop over nothing fails, even if it is about all.
+        if total == 0 {
+            return truth(false);
         }
         self.enough(rule, quantity, met, total)
     }

@@ -1,6 +1,6 @@
 //! Rules as they are scanned with.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::ast::{self, Expr, Fixed, Meta};
@@ -19,7 +19,8 @@ pub struct Rules {
     pub(crate) needles: Vec<Needle>,
     pub(crate) automata: Vec<Automaton>,
     pub(crate) filter: Filter,
-    /// Needles that count in one place only, and the place.
+    /// Literal needles that the condition asks for in one place only, and the place: they are compared
+    /// there, and not looked for elsewhere.
     pub(crate) placed: Vec<(u32, u64)>,
 }
 
@@ -46,8 +47,6 @@ pub(crate) struct ScanString {
     pub(crate) name: String,
     pub(crate) private: bool,
     pub(crate) parts: Range<usize>,
-    /// The only place where a match counts.
-    pub(crate) only_at: Option<u64>,
     /// Of matches that begin in one place, the longest one counts.
     pub(crate) longest: bool,
 }
@@ -83,6 +82,7 @@ struct Building {
     strings: Vec<ScanString>,
     parts: Vec<Part>,
     needles: Needles,
+    placed: Vec<(u32, u64)>,
 }
 
 impl Building {
@@ -98,17 +98,22 @@ impl Building {
         let number = self.rules.len() as u32;
         for string in rule.strings {
             let start = self.parts.len();
+            let first_needle = self.needles.needles.len();
             let gaps = self.needles.add(&string, number, start as u32);
             let gaps = gaps.map_err(|why| Fault::new(string.at, why))?;
             self.parts.extend(gaps.into_iter().map(|gap| Part { gap }));
+            let literal = |needle: &Needle| {
+                matches!(needle.shape, Shape::Exact(_) | Shape::Nocase(_) | Shape::Xor(..))
+            };
+            let all_literal = self.needles.needles[first_needle..].iter().all(literal);
+            if let (Fixed::At(place), true) = (string.fixed, all_literal) {
+                let needles = first_needle..self.needles.needles.len();
+                self.placed.extend(needles.map(|needle| (needle as u32, place)));
+            }
             self.strings.push(ScanString {
                 name: string.name,
                 private: string.modifiers.private,
                 parts: start..self.parts.len(),
-                only_at: match string.fixed {
-                    Fixed::At(place) => Some(place),
-                    _ => None,
-                },
                 longest: matches!(string.body, ast::Body::Regexp { greedy: true, .. }),
             });
         }
@@ -127,13 +132,11 @@ impl Building {
 
     fn finish(self) -> Rules {
         let Needles { needles, automata, atoms, by_byte } = self.needles;
-        let placed = placed(&self.strings, &needles);
-        let elsewhere = |atom: &Atom| !placed.contains_key(&atom.needle);
+        let placed: HashSet<u32> = self.placed.iter().map(|(needle, _)| *needle).collect();
+        let elsewhere = |atom: &Atom| !placed.contains(&atom.needle);
         let atoms: Vec<Atom> = atoms.into_iter().filter(elsewhere).collect();
         let by_byte: Vec<Atom> = by_byte.into_iter().filter(elsewhere).collect();
         let filter = Filter::new(&atoms, &by_byte);
-        let mut placed: Vec<(u32, u64)> = placed.into_iter().collect();
-        placed.sort_unstable();
         Rules {
             rules: self.rules,
             strings: self.strings,
@@ -141,20 +144,8 @@ impl Building {
             needles,
             automata,
             filter,
-            placed,
+            placed: self.placed,
         }
     }
 }
 
-/// Needles that are compared where they have to be, without looking for them elsewhere.
-fn placed(strings: &[ScanString], needles: &[Needle]) -> HashMap<u32, u64> {
-    let alone = strings.iter().filter(|string| string.parts.len() == 1);
-    let places: HashMap<usize, u64> =
-        alone.filter_map(|string| Some((string.parts.start, string.only_at?))).collect();
-    let placed = needles.iter().enumerate().filter_map(|(number, needle)| {
-        let place = places.get(&(needle.part as usize))?;
-        let comparable = !matches!(needle.shape, Shape::Automaton(_));
-        comparable.then_some((number as u32, *place))
-    });
-    placed.collect()
-}

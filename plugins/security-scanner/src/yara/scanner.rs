@@ -237,9 +237,6 @@ impl<'r> Scanner<'r> {
                 let joined = chain::join(&with_gaps);
                 parts_found[0] = joined;
             }
-            if let Some(place) = string.only_at {
-                parts_found[0].retain(|found| found.offset == place);
-            }
         }
     }
 

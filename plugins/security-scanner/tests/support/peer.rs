@@ -84,22 +84,22 @@ pub(crate) fn assert_same(rules: &str, files: &[PathBuf]) -> Verdicts {
     let (theirs, ours) = (judge(folder.path(), rules, files), judge_ours(rules, files));
     let keys: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
     let differing: Vec<_> = keys.into_iter().filter(|key| theirs.get(*key) != ours.get(*key)).collect();
-    if let Some(key @ (file, rule)) = differing.first() {
-        let start = rules.find(&format!("rule {rule} ")).unwrap_or(0);
-        let text = &rules[start..];
-        let end = text[1..].find("\nrule ").map_or(text.len(), |end| end + 1);
-        let list = |verdicts: &Verdicts| match verdicts.get(*key) {
-            None => "no match".to_owned(),
-            Some(strings) => format!("{} strings: {:?}", strings.len(), strings.iter().take(12).collect::<Vec<_>>()),
-        };
-        panic!(
-            "{} verdicts differ; {rule} on {}:\nyara: {}\nhere: {}\n{}",
-            differing.len(),
-            file.display(),
-            list(&theirs),
-            list(&ours),
-            &text[..end],
-        );
+    let list = |verdicts: &Verdicts, key: &(PathBuf, String)| match verdicts.get(key) {
+        None => "no match".to_owned(),
+        Some(strings) => {
+            let first: Vec<_> = strings.iter().take(12).collect();
+            format!("{} strings: {first:?}", strings.len())
+        }
+    };
+    let mut described = BTreeSet::new();
+    for key @ (file, rule) in &differing {
+        if described.insert(rule) {
+            let text = rules.split("\nrule ").find(|text| text.contains(&format!("{rule} ")));
+            eprintln!("{rule} on {}:", file.display());
+            eprintln!("  yara: {}\n  here: {}", list(&theirs, key), list(&ours, key));
+            eprintln!("  {}", text.unwrap_or_default().replace('\n', "\n  "));
+        }
     }
+    assert!(differing.is_empty(), "{} verdicts differ, of rules {described:?}", differing.len());
     ours
 }

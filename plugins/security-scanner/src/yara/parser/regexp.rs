@@ -8,7 +8,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_REPEATS: u32 = 32_767;
 
 /// What is between the slashes, of which the first byte is at `start`; and whether it takes as much as
-/// it can.
+/// it can: only those do that repeat something greedily.
 pub(super) fn parse(body: &str, start: usize, nocase: bool, dot_all: bool) -> Result<(Hir, bool), Fault> {
     let mut parser = Regexp { text: body.as_bytes(), at: 0, start, nocase, dot_all, greedy: None };
     let hir = parser.alternation(0)?;
@@ -19,7 +19,7 @@ pub(super) fn parse(body: &str, start: usize, nocase: bool, dot_all: bool) -> Re
         parser.at = 0;
         return parser.fault("this regular expression matches nothing but the empty text");
     }
-    Ok((hir, parser.greedy.unwrap_or(true)))
+    Ok((hir, parser.greedy == Some(true)))
 }
 
 struct Regexp<'t> {
