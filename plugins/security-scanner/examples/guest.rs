@@ -31,11 +31,13 @@ mod component {
 
     impl bindings::Guest for Component {
         fn load(text: String) -> Result<u32, String> {
-            let rules = Rules::compile([("default", text.as_str())])
-                .map_err(|(_, why)| why.to_string())?;
+            let rules =
+                Rules::compile([("default", text.as_str())]).map_err(|(_, why)| why.to_string())?;
             let rules: &'static Rules = Box::leak(Box::new(rules));
             let scanner = Mutex::new(Scanner::new(rules, Limits::default()));
-            SCANNER.set(scanner).map_err(|_| "there are rules already")?;
+            SCANNER
+                .set(scanner)
+                .map_err(|_| "there are rules already")?;
             Ok(rules.rules().len() as u32)
         }
 
@@ -50,7 +52,11 @@ mod component {
                 let data = contents.get(start..end as usize).unwrap_or_default();
                 start = end as usize;
                 for hit in scanner.scan(data).hits {
-                    let places = hit.strings.iter().map(|(_, places)| places.len()).sum::<usize>();
+                    let places = hit
+                        .strings
+                        .iter()
+                        .map(|(_, places)| places.len())
+                        .sum::<usize>();
                     hits.push((file as u32, hit.number as u32, places as u32));
                 }
             }

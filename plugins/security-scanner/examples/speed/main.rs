@@ -28,7 +28,9 @@ struct Row {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let megabytes: u64 = arguments.next().map_or(300, |text| text.parse().expect("MEGABYTES"));
+    let megabytes: u64 = arguments
+        .next()
+        .map_or(300, |text| text.parse().expect("MEGABYTES"));
     let root = PathBuf::from(arguments.next().unwrap_or_else(|| "/usr".into()));
     let component = sandbox::compile();
     let files = corpus::files(&root, megabytes * 1_000_000, 32 << 20);
@@ -36,8 +38,10 @@ fn main() {
     let files: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     // Reads all of them, so that they are in the page cache.
     let contents: Vec<Vec<u8>> = files.iter().map(|path| read(path)).collect();
-    let samples: Vec<Vec<u8>> =
-        contents.into_iter().step_by((files.len() / 200).max(1)).collect();
+    let samples: Vec<Vec<u8>> = contents
+        .into_iter()
+        .step_by((files.len() / 200).max(1))
+        .collect();
     let rules = generate::rules(1, 200, &samples);
     drop(samples);
     println!("{} files, {} MB, 200 rules", files.len(), bytes / 1_000_000);
@@ -50,23 +54,40 @@ fn main() {
     }
     let expected = rows[0].matches.clone();
     for row in &rows {
-        let differing: Vec<_> = row.matches.symmetric_difference(&expected).take(5).collect();
-        assert!(differing.is_empty(), "{} differs from yara: {differing:?}", row.name);
+        let differing: Vec<_> = row
+            .matches
+            .symmetric_difference(&expected)
+            .take(5)
+            .collect();
+        assert!(
+            differing.is_empty(),
+            "{} differs from yara: {differing:?}",
+            row.name
+        );
     }
     let matching: BTreeSet<&String> = expected.iter().map(|(_, rule)| rule).collect();
-    println!("{} matches of {} rules, the same in all", expected.len(), matching.len());
+    println!(
+        "{} matches of {} rules, the same in all",
+        expected.len(),
+        matching.len()
+    );
     let median = |name: &str, of: fn(&Row) -> f64| {
         let mut all: Vec<f64> = rows.iter().filter(|row| row.name == name).map(of).collect();
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
     let theirs = median("yara", |row| row.cpu);
-    println!("\n| medians of 3 runs | MB per CPU second | to yara | rules loaded in ms of CPU |\n|---|---:|---:|---:|");
+    println!(
+        "\n| medians of 3 runs | MB per CPU second | to yara | rules loaded in ms of CPU |\n|---|---:|---:|---:|"
+    );
     for name in ["yara", "native", "sandbox"] {
         let cpu = median(name, |row| row.cpu);
         let speed = bytes as f64 / 1e6 / cpu;
         let loading = median(name, |row| row.loading * 1e3);
-        println!("| {name} | {speed:.0} | {:.2} | {loading:.0} |", theirs / cpu);
+        println!(
+            "| {name} | {speed:.0} | {:.2} | {loading:.0} |",
+            theirs / cpu
+        );
     }
 }
 
@@ -78,8 +99,15 @@ fn yara(rules: &str, files: &[PathBuf]) -> Row {
         let before = cpu();
         let output = peer::command(folder.path(), rules, files).output();
         let output = output.unwrap_or_else(|why| panic!("{} ({why})", peer::MISSING));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        (String::from_utf8_lossy(&output.stdout).into_owned(), cpu() - before)
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            cpu() - before,
+        )
     };
     let (_, loading) = run(&[empty]);
     let (output, cpu) = run(files);
@@ -88,7 +116,12 @@ fn yara(rules: &str, files: &[PathBuf]) -> Row {
         let (rule, path) = line.split_once(' ').expect("a rule and a path");
         (index(path).expect("a file of the list"), rule.to_owned())
     });
-    Row { name: "yara", matches: matches.collect(), cpu, loading }
+    Row {
+        name: "yara",
+        matches: matches.collect(),
+        cpu,
+        loading,
+    }
 }
 
 fn native(text: &str, files: &[PathBuf]) -> Row {
@@ -101,7 +134,12 @@ fn native(text: &str, files: &[PathBuf]) -> Row {
         let hits = scanner.scan(read(path).as_slice()).hits;
         matches.extend(hits.into_iter().map(|hit| (index, hit.rule.name.clone())));
     }
-    Row { name: "native", matches, cpu: cpu() - before, loading }
+    Row {
+        name: "native",
+        matches,
+        cpu: cpu() - before,
+        loading,
+    }
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -113,5 +151,8 @@ fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let fields = after_name.split_whitespace().skip(11).take(4);
-    fields.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+    fields
+        .map(|ticks| ticks.parse::<f64>().expect("ticks"))
+        .sum::<f64>()
+        / 100.0
 }

@@ -20,7 +20,10 @@ struct State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.ctx,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -29,15 +32,31 @@ pub(crate) fn compile() -> Component {
     let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let folder = Path::new(&folder).join("guests");
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["build", "--locked", "--package", "security-scanner", "--example", "guest"])
-        .args(["--target", "wasm32-wasip2", "--profile", "guest", "--target-dir"])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "security-scanner",
+            "--example",
+            "guest",
+        ])
+        .args([
+            "--target",
+            "wasm32-wasip2",
+            "--profile",
+            "guest",
+            "--target-dir",
+        ])
         .arg(&folder)
         .status()
         .expect("cargo");
-    assert!(status.success(), "the guest could not be built; run: rustup target add wasm32-wasip2");
+    assert!(
+        status.success(),
+        "the guest could not be built; run: rustup target add wasm32-wasip2"
+    );
     let path = folder.join("wasm32-wasip2/guest/examples/guest.wasm");
     let mut config = Config::new();
-    config.epoch_interruption(true);
+    config.epoch_interruption(true).concurrency_support(false);
     let engine = Engine::new(&config).expect("an engine");
     let bytes = read(&path);
     println!("the component has {} KiB", bytes.len() / 1024);
@@ -49,10 +68,15 @@ pub(crate) fn scan(component: &Component, rules: &str, files: &[PathBuf]) -> Row
     let engine = component.engine();
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("WASI");
-    let state = State { ctx: WasiCtx::builder().build(), table: ResourceTable::new() };
+    let state = State {
+        ctx: WasiCtx::builder().build(),
+        table: ResourceTable::new(),
+    };
     let mut store = Store::new(engine, state);
     store.set_epoch_deadline(u64::MAX / 2);
-    let instance = linker.instantiate(&mut store, component).expect("an instance");
+    let instance = linker
+        .instantiate(&mut store, component)
+        .expect("an instance");
     let load = instance
         .get_typed_func::<(&str,), (Result<u32, String>,)>(&mut store, "load")
         .expect("load");
@@ -72,12 +96,18 @@ pub(crate) fn scan(component: &Component, rules: &str, files: &[PathBuf]) -> Row
             continue;
         }
         let (hits,) = scan.call(&mut store, (&batch, &ends)).expect("no trap");
-        matches.extend(hits.into_iter().map(|(file, rule, _)| {
-            (first + file as usize, format!("generated_{rule}"))
-        }));
+        matches.extend(
+            hits.into_iter()
+                .map(|(file, rule, _)| (first + file as usize, format!("generated_{rule}"))),
+        );
         first = index + 1;
         batch.clear();
         ends.clear();
     }
-    Row { name: "sandbox", matches, cpu: cpu() - before, loading }
+    Row {
+        name: "sandbox",
+        matches,
+        cpu: cpu() - before,
+        loading,
+    }
 }

@@ -47,7 +47,10 @@ pub(crate) enum Body {
     Text(Vec<u8>),
     /// Pieces with gaps between them.
     Hex(Vec<Piece>),
-    Regexp { hir: Hir, greedy: bool },
+    Regexp {
+        hir: Hir,
+        greedy: bool,
+    },
 }
 
 /// A part of a hex string, and how many bytes may be between the one before and it.

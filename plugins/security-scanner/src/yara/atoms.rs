@@ -32,7 +32,9 @@ pub(crate) fn items(hir: &Hir) -> Vec<Hir> {
 fn flatten(hir: &Hir, items: &mut Vec<Hir>) {
     match hir.kind() {
         HirKind::Empty => {}
-        HirKind::Literal(literal) => items.extend(literal.0.iter().map(|byte| Hir::literal([*byte]))),
+        HirKind::Literal(literal) => {
+            items.extend(literal.0.iter().map(|byte| Hir::literal([*byte])))
+        }
         HirKind::Concat(all) => all.iter().for_each(|one| flatten(one, items)),
         HirKind::Repetition(repetition)
             if repetition.max == Some(repetition.min) && repetition.min <= MAX_UNROLLED =>
@@ -55,8 +57,14 @@ pub(crate) fn choose(items: &[Hir]) -> Choice {
         }
     }
     match best.1 {
-        Some((split, variants)) => Choice { split, atoms: Atoms::Bytes(variants) },
-        None => Choice { split: 0, atoms: Atoms::First(first_bytes(items)) },
+        Some((split, variants)) => Choice {
+            split,
+            atoms: Atoms::Bytes(variants),
+        },
+        None => Choice {
+            split: 0,
+            atoms: Atoms::First(first_bytes(items)),
+        },
     }
 }
 
@@ -64,7 +72,10 @@ pub(crate) fn choose(items: &[Hir]) -> Choice {
 pub(crate) fn rarest(text: &[u8], nocase: bool) -> (usize, usize) {
     let length = text.len().min(LENGTH);
     let rank = |window: &[u8]| {
-        let letters = window.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+        let letters = window
+            .iter()
+            .filter(|byte| byte.is_ascii_alphabetic())
+            .count();
         let penalty = if nocase { letters as u32 * 2 } else { 0 };
         rarity(window).saturating_sub(penalty)
     };
@@ -82,14 +93,20 @@ pub(crate) fn cases(text: &[u8]) -> Vec<Vec<u8>> {
         };
         let bytes = [Some(*byte), swapped];
         let grown = variants.iter().flat_map(|variant| {
-            bytes.iter().flatten().map(|byte| [variant.as_slice(), &[*byte]].concat())
+            bytes
+                .iter()
+                .flatten()
+                .map(|byte| [variant.as_slice(), &[*byte]].concat())
         });
         grown.collect()
     })
 }
 
 fn score(variants: &[Vec<u8>]) -> u32 {
-    let weakest = variants.iter().map(|atom| if atom.len() < 2 { 0 } else { rarity(atom) }).min();
+    let weakest = variants
+        .iter()
+        .map(|atom| if atom.len() < 2 { 0 } else { rarity(atom) })
+        .min();
     let penalty = 2 * variants.len().max(1).ilog2();
     match weakest {
         None | Some(0) => 0,
@@ -149,13 +166,26 @@ fn grow(variants: Vec<Growing>, item: &Hir) -> Vec<Growing> {
         HirKind::Empty | HirKind::Look(_) => return variants,
         HirKind::Literal(literal) => vec![literal.0.to_vec()],
         HirKind::Class(Class::Bytes(class)) => {
-            let bytes = class.ranges().iter().flat_map(|range| range.start()..=range.end());
-            bytes.map(|byte| vec![byte]).take(MAX_VARIANTS + 1).collect()
+            let bytes = class
+                .ranges()
+                .iter()
+                .flat_map(|range| range.start()..=range.end());
+            bytes
+                .map(|byte| vec![byte])
+                .take(MAX_VARIANTS + 1)
+                .collect()
         }
         HirKind::Concat(all) => return all.iter().fold(variants, grow),
         HirKind::Alternation(all) => {
-            let grown: Vec<_> = all.iter().flat_map(|one| grow(variants.clone(), one)).collect();
-            return if grown.len() > MAX_VARIANTS { stop(variants) } else { grown };
+            let grown: Vec<_> = all
+                .iter()
+                .flat_map(|one| grow(variants.clone(), one))
+                .collect();
+            return if grown.len() > MAX_VARIANTS {
+                stop(variants)
+            } else {
+                grown
+            };
         }
         HirKind::Repetition(repetition) if repetition.min > 0 => {
             let once = (0..repetition.min.min(LENGTH as u32))
@@ -200,12 +230,10 @@ fn first_bytes(items: &[Hir]) -> Box<[bool; 256]> {
 fn add_first(item: &Hir, first: &mut [bool; 256]) -> bool {
     match item.kind() {
         HirKind::Empty | HirKind::Look(_) => true,
-        HirKind::Literal(literal) => {
-            literal.0.first().is_none_or(|byte| {
-                first[usize::from(*byte)] = true;
-                false
-            })
-        }
+        HirKind::Literal(literal) => literal.0.first().is_none_or(|byte| {
+            first[usize::from(*byte)] = true;
+            false
+        }),
         HirKind::Class(Class::Bytes(class)) => {
             for range in class.ranges() {
                 (range.start()..=range.end()).for_each(|byte| first[usize::from(byte)] = true);

@@ -45,7 +45,11 @@ impl Automaton {
             [] => None,
             _ => Some(build(&Hir::concat(before.to_vec()), true)?),
         };
-        Ok(Self { forward: build(&Hir::concat(after.to_vec()), false)?, reverse, longest })
+        Ok(Self {
+            forward: build(&Hir::concat(after.to_vec()), false)?,
+            reverse,
+            longest,
+        })
     }
 
     pub(crate) fn caches(&self) -> Caches {
@@ -70,7 +74,10 @@ impl Automaton {
         match (&self.reverse, &mut caches.reverse) {
             (Some(reverse), Some(cache)) => {
                 // Whether anything matches behind is often said by a few bytes.
-                if self.end(&mut caches.forward, data, at, steps, |_| Verdict::Accepted)?.is_none() {
+                if self
+                    .end(&mut caches.forward, data, at, steps, |_| Verdict::Accepted)?
+                    .is_none()
+                {
                     return Ok(());
                 }
                 walk_back(reverse, cache, data, at, steps, &mut starts)?;
@@ -78,10 +85,12 @@ impl Automaton {
             _ => starts.push(at),
         }
         for start in starts {
-            let end = self.end(&mut caches.forward, data, at, steps, |end| match end > start {
-                false => Verdict::TooShort,
-                true if accept(start, end) => Verdict::Accepted,
-                true => Verdict::Refused,
+            let end = self.end(&mut caches.forward, data, at, steps, |end| {
+                match end > start {
+                    false => Verdict::TooShort,
+                    true if accept(start, end) => Verdict::Accepted,
+                    true => Verdict::Refused,
+                }
             })?;
             if let Some(end) = end {
                 found(start, end);
@@ -101,7 +110,10 @@ impl Automaton {
     ) -> Result<Option<usize>, Overrun> {
         let limit = data.len().min(at + REACH);
         let input = Input::new(data).range(at..limit).anchored(Anchored::Yes);
-        let mut state = self.forward.start_state_forward(cache, &input).map_err(|_| Overrun)?;
+        let mut state = self
+            .forward
+            .start_state_forward(cache, &input)
+            .map_err(|_| Overrun)?;
         let mut end = None;
         let mut position = at;
         // A match shows one byte late.
@@ -142,7 +154,9 @@ fn walk_back(
 ) -> Result<(), Overrun> {
     let limit = at.saturating_sub(REACH);
     let input = Input::new(data).range(limit..at).anchored(Anchored::Yes);
-    let mut state = dfa.start_state_reverse(cache, &input).map_err(|_| Overrun)?;
+    let mut state = dfa
+        .start_state_reverse(cache, &input)
+        .map_err(|_| Overrun)?;
     let mut walked = 0;
     loop {
         if state.is_tagged() {
@@ -156,7 +170,10 @@ fn walk_back(
         if walked > at - limit {
             break;
         }
-        let byte = at.checked_sub(walked + 1).and_then(|before| data.get(before)).copied();
+        let byte = at
+            .checked_sub(walked + 1)
+            .and_then(|before| data.get(before))
+            .copied();
         state = next(dfa, cache, state, byte)?;
         walked += 1;
     }
@@ -184,7 +201,9 @@ fn build(hir: &Hir, reverse: bool) -> Result<DFA, String> {
         .reverse(reverse)
         .which_captures(thompson::WhichCaptures::None)
         .nfa_size_limit(Some(MAX_NFA));
-    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
+    let nfa = thompson::Compiler::new()
+        .configure(config)
+        .build_from_hir(hir);
     let nfa = nfa.map_err(|_| {
         "this expression is too large when compiled; use smaller repetitions".to_owned()
     })?;

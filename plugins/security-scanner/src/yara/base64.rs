@@ -20,5 +20,7 @@ fn encode(bytes: &[u8], alphabet: &[u8]) -> Vec<u8> {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         [bits >> 18, bits >> 12 & 63, bits >> 6 & 63, bits & 63]
     });
-    groups.filter_map(|index| alphabet.get(index as usize).copied()).collect()
+    groups
+        .filter_map(|index| alphabet.get(index as usize).copied())
+        .collect()
 }

@@ -44,9 +44,22 @@ pub(crate) struct Evaluation<'e> {
 }
 
 impl<'e> Evaluation<'e> {
-    pub(crate) fn new(rules: &'e Rules, input: Input<'e>, found: &'e [Vec<Match>], steps: u64) -> Self {
+    pub(crate) fn new(
+        rules: &'e Rules,
+        input: Input<'e>,
+        found: &'e [Vec<Match>],
+        steps: u64,
+    ) -> Self {
         let (results, variables) = (Vec::new(), Vec::new());
-        Self { rules, input, found, results, variables, current: None, steps }
+        Self {
+            rules,
+            input,
+            found,
+            results,
+            variables,
+            current: None,
+            steps,
+        }
     }
 
     /// Whether each rule matches; those that are not possible don't.
@@ -96,14 +109,16 @@ impl<'e> Evaluation<'e> {
                 let matches = self.matches(rule, *string);
                 self.is_found(rule, matches, place)
             }
-            Expr::Not(inner) => self.value(rule, inner).map(|number| {
-                Number::Int((!is_true(Some(number))).into())
-            }),
+            Expr::Not(inner) => self
+                .value(rule, inner)
+                .map(|number| Number::Int((!is_true(Some(number))).into())),
             Expr::Negative(inner) => self.value(rule, inner).map(|number| match number {
                 Number::Int(number) => Number::Int(number.wrapping_neg()),
                 Number::Float(number) => Number::Float(-number),
             }),
-            Expr::Complement(inner) => int(self.value(rule, inner)).map(|number| Number::Int(!number)),
+            Expr::Complement(inner) => {
+                int(self.value(rule, inner)).map(|number| Number::Int(!number))
+            }
             Expr::Defined(inner) => truth(self.value(rule, inner).is_some()),
             Expr::And(all) => truth(all.iter().all(|one| is_true(self.value(rule, one)))),
             Expr::Or(any) => truth(any.iter().any(|one| is_true(self.value(rule, one)))),
@@ -218,7 +233,9 @@ impl<'e> Evaluation<'e> {
         self.variables.push(0);
         match numbers {
             Numbers::Range(range) => {
-                let Some((low, high)) = self.bounds(rule, range) else { return truth(false) };
+                let Some((low, high)) = self.bounds(rule, range) else {
+                    return truth(false);
+                };
                 for number in low..=high {
                     met += usize::from(self.iteration(rule, slot, number, body));
                     total += 1;
@@ -277,7 +294,9 @@ impl<'e> Evaluation<'e> {
 
 /// Those whose offset is in a range, both ends included.
 fn within(matches: &[Match], low: i64, high: i64) -> &[Match] {
-    let Ok(high) = u64::try_from(high) else { return &[] };
+    let Ok(high) = u64::try_from(high) else {
+        return &[];
+    };
     let low = u64::try_from(low).unwrap_or(0);
     let first = matches.partition_point(|found| found.offset < low);
     let end = matches.partition_point(|found| found.offset <= high);

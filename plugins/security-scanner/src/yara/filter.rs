@@ -77,7 +77,9 @@ impl<const WORDS: usize> Short<WORDS> {
     #[inline(never)]
     fn report(&self, value: u32, at: usize, report: &mut impl FnMut(usize, Found)) {
         let first = self.found.partition_point(|(known, _)| *known < value);
-        let same = self.found[first..].iter().take_while(|(known, _)| *known == value);
+        let same = self.found[first..]
+            .iter()
+            .take_while(|(known, _)| *known == value);
         same.for_each(|(_, found)| report(at, *found));
     }
 }
@@ -86,12 +88,21 @@ impl Filter {
     pub(crate) fn new(atoms: &[Atom], by_byte: &[Atom]) -> Self {
         let (long, short): (Vec<&Atom>, Vec<&Atom>) =
             atoms.iter().partition(|atom| atom.bytes.len() == LENGTH);
-        let found = |atom: &Atom| Found { needle: atom.needle, back: atom.back };
-        let known: Vec<(u32, Found)> =
-            long.iter().map(|atom| (little_endian(&atom.bytes), found(atom))).collect();
+        let found = |atom: &Atom| Found {
+            needle: atom.needle,
+            back: atom.back,
+        };
+        let known: Vec<(u32, Found)> = long
+            .iter()
+            .map(|atom| (little_endian(&atom.bytes), found(atom)))
+            .collect();
         let multiplier = multiplier(&known);
         let hash = |word: u32| word.wrapping_mul(multiplier) >> (32 - HASH_BITS);
-        let entry = |(word, found)| Entry { hash: hash(word), word, found };
+        let entry = |(word, found)| Entry {
+            hash: hash(word),
+            word,
+            found,
+        };
         let mut entries: Vec<Entry> = known.into_iter().map(entry).collect();
         entries.sort_unstable();
         entries.dedup();
@@ -106,10 +117,16 @@ impl Filter {
             buckets: buckets.collect(),
             entries,
             pairs: Short::new(
-                short.iter().map(|atom| (little_endian(&atom.bytes[..2]), found(atom))).collect(),
+                short
+                    .iter()
+                    .map(|atom| (little_endian(&atom.bytes[..2]), found(atom)))
+                    .collect(),
             ),
             bytes: Short::new(
-                by_byte.iter().map(|atom| (little_endian(&atom.bytes), found(atom))).collect(),
+                by_byte
+                    .iter()
+                    .map(|atom| (little_endian(&atom.bytes), found(atom)))
+                    .collect(),
             ),
         }
     }
@@ -168,7 +185,8 @@ impl Filter {
     #[inline(never)]
     fn report(&self, word: u32, at: usize, report: &mut impl FnMut(usize, Found)) {
         let bucket = (self.hash(word) >> (HASH_BITS - BUCKET_BITS)) as usize;
-        let (Some(first), Some(end)) = (self.buckets.get(bucket), self.buckets.get(bucket + 1)) else {
+        let (Some(first), Some(end)) = (self.buckets.get(bucket), self.buckets.get(bucket + 1))
+        else {
             return;
         };
         for entry in &self.entries[*first as usize..*end as usize] {
@@ -185,24 +203,43 @@ fn word<const WINDOW: usize>(window: &[u8; WINDOW], at: usize) -> u32 {
 }
 
 fn little_endian(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 /// One that lets no bytes that files are full of meet those that are looked for.
 fn multiplier(known: &[(u32, Found)]) -> u32 {
     let runs = (0..=255u32).map(|byte| byte * 0x0101_0101);
-    let common: Vec<u32> = runs.chain(COMMON.iter().map(|bytes| little_endian(*bytes))).collect();
+    let common: Vec<u32> = runs
+        .chain(COMMON.iter().map(|bytes| little_endian(*bytes)))
+        .collect();
     let meetings = |multiplier: &u32| {
         let hash = |word: u32| word.wrapping_mul(*multiplier) >> (32 - HASH_BITS);
         let mut bitmap = Bitmap::<{ 1 << (HASH_BITS - 6) }>::new();
         known.iter().for_each(|(word, _)| bitmap.set(hash(*word)));
-        common.iter().filter(|word| bitmap.get(hash(**word))).count()
+        common
+            .iter()
+            .filter(|word| bitmap.get(hash(**word)))
+            .count()
     };
-    let candidates = (0..16u32).map(|round| 0x9e37_79b1u32.wrapping_add(round.wrapping_mul(0x3c6e_f372)));
+    let candidates =
+        (0..16u32).map(|round| 0x9e37_79b1u32.wrapping_add(round.wrapping_mul(0x3c6e_f372)));
     candidates.min_by_key(meetings).unwrap_or(0x9e37_79b1)
 }
 
 const COMMON: &[&[u8; 4]] = &[
-    b"\0\0\0\x01", b"\x01\0\0\0", b"\0\x01\0\0", b"\0\0\x01\0", b" the", b"the ", b"tion", b"ing ",
-    b"\n   ", b"   \n", b"\xff\xff\xff\0", b"\0\xff\xff\xff",
+    b"\0\0\0\x01",
+    b"\x01\0\0\0",
+    b"\0\x01\0\0",
+    b"\0\0\x01\0",
+    b" the",
+    b"the ",
+    b"tion",
+    b"ing ",
+    b"\n   ",
+    b"   \n",
+    b"\xff\xff\xff\0",
+    b"\0\xff\xff\xff",
 ];

@@ -38,8 +38,8 @@ pub(crate) struct Token<'t> {
 
 /// Longer ones first.
 const MARKS: &[&str] = &[
-    "..", "==", "!=", "<=", ">=", "<<", ">>", "{", "}", "(", ")", "[", "]", ":", ",", "=", "<", ">",
-    "+", "-", "*", "\\", "%", "&", "|", "^", "~", ".",
+    "..", "==", "!=", "<=", ">=", "<<", ">>", "{", "}", "(", ")", "[", "]", ":", ",", "=", "<",
+    ">", "+", "-", "*", "\\", "%", "&", "|", "^", "~", ".",
 ];
 
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, Fault> {
@@ -48,7 +48,13 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, Fault> {
     loop {
         lexer.skip_blank()?;
         let at = lexer.at;
-        let after_equals = matches!(tokens.last(), Some(Token { kind: Kind::Mark("="), .. }));
+        let after_equals = matches!(
+            tokens.last(),
+            Some(Token {
+                kind: Kind::Mark("="),
+                ..
+            })
+        );
         let kind = lexer.token(after_equals)?;
         let end = kind == Kind::End;
         tokens.push(Token { kind, at });
@@ -137,7 +143,10 @@ impl<'t> Lexer<'t> {
         let found = MARKS.iter().find(|mark| self.rest().starts_with(**mark));
         let Some(mark) = found else {
             let character = self.rest().chars().next().unwrap_or_default();
-            return Err(Fault::new(self.at, format!("`{character}` has no meaning in rules")));
+            return Err(Fault::new(
+                self.at,
+                format!("`{character}` has no meaning in rules"),
+            ));
         };
         self.at += mark.len();
         Ok(Kind::Mark(mark))
@@ -154,15 +163,21 @@ impl<'t> Lexer<'t> {
             self.at += 2;
         }
         let digits = self.rest();
-        let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+        let end = digits
+            .find(|c: char| !c.is_digit(radix))
+            .unwrap_or(digits.len());
         let digits = &digits[..end];
         self.at += end;
         if radix == 10 && self.peek(0) == b'.' && self.peek(1).is_ascii_digit() {
             self.at += 1;
             let rest = self.rest();
-            self.at += rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            self.at += rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let float = self.text[start..self.at].parse();
-            return float.map(Kind::Float).map_err(|_| Fault::new(start, "this is not a number"));
+            return float
+                .map(Kind::Float)
+                .map_err(|_| Fault::new(start, "this is not a number"));
         }
         let unit = match self.name() {
             "" => 1,
@@ -189,7 +204,10 @@ impl<'t> Lexer<'t> {
         loop {
             let byte = self.peek(0);
             if self.at >= self.text.len() || byte == b'\n' {
-                return Err(Fault::new(start, "this text does not end; write `\"` after it"));
+                return Err(Fault::new(
+                    start,
+                    "this text does not end; write `\"` after it",
+                ));
             }
             self.at += 1;
             match byte {
@@ -253,7 +271,11 @@ impl<'t> Lexer<'t> {
                 }
             }
         }
-        Ok(Kind::Regexp { body, nocase, dot_all })
+        Ok(Kind::Regexp {
+            body,
+            nocase,
+            dot_all,
+        })
     }
 
     fn hex(&mut self) -> Result<Kind<'t>, Fault> {

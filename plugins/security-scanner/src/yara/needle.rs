@@ -56,8 +56,17 @@ pub(crate) struct Needles {
 impl Needles {
     /// Adds all forms of a string, of which the first part gets the number `part`. Answers the gaps
     /// before its parts.
-    pub(crate) fn add(&mut self, string: &StringDef, rule: u32, part: u32) -> Result<Vec<(u64, u64)>, String> {
-        let adding = Adding { rule, part, fullword: Fullword::No };
+    pub(crate) fn add(
+        &mut self,
+        string: &StringDef,
+        rule: u32,
+        part: u32,
+    ) -> Result<Vec<(u64, u64)>, String> {
+        let adding = Adding {
+            rule,
+            part,
+            fullword: Fullword::No,
+        };
         let modifiers = &string.modifiers;
         match &string.body {
             Body::Text(text) => self.text(text, modifiers, adding),
@@ -88,7 +97,11 @@ impl Needles {
             return;
         }
         for (is_wide, fullword) in encodings(modifiers) {
-            let text = if is_wide { widened(text) } else { text.to_vec() };
+            let text = if is_wide {
+                widened(text)
+            } else {
+                text.to_vec()
+            };
             let adding = Adding { fullword, ..adding };
             match modifiers.xor {
                 Some((low, high)) => self.xor(&text, low, high, adding),
@@ -100,10 +113,20 @@ impl Needles {
         }
     }
 
-    fn bytes(&mut self, text: Vec<u8>, shape: fn(Box<[u8]>) -> Shape, nocase: bool, adding: Adding) {
+    fn bytes(
+        &mut self,
+        text: Vec<u8>,
+        shape: fn(Box<[u8]>) -> Shape,
+        nocase: bool,
+        adding: Adding,
+    ) {
         let (back, length) = atoms::rarest(&text, nocase);
         let atom = &text[back..back + length];
-        let variants = if nocase { atoms::cases(atom) } else { vec![atom.to_vec()] };
+        let variants = if nocase {
+            atoms::cases(atom)
+        } else {
+            vec![atom.to_vec()]
+        };
         self.push(shape(text.into_boxed_slice()), adding);
         self.find_by(variants, back);
     }
@@ -117,7 +140,13 @@ impl Needles {
         self.find_by(variants, back);
     }
 
-    fn regexp(&mut self, hir: &Hir, greedy: bool, modifiers: &Modifiers, adding: Adding) -> Result<(), String> {
+    fn regexp(
+        &mut self,
+        hir: &Hir,
+        greedy: bool,
+        modifiers: &Modifiers,
+        adding: Adding,
+    ) -> Result<(), String> {
         for (is_wide, fullword) in encodings(modifiers) {
             let adding = Adding { fullword, ..adding };
             if !is_wide {
@@ -158,15 +187,36 @@ impl Needles {
         Ok(())
     }
 
-    fn push(&mut self, shape: Shape, Adding { rule, part, fullword }: Adding) {
-        self.needles.push(Needle { part, rule, fullword, shape });
+    fn push(
+        &mut self,
+        shape: Shape,
+        Adding {
+            rule,
+            part,
+            fullword,
+        }: Adding,
+    ) {
+        self.needles.push(Needle {
+            part,
+            rule,
+            fullword,
+            shape,
+        });
     }
 
     fn find_by(&mut self, variants: Vec<Vec<u8>>, back: usize) {
         let needle = (self.needles.len() - 1) as u32;
         for bytes in variants {
-            let list = if bytes.len() < 2 { &mut self.by_byte } else { &mut self.atoms };
-            list.push(Atom { bytes, needle, back: back as u32 });
+            let list = if bytes.len() < 2 {
+                &mut self.by_byte
+            } else {
+                &mut self.atoms
+            };
+            list.push(Atom {
+                bytes,
+                needle,
+                back: back as u32,
+            });
         }
     }
 }
@@ -180,7 +230,13 @@ struct Adding {
 
 /// Whether wide, and what a full word is there.
 fn encodings(modifiers: &Modifiers) -> impl Iterator<Item = (bool, Fullword)> {
-    let fullword = |kind| if modifiers.fullword { kind } else { Fullword::No };
+    let fullword = |kind| {
+        if modifiers.fullword {
+            kind
+        } else {
+            Fullword::No
+        }
+    };
     let ascii = (modifiers.ascii || !modifiers.wide).then_some((false, fullword(Fullword::Ascii)));
     let wide = modifiers.wide.then_some((true, fullword(Fullword::Wide)));
     [ascii, wide].into_iter().flatten()

@@ -103,12 +103,17 @@ impl Building {
             let gaps = gaps.map_err(|why| Fault::new(string.at, why))?;
             self.parts.extend(gaps.into_iter().map(|gap| Part { gap }));
             let literal = |needle: &Needle| {
-                matches!(needle.shape, Shape::Exact(_) | Shape::Nocase(_) | Shape::Xor(..))
+                matches!(
+                    needle.shape,
+                    Shape::Exact(_) | Shape::Nocase(_) | Shape::Xor(..)
+                )
             };
             let all_literal = self.needles.needles[first_needle..].iter().all(literal);
-            if let (Fixed::At(place), true) = (string.fixed, all_literal) {
+            let alone = self.parts.len() == start + 1;
+            if let (Fixed::At(place), true) = (string.fixed, all_literal && alone) {
                 let needles = first_needle..self.needles.needles.len();
-                self.placed.extend(needles.map(|needle| (needle as u32, place)));
+                self.placed
+                    .extend(needles.map(|needle| (needle as u32, place)));
             }
             self.strings.push(ScanString {
                 name: string.name,
@@ -131,7 +136,12 @@ impl Building {
     }
 
     fn finish(self) -> Rules {
-        let Needles { needles, automata, atoms, by_byte } = self.needles;
+        let Needles {
+            needles,
+            automata,
+            atoms,
+            by_byte,
+        } = self.needles;
         let placed: HashSet<u32> = self.placed.iter().map(|(needle, _)| *needle).collect();
         let elsewhere = |atom: &Atom| !placed.contains(&atom.needle);
         let atoms: Vec<Atom> = atoms.into_iter().filter(elsewhere).collect();
@@ -148,4 +158,3 @@ impl Building {
         }
     }
 }
-

@@ -3,9 +3,9 @@
 use super::automaton::Overrun;
 use super::chain;
 use super::evaluate::{Evaluation, is_true};
+use super::filter::Found;
 use super::rules::{Rule, Rules, ScanString};
 use super::verify::{Automata, verify};
-use super::filter::Found;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,10 @@ pub struct Input<'d> {
 
 impl<'d> From<&'d [u8]> for Input<'d> {
     fn from(data: &'d [u8]) -> Self {
-        Self { data, size: data.len() as u64 }
+        Self {
+            data,
+            size: data.len() as u64,
+        }
     }
 }
 
@@ -115,7 +118,9 @@ struct Matches {
 
 impl Matches {
     fn push(&mut self, part: u32, found: Match, limits: &Limits) {
-        let Some(matches) = self.by_part.get_mut(part as usize) else { return };
+        let Some(matches) = self.by_part.get_mut(part as usize) else {
+            return;
+        };
         if matches.len() >= limits.matches_of_string || self.total >= limits.matches {
             self.overflow = true;
             return;
@@ -146,8 +151,18 @@ impl<'r> Scanner<'r> {
     /// One that works within `limits`.
     pub fn new(rules: &'r Rules, limits: Limits) -> Self {
         let by_part = rules.parts.iter().map(|_| Vec::new()).collect();
-        let found = Matches { by_part, touched: Vec::new(), total: 0, overflow: false };
-        Self { rules, limits, automata: Automata::new(rules), found }
+        let found = Matches {
+            by_part,
+            touched: Vec::new(),
+            total: 0,
+            overflow: false,
+        };
+        Self {
+            rules,
+            limits,
+            automata: Automata::new(rules),
+            found,
+        }
     }
 
     /// Judges one input.
@@ -162,8 +177,7 @@ impl<'r> Scanner<'r> {
         let mut overrun = self.find(input.data, &possible).is_err();
         self.arrange();
         let found = &self.found.by_part;
-        let mut evaluation =
-            Evaluation::new(self.rules, input, found, self.limits.evaluation);
+        let mut evaluation = Evaluation::new(self.rules, input, found, self.limits.evaluation);
         let results = evaluation.rules(&possible);
         overrun |= evaluation.steps == 0;
         let hits = self.hits(&results);
@@ -180,9 +194,9 @@ impl<'r> Scanner<'r> {
     fn possible(&self, input: Input<'_>) -> Vec<bool> {
         let mut evaluation = Evaluation::new(self.rules, input, &[], self.limits.evaluation);
         let possible = self.rules.rules.iter().map(|rule| match &rule.condition {
-            super::ast::Expr::And(all) => {
-                all.iter().all(|one| !one.is_cheap() || is_true(evaluation.value(rule, one)))
-            }
+            super::ast::Expr::And(all) => all
+                .iter()
+                .all(|one| !one.is_cheap() || is_true(evaluation.value(rule, one))),
             one => !one.is_cheap() || is_true(evaluation.value(rule, one)),
         });
         possible.collect()
@@ -194,7 +208,9 @@ impl<'r> Scanner<'r> {
         let mut overrun = Ok(());
         let (automata, found, limits) = (&mut self.automata, &mut self.found, &self.limits);
         let mut check = |at: usize, candidate: Found| {
-            let Some(needle) = rules.needles.get(candidate.needle as usize) else { return };
+            let Some(needle) = rules.needles.get(candidate.needle as usize) else {
+                return;
+            };
             if !possible.get(needle.rule as usize).copied().unwrap_or(true) {
                 return;
             }
@@ -203,7 +219,10 @@ impl<'r> Scanner<'r> {
                 return;
             }
             let push = |offset: usize, length: usize| {
-                let place = Match { offset: offset as u64, length: length as u64 };
+                let place = Match {
+                    offset: offset as u64,
+                    length: length as u64,
+                };
                 found.push(needle.part, place, limits);
             };
             let verified = verify(rules, automata, data, at, candidate, &mut steps, push);
@@ -213,7 +232,13 @@ impl<'r> Scanner<'r> {
         };
         for (needle, place) in &rules.placed {
             if let Ok(place) = usize::try_from(*place) {
-                check(place, Found { needle: *needle, back: 0 });
+                check(
+                    place,
+                    Found {
+                        needle: *needle,
+                        back: 0,
+                    },
+                );
             }
         }
         rules.filter.run(data, check);
@@ -224,7 +249,9 @@ impl<'r> Scanner<'r> {
     fn arrange(&mut self) {
         for string in &self.rules.strings {
             let parts = string.parts.clone();
-            let Some(parts_found) = self.found.by_part.get_mut(parts.clone()) else { continue };
+            let Some(parts_found) = self.found.by_part.get_mut(parts.clone()) else {
+                continue;
+            };
             for matches in parts_found.iter_mut().filter(|matches| !matches.is_empty()) {
                 settle(matches, string);
             }
@@ -243,29 +270,41 @@ impl<'r> Scanner<'r> {
     fn hits(&self, results: &[bool]) -> Vec<Hit<'r>> {
         let rules = self.rules.rules.iter().enumerate().zip(results);
         let hits = rules.filter(|((_, rule), matches)| **matches && !rule.private);
-        let hit = |((number, rule), _)| Hit { number, rule, strings: self.strings(rule) };
+        let hit = |((number, rule), _)| Hit {
+            number,
+            rule,
+            strings: self.strings(rule),
+        };
         hits.map(hit).collect()
     }
 
     fn strings(&self, rule: &'r Rule) -> Vec<(&'r str, Vec<Match>)> {
         let strings = self.rules.strings[rule.strings.clone()].iter();
-        let reported = strings.filter(|string| !string.private).filter_map(|string| {
-            let found = self.found.by_part.get(string.parts.start)?;
-            let first: Vec<_> = found.iter().take(self.limits.reported).copied().collect();
-            (!first.is_empty()).then_some((string.name.as_str(), first))
-        });
+        let reported = strings
+            .filter(|string| !string.private)
+            .filter_map(|string| {
+                let found = self.found.by_part.get(string.parts.start)?;
+                let first: Vec<_> = found.iter().take(self.limits.reported).copied().collect();
+                (!first.is_empty()).then_some((string.name.as_str(), first))
+            });
         reported.collect()
     }
 }
 
 /// Sorts matches, with one for each offset.
 fn settle(matches: &mut Vec<Match>, string: &ScanString) {
-    let sorted = matches.windows(2).all(|pair| pair[0].offset < pair[1].offset);
+    let sorted = matches
+        .windows(2)
+        .all(|pair| pair[0].offset < pair[1].offset);
     if sorted {
         return;
     }
     matches.sort_unstable_by_key(|found| {
-        let length = if string.longest { u64::MAX - found.length } else { found.length };
+        let length = if string.longest {
+            u64::MAX - found.length
+        } else {
+            found.length
+        };
         (found.offset, length)
     });
     matches.dedup_by_key(|found| found.offset);

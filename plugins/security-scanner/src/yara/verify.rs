@@ -25,7 +25,9 @@ pub(crate) fn verify(
     steps: &mut u64,
     mut push: impl FnMut(usize, usize),
 ) -> Result<(), Overrun> {
-    let Some(needle) = rules.needles.get(needle as usize) else { return Ok(()) };
+    let Some(needle) = rules.needles.get(needle as usize) else {
+        return Ok(());
+    };
     if let Shape::Automaton(number) = needle.shape {
         let (Some(automaton), Some(caches)) =
             (rules.automata.get(number), automata.0.get_mut(number))
@@ -34,11 +36,19 @@ pub(crate) fn verify(
         };
         let caches = caches.get_or_insert_with(|| Box::new(automaton.caches()));
         let accept = |start, end| is_fullword(needle.fullword, data, start, end);
-        return automaton.find(caches, data, at, steps, accept, |start, end| push(start, end - start));
+        return automaton.find(caches, data, at, steps, accept, |start, end| {
+            push(start, end - start)
+        });
     }
-    let Some(start) = at.checked_sub(back as usize) else { return Ok(()) };
-    let Some(rest) = data.get(start..) else { return Ok(()) };
-    let Some(length) = matches(needle, rest) else { return Ok(()) };
+    let Some(start) = at.checked_sub(back as usize) else {
+        return Ok(());
+    };
+    let Some(rest) = data.get(start..) else {
+        return Ok(());
+    };
+    let Some(length) = matches(needle, rest) else {
+        return Ok(());
+    };
     if is_fullword(needle.fullword, data, start, start + length) {
         push(start, length);
     }
@@ -50,13 +60,16 @@ pub(crate) fn verify(
 fn matches(needle: &Needle, data: &[u8]) -> Option<usize> {
     match &needle.shape {
         Shape::Exact(text) => data.starts_with(text).then_some(text.len()),
-        Shape::Nocase(text) => {
-            data.get(..text.len())?.eq_ignore_ascii_case(text).then_some(text.len())
-        }
+        Shape::Nocase(text) => data
+            .get(..text.len())?
+            .eq_ignore_ascii_case(text)
+            .then_some(text.len()),
         Shape::Masked(bytes) => {
             let data = data.get(..bytes.len())?;
             let mut pairs = data.iter().zip(bytes);
-            pairs.all(|(byte, (value, mask))| byte & mask == *value).then_some(bytes.len())
+            pairs
+                .all(|(byte, (value, mask))| byte & mask == *value)
+                .then_some(bytes.len())
         }
         Shape::Xor(text, low, high) => {
             let data = data.get(..text.len())?;
@@ -72,7 +85,8 @@ fn matches(needle: &Needle, data: &[u8]) -> Option<usize> {
 /// No letter or digit is next to it.
 fn is_fullword(fullword: Fullword, data: &[u8], start: usize, end: usize) -> bool {
     let word = |at: Option<usize>| {
-        at.and_then(|at| data.get(at)).is_some_and(|byte| byte.is_ascii_alphanumeric())
+        at.and_then(|at| data.get(at))
+            .is_some_and(|byte| byte.is_ascii_alphanumeric())
     };
     let zero = |at: Option<usize>| at.and_then(|at| data.get(at)) == Some(&0);
     match fullword {

@@ -32,7 +32,9 @@ fn walk(folder: &Path, largest: u64, all: &mut Vec<(PathBuf, u64)>) {
         } else if kind.is_file() {
             let size = entry.metadata().map_or(0, |metadata| metadata.len());
             let path = entry.path();
-            let plain = path.to_str().is_some_and(|path| !path.contains(['\n', '\r']));
+            let plain = path
+                .to_str()
+                .is_some_and(|path| !path.contains(['\n', '\r']));
             if (1..=largest).contains(&size) && plain && std::fs::File::open(&path).is_ok() {
                 all.push((path, size));
             }

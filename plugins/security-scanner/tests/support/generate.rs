@@ -6,10 +6,11 @@ use fastrand::Rng;
 
 const WORDS: &[&str] = &[
     "inject", "payload", "shell", "loader", "beacon", "crypt", "steal", "wallet", "token", "hook",
-    "dump", "agent", "stage", "config", "server", "client", "update", "service", "driver", "kernel",
-    "remote", "thread", "process", "memory", "virtual", "alloc", "write", "create", "open", "close",
-    "socket", "connect", "http", "https", "proxy", "tunnel", "reverse", "bind", "exec", "system",
-    "miner", "pool", "stratum", "ransom", "locker", "decrypt", "private", "public", "session", "key",
+    "dump", "agent", "stage", "config", "server", "client", "update", "service", "driver",
+    "kernel", "remote", "thread", "process", "memory", "virtual", "alloc", "write", "create",
+    "open", "close", "socket", "connect", "http", "https", "proxy", "tunnel", "reverse", "bind",
+    "exec", "system", "miner", "pool", "stratum", "ransom", "locker", "decrypt", "private",
+    "public", "session", "key",
 ];
 
 /// `count` rules; one in ten has a regular expression. `samples` are contents of files, of which one
@@ -25,9 +26,20 @@ pub(crate) fn rules(seed: u64, count: usize, samples: &[Vec<u8>]) -> String {
     text
 }
 
-fn rule(rng: &mut Rng, text: &mut String, number: usize, hit: bool, regexp: bool, samples: &[Vec<u8>]) {
+fn rule(
+    rng: &mut Rng,
+    text: &mut String,
+    number: usize,
+    hit: bool,
+    regexp: bool,
+    samples: &[Vec<u8>],
+) {
     let _ = writeln!(text, "rule generated_{number} : tag{} {{", number % 7);
-    let _ = writeln!(text, "  meta:\n    author = \"generated\"\n    score = {}", rng.u32(1..100));
+    let _ = writeln!(
+        text,
+        "  meta:\n    author = \"generated\"\n    score = {}",
+        rng.u32(1..100)
+    );
     let _ = writeln!(text, "  strings:");
     let strings = rng.usize(2..7);
     for index in 0..strings {
@@ -42,8 +54,15 @@ fn rule(rng: &mut Rng, text: &mut String, number: usize, hit: bool, regexp: bool
     let condition = match rng.u32(0..10) {
         _ if hit => "$s0 and (filesize < 100MB or any of them)".to_owned(),
         0..=2 => "uint16(0) == 0x5a4d and all of them".to_owned(),
-        3..=4 => format!("uint32(0) == 0x464c457f and filesize < {}KB and {any_count} of them", rng.u32(50..5000)),
-        5 => format!("filesize < {}MB and (#s0 > {} or 2 of them)", rng.u32(1..20), rng.u32(0..3)),
+        3..=4 => format!(
+            "uint32(0) == 0x464c457f and filesize < {}KB and {any_count} of them",
+            rng.u32(50..5000)
+        ),
+        5 => format!(
+            "filesize < {}MB and (#s0 > {} or 2 of them)",
+            rng.u32(1..20),
+            rng.u32(0..3)
+        ),
         6 => "for any of them : ( $ in (0..4096) )".to_owned(),
         7 => "($s0 and $s1) or 3 of ($s*)".to_owned(),
         8 => "for any i in (1..#s0) : ( @s0[i] < 1000 and !s0[i] > 3 ) or all of them".to_owned(),
@@ -85,7 +104,13 @@ fn hex(rng: &mut Rng, jumps: bool) -> String {
             }
             3 if inner && jumps => text.push_str(" [2-12]"),
             4 if inner && jumps => {
-                let _ = write!(text, " ({:02X} | {:02X} {:02X})", rng.u8(..), rng.u8(..), rng.u8(..));
+                let _ = write!(
+                    text,
+                    " ({:02X} | {:02X} {:02X})",
+                    rng.u8(..),
+                    rng.u8(..),
+                    rng.u8(..)
+                );
             }
             _ => {
                 let _ = write!(text, " {:02X}", rng.u8(..));
@@ -123,7 +148,10 @@ fn sampled(rng: &mut Rng, samples: &[Vec<u8>]) -> String {
         if distinct.len() < 7 {
             continue;
         }
-        if bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._-=/:".contains(byte)) {
+        if bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" ._-=/:".contains(byte))
+        {
             return format!("\"{}\"", String::from_utf8_lossy(bytes));
         }
         let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -45,7 +45,10 @@ pub(crate) fn judge(folder: &Path, rules: &str, files: &[PathBuf]) -> Verdicts {
 pub(crate) fn command(folder: &Path, rules: &str, files: &[PathBuf]) -> Command {
     let (rule_file, list) = (folder.join("rules.yar"), folder.join("files.txt"));
     std::fs::write(&rule_file, rules).unwrap();
-    let lines: Vec<_> = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    let lines: Vec<_> = files
+        .iter()
+        .map(|file| format!("{}\n", file.display()))
+        .collect();
     std::fs::write(&list, lines.concat()).unwrap();
     let mut command = Command::new("yara");
     command.args(["--no-warnings", "--threads=1", "--scan-list"]);
@@ -60,13 +63,21 @@ pub(crate) const MISSING: &str = "the engine is compared with Debian's yara, whi
 pub(crate) fn judge_ours(rules: &str, files: &[PathBuf]) -> Verdicts {
     let compiled = Rules::compile([("default", rules)]);
     let rules = compiled.unwrap_or_else(|(_, why)| panic!("refused: {why}\nrules:\n{rules}"));
-    let limits = Limits { reported: usize::MAX, ..Limits::default() };
+    let limits = Limits {
+        reported: usize::MAX,
+        ..Limits::default()
+    };
     let mut scanner = Scanner::new(&rules, limits);
     let mut verdicts = Verdicts::new();
     for file in files {
         let data = std::fs::read(file).unwrap();
         let report = scanner.scan(data.as_slice());
-        assert!(report.incomplete.is_empty(), "{}: {:?}", file.display(), report.incomplete);
+        assert!(
+            report.incomplete.is_empty(),
+            "{}: {:?}",
+            file.display(),
+            report.incomplete
+        );
         for hit in report.hits {
             let strings = hit.strings.into_iter().flat_map(|(name, matches)| {
                 let places = matches.into_iter();
@@ -83,7 +94,10 @@ pub(crate) fn assert_same(rules: &str, files: &[PathBuf]) -> Verdicts {
     let folder = tempfile::tempdir().unwrap();
     let (theirs, ours) = (judge(folder.path(), rules, files), judge_ours(rules, files));
     let keys: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
-    let differing: Vec<_> = keys.into_iter().filter(|key| theirs.get(*key) != ours.get(*key)).collect();
+    let differing: Vec<_> = keys
+        .into_iter()
+        .filter(|key| theirs.get(*key) != ours.get(*key))
+        .collect();
     let list = |verdicts: &Verdicts, key: &(PathBuf, String)| match verdicts.get(key) {
         None => "no match".to_owned(),
         Some(strings) => {
@@ -94,12 +108,22 @@ pub(crate) fn assert_same(rules: &str, files: &[PathBuf]) -> Verdicts {
     let mut described = BTreeSet::new();
     for key @ (file, rule) in &differing {
         if described.insert(rule) {
-            let text = rules.split("\nrule ").find(|text| text.contains(&format!("{rule} ")));
+            let text = rules
+                .split("\nrule ")
+                .find(|text| text.contains(&format!("{rule} ")));
             eprintln!("{rule} on {}:", file.display());
-            eprintln!("  yara: {}\n  here: {}", list(&theirs, key), list(&ours, key));
+            eprintln!(
+                "  yara: {}\n  here: {}",
+                list(&theirs, key),
+                list(&ours, key)
+            );
             eprintln!("  {}", text.unwrap_or_default().replace('\n', "\n  "));
         }
     }
-    assert!(differing.is_empty(), "{} verdicts differ, of rules {described:?}", differing.len());
+    assert!(
+        differing.is_empty(),
+        "{} verdicts differ, of rules {described:?}",
+        differing.len()
+    );
     ours
 }

@@ -1,7 +1,7 @@
 //! Conditions. Weakest first: `or`, `and`, `not` and `defined`, equality, order, `|`, `^`, `&`, shifts,
 //! sums, products, signs.
 
-use super::{Fault, Kind, Parser};
+use super::{Fault, KEYWORDS, Kind, Parser};
 use crate::yara::ast::{Expr, Fixed, Numbers, Operator, Place, Quantity, Range, Read, StringRef};
 
 const MAX_DEPTH: usize = 48;
@@ -24,8 +24,13 @@ const LEVELS: &[&[(&str, Operator)]] = &[
     &[("&", Operator::BitAnd)],
     &[("<<", Operator::ShiftLeft), (">>", Operator::ShiftRight)],
     &[("+", Operator::Add), ("-", Operator::Subtract)],
-    &[("*", Operator::Multiply), ("\\", Operator::Divide), ("%", Operator::Remainder)],
+    &[
+        ("*", Operator::Multiply),
+        ("\\", Operator::Divide),
+        ("%", Operator::Remainder),
+    ],
 ];
+const NO_CONDITION: &str = "write a condition here, such as `$name` or `any of them`";
 /// The level of `|`: where a number stands, without comparisons.
 const NUMBER: usize = 2;
 
@@ -33,7 +38,8 @@ impl<'t> Parser<'t> {
     pub(super) fn expression(&mut self) -> Result<Expr, Fault> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return self.fault("this condition is nested too deeply; move a part into a rule of its own");
+            return self
+                .fault("this condition is nested too deeply; move a part into a rule of its own");
         }
         let mut any = vec![self.conjunction()?];
         while self.word("or") {
@@ -75,7 +81,9 @@ impl<'t> Parser<'t> {
     }
 
     fn binary(&mut self, level: usize) -> Result<Expr, Fault> {
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
+        let Some(operators) = LEVELS.get(level) else {
+            return self.unary();
+        };
         let mut left = self.binary(level + 1)?;
         let mut nests = level >= NUMBER;
         while let Some(operator) = self.operator(operators) {
@@ -103,8 +111,8 @@ impl<'t> Parser<'t> {
             self.advance();
             return self.of(Quantity::Count(left));
         }
-        let percent = matches!(self.peek(), Kind::Mark("%"))
-            && matches!(self.ahead(1), Kind::Word("of"));
+        let percent =
+            matches!(self.peek(), Kind::Mark("%")) && matches!(self.ahead(1), Kind::Word("of"));
         if level == NUMBER && percent {
             self.next += 2;
             return self.of(Quantity::Percent(left));
@@ -113,9 +121,13 @@ impl<'t> Parser<'t> {
     }
 
     fn operator(&self, operators: &[(&str, Operator)]) -> Option<Operator> {
-        let Kind::Mark(mark) = self.peek() else { return None };
+        let Kind::Mark(mark) = self.peek() else {
+            return None;
+        };
         let percent_of = *mark == "%" && matches!(self.ahead(1), Kind::Word("of"));
-        let found = operators.iter().find(|(known, _)| known == mark && !percent_of);
+        let found = operators
+            .iter()
+            .find(|(known, _)| known == mark && !percent_of);
         found.map(|(_, operator)| *operator)
     }
 
@@ -155,7 +167,11 @@ impl<'t> Parser<'t> {
             Kind::Count(name) => {
                 let string = self.string(name, "#")?;
                 self.used(string, Fixed::Anywhere);
-                let range = if self.word("in") { Some(self.range()?) } else { None };
+                let range = if self.word("in") {
+                    Some(self.range()?)
+                } else {
+                    None
+                };
                 Ok(Expr::Count(string, range))
             }
             Kind::Offset(name) => {
@@ -173,7 +189,7 @@ impl<'t> Parser<'t> {
                  with; write it as a string of the rule",
             ),
             Kind::Word(word) => self.named(word),
-            _ => self.fault("write a condition here, such as `$name` or `any of them`"),
+            _ => self.fault(NO_CONDITION),
         }
     }
 
@@ -209,6 +225,7 @@ impl<'t> Parser<'t> {
             "entrypoint" => self.fault(
                 "`entrypoint` is not supported: programs are not parsed; use offsets from the start",
             ),
+            _ if KEYWORDS.contains(&word) => self.fault(NO_CONDITION),
             _ => match self.known.get(word) {
                 Some(rule) => self.advanced(Expr::Rule(*rule)),
                 None => self.fault(format!(
@@ -231,7 +248,9 @@ impl<'t> Parser<'t> {
     fn string(&mut self, name: &str, sigil: &str) -> Result<StringRef, Fault> {
         if name.is_empty() {
             if !self.in_string_loop {
-                return self.fault(format!("`{sigil}` alone is the string of a loop; write its name"));
+                return self.fault(format!(
+                    "`{sigil}` alone is the string of a loop; write its name"
+                ));
             }
             self.advance();
             return Ok(StringRef::Current);
@@ -241,13 +260,17 @@ impl<'t> Parser<'t> {
                 self.advance();
                 Ok(StringRef::This(place))
             }
-            None => self.fault(format!("this rule has no string `${name}`; define it in `strings:`")),
+            None => self.fault(format!(
+                "this rule has no string `${name}`; define it in `strings:`"
+            )),
         }
     }
 
     /// Notes where a string has to be for the condition.
     fn used(&mut self, string: StringRef, place: Fixed) {
-        let StringRef::This(string) = string else { return };
+        let StringRef::This(string) = string else {
+            return;
+        };
         if let Some(string) = self.strings.get_mut(string) {
             string.fixed = match string.fixed {
                 Fixed::Unused => place,
@@ -293,7 +316,10 @@ impl<'t> Parser<'t> {
         let high = self.number()?;
         self.expect(")")?;
         if matches!((&low, &high), (Expr::Int(low), Expr::Int(high)) if low > high) {
-            return Err(Fault::new(high_at, "a range goes from the lower number to the higher one"));
+            return Err(Fault::new(
+                high_at,
+                "a range goes from the lower number to the higher one",
+            ));
         }
         Ok(Range(Box::new((low, high))))
     }
@@ -311,8 +337,8 @@ impl<'t> Parser<'t> {
 
     fn of(&mut self, quantity: Quantity) -> Result<Expr, Fault> {
         let quantity = Box::new(quantity);
-        let of_rules = matches!(self.peek(), Kind::Mark("("))
-            && matches!(self.ahead(1), Kind::Word(_));
+        let of_rules =
+            matches!(self.peek(), Kind::Mark("(")) && matches!(self.ahead(1), Kind::Word(_));
         if of_rules {
             return Ok(Expr::OfRules(quantity, self.rule_set()?));
         }
@@ -367,7 +393,10 @@ impl<'t> Parser<'t> {
             let name = self.name("a rule")?;
             let before = set.len();
             if self.mark("*") {
-                let known = self.known.iter().filter(|(known, _)| known.starts_with(name));
+                let known = self
+                    .known
+                    .iter()
+                    .filter(|(known, _)| known.starts_with(name));
                 set.extend(known.map(|(_, place)| *place));
             } else {
                 set.extend(self.known.get(name));
@@ -400,7 +429,9 @@ impl<'t> Parser<'t> {
             return Ok(Expr::ForStrings(quantity, set, body));
         }
         if self.variables.len() == MAX_LOOPS {
-            return self.fault(format!("loops over numbers are nested {MAX_LOOPS} deep at most"));
+            return self.fault(format!(
+                "loops over numbers are nested {MAX_LOOPS} deep at most"
+            ));
         }
         let variable = self.name("a variable")?;
         if !self.word("in") {
@@ -411,7 +442,12 @@ impl<'t> Parser<'t> {
         self.variables.push(variable);
         let body = self.body()?;
         self.variables.pop();
-        Ok(Expr::ForNumbers(quantity, self.variables.len(), numbers, body))
+        Ok(Expr::ForNumbers(
+            quantity,
+            self.variables.len(),
+            numbers,
+            body,
+        ))
     }
 
     fn body(&mut self) -> Result<Box<Expr>, Fault> {
@@ -464,5 +500,9 @@ fn read(word: &str) -> Option<Read> {
         "32" => 4,
         _ => return None,
     };
-    Some(Read { bytes, signed, big_endian })
+    Some(Read {
+        bytes,
+        signed,
+        big_endian,
+    })
 }

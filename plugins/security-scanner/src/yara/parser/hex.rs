@@ -11,7 +11,11 @@ const MAX_DEPTH: usize = 16;
 
 /// What is between the braces, of which the first byte is at `start`.
 pub(super) fn pieces(inner: &str, start: usize) -> Result<Vec<Piece>, Fault> {
-    let mut parser = Hex { text: inner.as_bytes(), at: 0, start };
+    let mut parser = Hex {
+        text: inner.as_bytes(),
+        at: 0,
+        start,
+    };
     let mut pieces = Vec::new();
     let mut gap = (0, 0);
     let mut items = Vec::new();
@@ -42,7 +46,10 @@ pub(super) fn pieces(inner: &str, start: usize) -> Result<Vec<Piece>, Fault> {
         parser.at = 0;
         return parser.fault("a hex string has at least one byte");
     }
-    pieces.push(Piece { gap, hir: Hir::concat(items) });
+    pieces.push(Piece {
+        gap,
+        hir: Hir::concat(items),
+    });
     Ok(pieces)
 }
 
@@ -79,7 +86,9 @@ impl Hex<'_> {
 
     fn item(&mut self, depth: usize) -> Result<Hir, Fault> {
         match self.peek() {
-            Some(b'(') if depth == MAX_DEPTH => self.fault("alternatives are nested too deeply here"),
+            Some(b'(') if depth == MAX_DEPTH => {
+                self.fault("alternatives are nested too deeply here")
+            }
             Some(b'(') => self.alternatives(depth + 1),
             Some(b'~') => {
                 self.at += 1;
@@ -119,8 +128,10 @@ impl Hex<'_> {
                     return Ok(Hir::alternation(all));
                 }
                 Some(b'[') => {
+                    let start = self.at;
                     let (low, high) = self.jump()?;
                     if high > LONG_JUMP {
+                        self.at = start;
                         return self.fault(format!(
                             "a jump in alternatives goes {LONG_JUMP} bytes at most"
                         ));
@@ -182,7 +193,12 @@ impl Hex<'_> {
         let mut number = None;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
             let digit = u64::from(digit - b'0');
-            number = Some(number.unwrap_or(0u64).saturating_mul(10).saturating_add(digit));
+            number = Some(
+                number
+                    .unwrap_or(0u64)
+                    .saturating_mul(10)
+                    .saturating_add(digit),
+            );
             self.at += 1;
         }
         self.skip_blank();

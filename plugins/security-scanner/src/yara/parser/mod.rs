@@ -33,7 +33,10 @@ pub(crate) fn parse(text: &str, first: usize) -> Result<Vec<Rule>, Fault> {
         let rule = parser.rule()?;
         let place = first + rules.len();
         if parser.known.insert(rule.name.clone(), place).is_some() {
-            let message = format!("there is already a rule `{}`; choose another name", rule.name);
+            let message = format!(
+                "there is already a rule `{}`; choose another name",
+                rule.name
+            );
             return Err(Fault::new(at, message));
         }
         rules.push(rule);
@@ -53,12 +56,57 @@ pub(crate) struct Parser<'t> {
 }
 
 const KEYWORDS: &[&str] = &[
-    "all", "and", "any", "ascii", "at", "base64", "base64wide", "condition", "contains", "defined",
-    "endswith", "entrypoint", "false", "filesize", "for", "fullword", "global", "icontains",
-    "iendswith", "iequals", "import", "in", "include", "int16", "int16be", "int32", "int32be",
-    "int8", "int8be", "istartswith", "matches", "meta", "nocase", "none", "not", "of", "or",
-    "private", "rule", "startswith", "strings", "them", "true", "uint16", "uint16be", "uint32",
-    "uint32be", "uint8", "uint8be", "wide", "xor",
+    "all",
+    "and",
+    "any",
+    "ascii",
+    "at",
+    "base64",
+    "base64wide",
+    "condition",
+    "contains",
+    "defined",
+    "endswith",
+    "entrypoint",
+    "false",
+    "filesize",
+    "for",
+    "fullword",
+    "global",
+    "icontains",
+    "iendswith",
+    "iequals",
+    "import",
+    "in",
+    "include",
+    "int16",
+    "int16be",
+    "int32",
+    "int32be",
+    "int8",
+    "int8be",
+    "istartswith",
+    "matches",
+    "meta",
+    "nocase",
+    "none",
+    "not",
+    "of",
+    "or",
+    "private",
+    "rule",
+    "startswith",
+    "strings",
+    "them",
+    "true",
+    "uint16",
+    "uint16be",
+    "uint32",
+    "uint32be",
+    "uint8",
+    "uint8be",
+    "wide",
+    "xor",
 ];
 
 impl<'t> Parser<'t> {
@@ -67,7 +115,9 @@ impl<'t> Parser<'t> {
     }
 
     fn ahead(&self, count: usize) -> &Kind<'t> {
-        self.tokens.get(self.next + count).map_or(&Kind::End, |token| &token.kind)
+        self.tokens
+            .get(self.next + count)
+            .map_or(&Kind::End, |token| &token.kind)
     }
 
     fn at(&self) -> usize {
@@ -108,9 +158,9 @@ impl<'t> Parser<'t> {
 
     fn name(&mut self, what: &str) -> Result<&'t str, Fault> {
         match self.peek() {
-            Kind::Word(name) if KEYWORDS.contains(name) => {
-                self.fault(format!("`{name}` is a keyword; write the name of {what} here"))
-            }
+            Kind::Word(name) if KEYWORDS.contains(name) => self.fault(format!(
+                "`{name}` is a keyword; write the name of {what} here"
+            )),
             Kind::Word(name) => {
                 let name = *name;
                 self.advance();
@@ -172,9 +222,9 @@ impl<'t> Parser<'t> {
         let condition = self.condition()?;
         self.expect("}")?;
         let strings = std::mem::take(&mut self.strings);
-        let unused = strings.iter().find(|string| {
-            string.fixed == Fixed::Unused && !string.name.starts_with('_')
-        });
+        let unused = strings
+            .iter()
+            .find(|string| string.fixed == Fixed::Unused && !string.name.starts_with('_'));
         if let Some(string) = unused {
             let message = format!(
                 "the condition does not use `${}`; use it, remove it, or begin its name with `_`",
@@ -182,7 +232,15 @@ impl<'t> Parser<'t> {
             );
             return Err(Fault::new(string.at, message));
         }
-        Ok(Rule { name, private, global, tags, meta, strings, condition })
+        Ok(Rule {
+            name,
+            private,
+            global,
+            tags,
+            meta,
+            strings,
+            condition,
+        })
     }
 
     fn condition(&mut self) -> Result<Expr, Fault> {
@@ -228,13 +286,18 @@ impl<'t> Parser<'t> {
             let at = self.at();
             let name = match self.peek() {
                 Kind::String(name) if !name.ends_with('*') => *name,
-                _ => return self.fault("write a string, such as `$name = \"text\"`, or `condition:` here"),
+                _ => {
+                    return self
+                        .fault("write a string, such as `$name = \"text\"`, or `condition:` here");
+                }
             };
             if !name.is_empty() && strings.iter().any(|known| known.name == name) {
                 return self.fault(format!("there is already a string `${name}` in this rule"));
             }
             if strings.len() == MAX_STRINGS {
-                return self.fault(format!("a rule may have {MAX_STRINGS} strings; split this one"));
+                return self.fault(format!(
+                    "a rule may have {MAX_STRINGS} strings; split this one"
+                ));
             }
             self.advance();
             self.expect("=")?;
@@ -244,11 +307,18 @@ impl<'t> Parser<'t> {
             let modifiers = self.modifiers(&value)?;
             let body = match value {
                 Kind::Text(text) if text.is_empty() => {
-                    return Err(Fault::new(value_at, "an empty text is everywhere; write what to find"));
+                    return Err(Fault::new(
+                        value_at,
+                        "an empty text is everywhere; write what to find",
+                    ));
                 }
                 Kind::Text(text) => Body::Text(text),
                 Kind::Hex(inner) => Body::Hex(hex::pieces(inner, value_at + 1)?),
-                Kind::Regexp { body, nocase, dot_all } => {
+                Kind::Regexp {
+                    body,
+                    nocase,
+                    dot_all,
+                } => {
                     let nocase = nocase || modifiers.nocase;
                     let (hir, greedy) = regexp::parse(body, value_at + 1, nocase, dot_all)?;
                     Body::Regexp { hir, greedy }
@@ -260,7 +330,13 @@ impl<'t> Parser<'t> {
             };
             // Nothing can refer to it alone, but `them` does.
             let fixed = Fixed::Unused;
-            strings.push(StringDef { name: name.to_owned(), body, modifiers, at, fixed });
+            strings.push(StringDef {
+                name: name.to_owned(),
+                body,
+                modifiers,
+                at,
+                fixed,
+            });
         }
         if strings.is_empty() {
             return self.fault("there is no string here; write one, or leave out `strings:`");

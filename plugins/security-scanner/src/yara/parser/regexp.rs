@@ -9,8 +9,20 @@ const MAX_REPEATS: u32 = 32_767;
 
 /// What is between the slashes, of which the first byte is at `start`; and whether it takes as much as
 /// it can: only those do that repeat something greedily.
-pub(super) fn parse(body: &str, start: usize, nocase: bool, dot_all: bool) -> Result<(Hir, bool), Fault> {
-    let mut parser = Regexp { text: body.as_bytes(), at: 0, start, nocase, dot_all, greedy: None };
+pub(super) fn parse(
+    body: &str,
+    start: usize,
+    nocase: bool,
+    dot_all: bool,
+) -> Result<(Hir, bool), Fault> {
+    let mut parser = Regexp {
+        text: body.as_bytes(),
+        at: 0,
+        start,
+        nocase,
+        dot_all,
+        greedy: None,
+    };
     let hir = parser.alternation(0)?;
     if parser.peek().is_some() {
         return parser.fault("there is no `(` for this `)`; write `\\)` for the character");
@@ -71,7 +83,8 @@ impl Regexp<'_> {
             return Ok(Hir::empty());
         };
         if matches!(byte, b'*' | b'+' | b'?') {
-            return self.fault("there is nothing to repeat; write `\\` before it for the character");
+            return self
+                .fault("there is nothing to repeat; write `\\` before it for the character");
         }
         self.at += 1;
         Ok(match byte {
@@ -143,27 +156,44 @@ impl Regexp<'_> {
         if matches!(self.peek(), Some(b'*' | b'+' | b'?')) {
             return self.fault("there is nothing to repeat; put what is before into a group");
         }
-        Ok(Hir::repetition(Repetition { min, max, greedy, sub: Box::new(sub) }))
+        Ok(Hir::repetition(Repetition {
+            min,
+            max,
+            greedy,
+            sub: Box::new(sub),
+        }))
     }
 
     /// `{4}`, `{2,4}`, `{2,}` or `{,4}`. Other braces stand for themselves.
     fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, Fault> {
         let inner = &self.text[self.at + 1..];
-        let Some(end) = memchr::memchr(b'}', inner) else { return Ok(None) };
+        let Some(end) = memchr::memchr(b'}', inner) else {
+            return Ok(None);
+        };
         let inner = &inner[..end];
-        let is_bounds = inner.iter().all(|byte| byte.is_ascii_digit() || *byte == b',')
+        let is_bounds = inner
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b',')
             && inner.iter().filter(|byte| **byte == b',').count() <= 1
             && inner.iter().any(u8::is_ascii_digit);
         if !is_bounds {
             return Ok(None);
         }
         let number = |digits: &[u8]| -> Option<u32> {
-            std::str::from_utf8(digits).ok()?.parse().ok().filter(|number| *number <= MAX_REPEATS)
+            std::str::from_utf8(digits)
+                .ok()?
+                .parse()
+                .ok()
+                .filter(|number| *number <= MAX_REPEATS)
         };
         let bounds = match memchr::memchr(b',', inner) {
             None => number(inner).map(|count| (count, Some(count))),
             Some(comma) => {
-                let low = if comma == 0 { Some(0) } else { number(&inner[..comma]) };
+                let low = if comma == 0 {
+                    Some(0)
+                } else {
+                    number(&inner[..comma])
+                };
                 match &inner[comma + 1..] {
                     [] => low.map(|low| (low, None)),
                     high => low.zip(number(high)).map(|(low, high)| (low, Some(high))),
@@ -175,7 +205,9 @@ impl Regexp<'_> {
                 self.at += end + 2;
                 Ok(Some((low, high)))
             }
-            _ => self.fault(format!("repetitions are `{{LOW,HIGH}}`, up to {MAX_REPEATS}")),
+            _ => self.fault(format!(
+                "repetitions are `{{LOW,HIGH}}`, up to {MAX_REPEATS}"
+            )),
         }
     }
 
@@ -269,7 +301,11 @@ impl Regexp<'_> {
 }
 
 fn ranges(ranges: &[(u8, u8)]) -> ClassBytes {
-    ClassBytes::new(ranges.iter().map(|(low, high)| ClassBytesRange::new(*low, *high)))
+    ClassBytes::new(
+        ranges
+            .iter()
+            .map(|(low, high)| ClassBytesRange::new(*low, *high)),
+    )
 }
 
 fn single(set: &ClassBytes) -> Option<u8> {
