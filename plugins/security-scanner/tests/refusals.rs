@@ -151,7 +151,7 @@ fn conditions() {
     condition_refused("#a >", 5, "write a condition here");
     condition_refused("$a in (5..2)", 10, "from the lower number");
     condition_refused("$ at 0", 0, "the string of a loop");
-    condition_refused("1.5 & 1", 6, "whole numbers only");
+    condition_refused("1.5 & 1", 4, "whole numbers only");
     condition_refused("99999999999999999999", 0, "up to 9223372036854775807");
     condition_refused("5TB", 0, "the units are `KB` and `MB`");
 }

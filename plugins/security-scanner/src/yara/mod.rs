@@ -5,22 +5,22 @@
 //! - a match of a regular expression reaches 4096 bytes before and after its rarest bytes;
 //! - work on one file is bounded, and a file that needs more is reported as [`Report::incomplete`].
 
-mod ast;
+pub(crate) mod ast;
 mod atoms;
 mod automaton;
 mod base64;
 mod chain;
-mod error;
+pub(crate) mod error;
 mod evaluate;
 mod filter;
 mod lexer;
 mod needle;
-mod parser;
+pub(crate) mod parser;
 mod rules;
 mod scanner;
 mod verify;
 
 pub use ast::Meta;
 pub use error::Error;
-pub use rules::{Rule, Rules};
+pub use rules::{Compiler, Rule, Rules};
 pub use scanner::{Hit, Incomplete, Input, Limits, Match, Report, Scanner};

@@ -9,6 +9,7 @@ use super::error::{Error, Fault};
 use super::filter::Filter;
 use super::needle::{Atom, Needle, Needles, Shape};
 use super::parser;
+use crate::clamav::ndb;
 
 /// What data is scanned for.
 #[derive(Debug)]
@@ -58,16 +59,17 @@ pub(crate) struct Part {
 }
 
 impl Rules {
-    /// Compiles texts, each in its namespace. The error names the namespace that it is in.
+    /// Compiles rules in the language of YARA, each text in its namespace. The error names the namespace
+    /// that it is in.
     pub fn compile<'t>(
         texts: impl IntoIterator<Item = (&'t str, &'t str)>,
     ) -> Result<Self, (String, Error)> {
-        let mut building = Building::default();
+        let mut compiler = Compiler::default();
         for (namespace, text) in texts {
-            let added = building.add(namespace, text);
-            added.map_err(|fault| (namespace.to_owned(), fault.locate(text)))?;
+            let added = compiler.yara(namespace, text);
+            added.map_err(|error| (namespace.to_owned(), error))?;
         }
-        Ok(building.finish())
+        Ok(compiler.finish())
     }
 
     /// All rules, in the order of their texts.
@@ -76,8 +78,9 @@ impl Rules {
     }
 }
 
-#[derive(Default)]
-struct Building {
+/// Collects rules of all languages.
+#[derive(Debug, Default)]
+pub struct Compiler {
     rules: Vec<Rule>,
     strings: Vec<ScanString>,
     parts: Vec<Part>,
@@ -85,12 +88,27 @@ struct Building {
     placed: Vec<(u32, u64)>,
 }
 
-impl Building {
-    fn add(&mut self, namespace: &str, text: &str) -> Result<(), Fault> {
-        for rule in parser::parse(text, self.rules.len())? {
-            self.rule(namespace, rule)?;
+impl Compiler {
+    /// Adds rules in the language of YARA.
+    pub fn yara(&mut self, namespace: &str, text: &str) -> Result<(), Error> {
+        let rules = parser::parse(text, self.rules.len());
+        let added = rules.and_then(|rules| {
+            rules
+                .into_iter()
+                .try_for_each(|rule| self.rule(namespace, rule))
+        });
+        added.map_err(|fault| fault.locate(text))
+    }
+
+    /// Adds ClamAV's signatures of content, a text of `.ndb` lines. Those that are not supported are left
+    /// out, and answered.
+    pub fn ndb(&mut self, namespace: &str, text: &str) -> Vec<Error> {
+        let mut left_out = Vec::new();
+        for (line, at) in crate::clamav::lines(text) {
+            let added = ndb::rule(line, at).and_then(|rule| self.rule(namespace, rule));
+            left_out.extend(added.err().map(|fault| fault.locate(text)));
         }
-        Ok(())
+        left_out
     }
 
     fn rule(&mut self, namespace: &str, rule: ast::Rule) -> Result<(), Fault> {
@@ -135,7 +153,8 @@ impl Building {
         Ok(())
     }
 
-    fn finish(self) -> Rules {
+    /// All of them, ready to scan with.
+    pub fn finish(self) -> Rules {
         let Needles {
             needles,
             automata,

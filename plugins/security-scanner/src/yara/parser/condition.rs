@@ -2,13 +2,12 @@
 //! sums, products, signs.
 
 use super::{Fault, KEYWORDS, Kind, Parser};
-use crate::yara::ast::{Expr, Fixed, Numbers, Operator, Place, Quantity, Range, Read, StringRef};
+use crate::yara::ast::{Expr, Fixed, Operator, Place, Quantity, Range, Read, StringRef};
 
 const MAX_DEPTH: usize = 48;
 /// Of one condition, without `and`, `or` and the comparisons between them: the others nest, and are
 /// evaluated by recursion on a small stack.
 const MAX_OPERATORS: usize = 250;
-const MAX_LOOPS: usize = 4;
 
 /// The levels of operators that take numbers, weakest first.
 const LEVELS: &[&[(&str, Operator)]] = &[
@@ -32,7 +31,7 @@ const LEVELS: &[&[(&str, Operator)]] = &[
 ];
 const NO_CONDITION: &str = "write a condition here, such as `$name` or `any of them`";
 /// The level of `|`: where a number stands, without comparisons.
-const NUMBER: usize = 2;
+pub(super) const NUMBER: usize = 2;
 
 impl<'t> Parser<'t> {
     pub(super) fn expression(&mut self) -> Result<Expr, Fault> {
@@ -80,7 +79,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn binary(&mut self, level: usize) -> Result<Expr, Fault> {
+    pub(super) fn binary(&mut self, level: usize) -> Result<Expr, Fault> {
         let Some(operators) = LEVELS.get(level) else {
             return self.unary();
         };
@@ -131,7 +130,7 @@ impl<'t> Parser<'t> {
         found.map(|(_, operator)| *operator)
     }
 
-    fn number(&mut self) -> Result<Expr, Fault> {
+    pub(super) fn number(&mut self) -> Result<Expr, Fault> {
         self.binary(NUMBER)
     }
 
@@ -235,7 +234,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn quantity_word(&mut self, word: &str) -> Quantity {
+    pub(super) fn quantity_word(&mut self, word: &str) -> Quantity {
         self.advance();
         match word {
             "all" => Quantity::All,
@@ -267,7 +266,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Notes where a string has to be for the condition.
-    fn used(&mut self, string: StringRef, place: Fixed) {
+    pub(super) fn used(&mut self, string: StringRef, place: Fixed) {
         let StringRef::This(string) = string else {
             return;
         };
@@ -297,7 +296,7 @@ impl<'t> Parser<'t> {
         Ok(Expr::Found(string, place))
     }
 
-    fn place(&mut self) -> Result<Place, Fault> {
+    pub(super) fn place(&mut self) -> Result<Place, Fault> {
         if self.word("at") {
             return Ok(Place::At(Box::new(self.number()?)));
         }
@@ -308,7 +307,7 @@ impl<'t> Parser<'t> {
     }
 
     /// `(LOW..HIGH)`
-    fn range(&mut self) -> Result<Range, Fault> {
+    pub(super) fn range(&mut self) -> Result<Range, Fault> {
         self.expect("(")?;
         let low = self.number()?;
         self.expect("..")?;
@@ -333,144 +332,6 @@ impl<'t> Parser<'t> {
             self.expect("]")?;
         }
         Ok(Box::new(index))
-    }
-
-    fn of(&mut self, quantity: Quantity) -> Result<Expr, Fault> {
-        let quantity = Box::new(quantity);
-        let of_rules =
-            matches!(self.peek(), Kind::Mark("(")) && matches!(self.ahead(1), Kind::Word(_));
-        if of_rules {
-            return Ok(Expr::OfRules(quantity, self.rule_set()?));
-        }
-        let set = self.string_set()?;
-        let place = self.place()?;
-        Ok(Expr::OfStrings(quantity, set, place))
-    }
-
-    /// `them` or `($a, $b*)`
-    fn string_set(&mut self) -> Result<Vec<usize>, Fault> {
-        let mut set = Vec::new();
-        if self.word("them") {
-            set.extend(0..self.strings.len());
-            if set.is_empty() {
-                self.next -= 1;
-                return self.fault("this rule has no strings; define them in `strings:`");
-            }
-        } else {
-            self.expect("(")?;
-            loop {
-                let Kind::String(pattern) = *self.peek() else {
-                    return self.fault("write a string here, such as `$a` or `$a*`");
-                };
-                let prefix = pattern.strip_suffix('*');
-                let before = set.len();
-                set.extend((0..self.strings.len()).filter(|place| {
-                    let name = self.strings[*place].name.as_str();
-                    prefix.map_or(name == pattern, |prefix| name.starts_with(prefix))
-                }));
-                if set.len() == before {
-                    return self.fault(format!("this rule has no string `${pattern}`"));
-                }
-                self.advance();
-                if !self.mark(",") {
-                    break;
-                }
-            }
-            self.expect(")")?;
-        }
-        for string in &set {
-            self.used(StringRef::This(*string), Fixed::Anywhere);
-        }
-        Ok(set)
-    }
-
-    /// `(name, prefix*)`
-    fn rule_set(&mut self) -> Result<Vec<usize>, Fault> {
-        self.expect("(")?;
-        let mut set = Vec::new();
-        loop {
-            let at = self.at();
-            let name = self.name("a rule")?;
-            let before = set.len();
-            if self.mark("*") {
-                let known = self
-                    .known
-                    .iter()
-                    .filter(|(known, _)| known.starts_with(name));
-                set.extend(known.map(|(_, place)| *place));
-            } else {
-                set.extend(self.known.get(name));
-            }
-            if set.len() == before {
-                let message = format!("there is no rule `{name}` before this one");
-                return Err(Fault::new(at, message));
-            }
-            if !self.mark(",") {
-                break;
-            }
-        }
-        self.expect(")")?;
-        Ok(set)
-    }
-
-    fn for_loop(&mut self) -> Result<Expr, Fault> {
-        self.advance();
-        let quantity = match *self.peek() {
-            Kind::Word(word @ ("all" | "any" | "none")) => self.quantity_word(word),
-            _ => Quantity::Count(self.binary(NUMBER + 1)?),
-        };
-        let quantity = Box::new(quantity);
-        if self.word("of") {
-            let set = self.string_set()?;
-            self.expect(":")?;
-            let outer = std::mem::replace(&mut self.in_string_loop, true);
-            let body = self.body()?;
-            self.in_string_loop = outer;
-            return Ok(Expr::ForStrings(quantity, set, body));
-        }
-        if self.variables.len() == MAX_LOOPS {
-            return self.fault(format!(
-                "loops over numbers are nested {MAX_LOOPS} deep at most"
-            ));
-        }
-        let variable = self.name("a variable")?;
-        if !self.word("in") {
-            return self.fault("write `in` here, as in `for any i in (1..#a) : (...)`");
-        }
-        let numbers = self.numbers()?;
-        self.expect(":")?;
-        self.variables.push(variable);
-        let body = self.body()?;
-        self.variables.pop();
-        Ok(Expr::ForNumbers(
-            quantity,
-            self.variables.len(),
-            numbers,
-            body,
-        ))
-    }
-
-    fn body(&mut self) -> Result<Box<Expr>, Fault> {
-        self.expect("(")?;
-        let body = self.expression()?;
-        self.expect(")")?;
-        Ok(Box::new(body))
-    }
-
-    /// `(1..10)` or `(1, 5, 9)`
-    fn numbers(&mut self) -> Result<Numbers, Fault> {
-        let start = self.next;
-        self.expect("(")?;
-        let mut list = vec![self.number()?];
-        if matches!(self.peek(), Kind::Mark("..")) {
-            self.next = start;
-            return Ok(Numbers::Range(self.range()?));
-        }
-        while self.mark(",") {
-            list.push(self.number()?);
-        }
-        self.expect(")")?;
-        Ok(Numbers::List(list))
     }
 }
 

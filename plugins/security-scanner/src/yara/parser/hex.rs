@@ -10,7 +10,7 @@ const LONG_JUMP: u64 = 200;
 const MAX_DEPTH: usize = 16;
 
 /// What is between the braces, of which the first byte is at `start`.
-pub(super) fn pieces(inner: &str, start: usize) -> Result<Vec<Piece>, Fault> {
+pub(crate) fn pieces(inner: &str, start: usize) -> Result<Vec<Piece>, Fault> {
     let mut parser = Hex {
         text: inner.as_bytes(),
         at: 0,

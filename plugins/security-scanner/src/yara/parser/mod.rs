@@ -1,9 +1,10 @@
 //! Tokens as rules.
 
 mod condition;
-mod hex;
+pub(crate) mod hex;
 mod modifiers;
 mod regexp;
+mod sets;
 
 use std::collections::HashMap;
 
