@@ -6,10 +6,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog prometheus node control-plane deploying build demo test sbom bench
+.PHONY: setup toolchain browser rsyslog prometheus yara node control-plane deploying build demo test sbom bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog prometheus node control-plane deploying
+setup: toolchain browser rsyslog prometheus yara node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -32,6 +32,12 @@ prometheus:
 	@dpkg -s prometheus prometheus-node-exporter >/dev/null 2>&1 \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus prometheus-node-exporter; } \
 	|| { echo "metrics are tested with Prometheus and its node exporter, and they could not be installed: run 'apt-get install prometheus prometheus-node-exporter' as root" >&2; exit 1; }
+
+# Files are judged by the same rules with it.
+yara:
+	@command -v yara >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
+	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
 
 # The DaemonSet is tested on it. Built once, into the user's cache, together with the control plane.
 node:

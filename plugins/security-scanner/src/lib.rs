@@ -1,0 +1,8 @@
+//! Judges the bytes of files by rules.
+//!
+//! Signatures come first: rules in the language of YARA, in [`yara`], and ClamAV's, in [`clamav`]. The role that feeds them is not
+//! part of this crate yet, so it exports nothing; everything here is a plain library.
+#![forbid(unsafe_code)]
+
+pub mod clamav;
+pub mod yara;
