@@ -5,4 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod clamav;
+mod plugin;
 pub mod yara;
+
+pub use plugin::{Config, SecurityScanner};
+
+bulkhead_sdk::export!(SecurityScanner: Scanning);
