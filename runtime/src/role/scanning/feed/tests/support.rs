@@ -201,6 +201,7 @@ impl Node {
             name,
             feed: self.feed.clone(),
             runtime: runtime.enable_time().build().unwrap(),
+            kept: BTreeMap::new(),
         }
     }
 }
@@ -211,6 +212,8 @@ pub(super) struct Plugin {
     name: String,
     feed: Feed,
     runtime: Runtime,
+    /// What was passed beside what was waited for.
+    kept: BTreeMap<Vec<u8>, Passed>,
 }
 
 impl Plugin {
@@ -266,18 +269,17 @@ impl Plugin {
         self.pass()
     }
 
-    /// What is passed of `path` because of an event; other files are judged on the way.
+    /// What is passed of `path` because of an event; other files are judged on the way, and kept.
     pub(super) fn event_of(&mut self, path: &str) -> Passed {
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < DEADLINE, "{path} was not passed");
-            let mut files = BTreeMap::new();
-            if let Message::Batch(batch) = self.next() {
-                take(&batch, &mut files);
-                batch.judged();
-            }
-            if let Some(passed) = files.remove(path.as_bytes()) {
+            if let Some(passed) = self.kept.remove(path.as_bytes()) {
                 return passed;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{path} was not passed");
+            if let Message::Batch(batch) = self.next() {
+                take(&batch, &mut self.kept);
+                batch.judged();
             }
         }
     }
