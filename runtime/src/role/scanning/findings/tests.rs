@@ -467,6 +467,20 @@ async fn what_was_resolved_goes_when_it_is_old_or_too_much() {
         [brief("a", "3", Resolved), brief("a", "2", Resolved)]
     );
     assert_eq!(rig.findings.tally(&rig.plugin).resolved, 2);
+    // What came back stays, however long ago it was resolved first.
+    rig.assess(&users[1..2]).await;
+    rig.judge("/x", &[in_file("a", "/x")]).await;
+    rig.judge("/x", &[]).await;
+    rig.judge("/y", &[in_file("a", "/y")]).await;
+    rig.judge("/y", &[]).await;
+    assert_eq!(
+        rig.all().await,
+        [
+            brief("a", "/y", Resolved),
+            brief("a", "/x", Resolved),
+            brief("a", "2", Open)
+        ]
+    );
 
     let rig = Rig::with(Limits {
         retention: Duration::ZERO,
