@@ -6,10 +6,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog prometheus node control-plane deploying build demo test sbom bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus node control-plane deploying build demo test sbom bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog prometheus node control-plane deploying
+setup: toolchain browser rsyslog dbus prometheus node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -26,6 +26,12 @@ rsyslog:
 	@dpkg -s rsyslog rsyslog-gnutls >/dev/null 2>&1 \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rsyslog rsyslog-gnutls; } \
 	|| { echo "the tests ship to rsyslogd, and it could not be installed: run 'apt-get install rsyslog rsyslog-gnutls' as root" >&2; exit 1; }
+
+# Units are changed over it, in the tests of a service in systemd's place.
+dbus:
+	@command -v dbus-daemon >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dbus-daemon; } \
+	|| { echo "the tests need a D-Bus, and it could not be installed: run 'apt-get install dbus-daemon' as root" >&2; exit 1; }
 
 # What plugins measure is scraped and checked by it, and compared with its node exporter.
 prometheus:
