@@ -4,6 +4,7 @@ mod allocator;
 pub mod cli;
 pub mod daemon;
 pub mod failpoint;
+mod handover;
 pub mod kubernetes;
 pub mod manifest;
 pub mod module;
