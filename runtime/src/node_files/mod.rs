@@ -4,9 +4,12 @@
 //! No descriptor and no path of these files ever reaches a guest: through an open folder of `/proc` it
 //! would reach other processes' memory and environment, the daemon's own credentials among them.
 
+mod open;
 mod read;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod want;
 
-pub use read::{Batch, File, Reader, TooMuch};
+pub use read::{Batch, File, Pass, Reader, TooMuch};
 pub use want::{Look, Refusal, Want};
