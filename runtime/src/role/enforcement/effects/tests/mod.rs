@@ -6,9 +6,7 @@ mod files;
 mod kernel;
 mod look;
 mod race;
-#[allow(unreachable_pub, reason = "tests that cross a process use it, too")]
 #[path = "../../../../../../tests/support/systemd1.rs"]
-#[allow(unreachable_pub, reason = "tests of the binary share it")]
 mod systemd1;
 mod units;
 
