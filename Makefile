@@ -1,15 +1,15 @@
 # make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
 # make test     every test
 # make sbom     what is compiled into the daemon and the plugins in it, as CycloneDX, into target/sbom
-# make bench    what it costs, beside rsyslog if that is installed (release build, some minutes)
+# make bench    what it costs, beside rsyslog if that is installed (release build, a quarter of an hour)
 
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog prometheus yara node control-plane deploying build demo test sbom bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying build demo test sbom bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog prometheus yara node control-plane deploying
+setup: toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -27,6 +27,12 @@ rsyslog:
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rsyslog rsyslog-gnutls; } \
 	|| { echo "the tests ship to rsyslogd, and it could not be installed: run 'apt-get install rsyslog rsyslog-gnutls' as root" >&2; exit 1; }
 
+# Units are changed over it, in the tests of a service in systemd's place.
+dbus:
+	@command -v dbus-daemon >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dbus-daemon; } \
+	|| { echo "the tests need a D-Bus, and it could not be installed: run 'apt-get install dbus-daemon' as root" >&2; exit 1; }
+
 # What plugins measure is scraped and checked by it, and compared with its node exporter.
 prometheus:
 	@dpkg -s prometheus prometheus-node-exporter >/dev/null 2>&1 \
@@ -38,6 +44,15 @@ yara:
 	@command -v yara >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
 	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
+
+# config-enforcer is compared with the first two, on copies of a Debian tree that debootstrap makes once, in
+# the user's cache.
+ENFORCEMENT := puppet puppet-module-puppetlabs-stdlib puppet-module-puppetlabs-augeas-core ansible-core debootstrap
+enforcement:
+	@dpkg -s $(ENFORCEMENT) >/dev/null 2>&1 \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(ENFORCEMENT); } \
+	|| { echo "enforcement is tested beside Puppet and Ansible, and they could not be installed: run 'apt-get install $(ENFORCEMENT)' as root" >&2; exit 1; }
+	@tests/support/debian/build.sh >/dev/null
 
 # The DaemonSet is tested on it. Built once, into the user's cache, together with the control plane.
 node:
@@ -70,4 +85,4 @@ sbom:
 	@deploy/sbom.sh target/sbom
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench cluster
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod failpoint;
+mod handover;
 pub mod kubernetes;
 pub mod manifest;
 pub mod module;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cluster::NAMESPACE;
 use super::helm::{chart, kustomize, read};
-use super::support::{Node, wait_for};
+use super::support::{Node, fixture_file, wait_for};
 
 /// The names of families and the labels that their series have, of a daemon with a plugin whose destination has
 /// a queue.
@@ -20,13 +20,26 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
     );
     std::fs::create_dir(node.path("queue")).unwrap();
     node.manifest("app", &node.spec_to("fixture-logs", "{}", &destination));
+    let measures = fixture_file("fixture-metrics");
+    node.manifest(
+        "measures",
+        &format!(
+            "module:\n  {measures}\nconfig: {{collectors: [{{name: a}}]}}\n\
+             metrics: {{remoteWrite: [{{name: far, url: 'http://127.0.0.1:9/'}}]}}\n"
+        ),
+    );
+    let plans = fixture_file("fixture-enforcement");
+    node.manifest("plans", &format!("module:\n  {plans}\nconfig: {{}}\n"));
     node.start();
-    node.wait_running("app");
+    for plugin in ["app", "measures", "plans"] {
+        node.wait_running(plugin);
+    }
     node.append("a.log", ["line".to_owned()]);
     // How long work took is known after the first.
     let page = wait_for("a piece of work", || {
         let (_, page) = node.get("/metrics")?;
-        page.contains("quantile=").then_some(page)
+        let all = page.contains("quantile=") && page.contains("last_check_timestamp_seconds{");
+        all.then_some(page)
     });
     let names = Regex::new("([a-z_]+)=\"").unwrap();
     let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

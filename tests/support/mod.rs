@@ -7,8 +7,10 @@
 )]
 
 pub mod authority;
+pub mod debian;
 pub mod disk;
 pub mod elastic;
+pub mod enforcer;
 pub mod history;
 pub mod peers;
 pub mod prometheus;

@@ -1,5 +1,6 @@
 //! Not systemd: a small service that answers to the part of `org.freedesktop.systemd1` that the daemon
 //! uses, on a real `dbus-daemon` of the test's own. For machines whose process 1 is not systemd.
+#![allow(unreachable_pub, reason = "tests of several crates share it")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

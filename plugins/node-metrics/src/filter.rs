@@ -1,5 +1,7 @@
 //! Choosing by regular expression, as the node exporter's include and exclude options do.
 
+use std::collections::HashMap;
+
 use bulkhead_sdk::{Error, Result};
 use regex::Regex;
 
@@ -7,6 +9,41 @@ use regex::Regex;
 pub(crate) fn pattern(text: &str, field: &str) -> Result<Regex> {
     Regex::new(text)
         .map_err(|error| Error::new(format!("no regular expression: {error}")).at(field))
+}
+
+/// How many answers are remembered. More names than this are not the kernel's.
+const ANSWERS: usize = 4096;
+
+/// Nor are longer ones.
+const LONGEST: usize = 64;
+
+/// A regular expression that remembers what it matched: the same names come with each collection, and to
+/// match one costs more than to parse its line.
+#[derive(Debug)]
+pub(crate) struct Remembering {
+    pattern: Regex,
+    answers: HashMap<Box<str>, bool>,
+}
+
+impl Remembering {
+    /// Compiles the regular expression of the configuration's `field`.
+    pub(crate) fn new(text: &str, field: &str) -> Result<Self> {
+        Ok(Self {
+            pattern: pattern(text, field)?,
+            answers: HashMap::new(),
+        })
+    }
+
+    pub(crate) fn is_match(&mut self, name: &str) -> bool {
+        if let Some(known) = self.answers.get(name) {
+            return *known;
+        }
+        let answer = self.pattern.is_match(name);
+        if self.answers.len() < ANSWERS && name.len() <= LONGEST {
+            self.answers.insert(name.into(), answer);
+        }
+        answer
+    }
 }
 
 /// What one regular expression matches and another does not; an empty one is as if it were not there.
@@ -38,7 +75,7 @@ impl Filter {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use super::Filter;
+    use super::{ANSWERS, Filter, Remembering};
 
     #[test]
     fn chooses() {
@@ -47,6 +84,17 @@ mod tests {
         let some = Filter::new("^eth", "0$", "x").unwrap();
         assert!(some.accepts("eth1"));
         assert!(!some.accepts("eth0") && !some.accepts("lo1"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_matches_and_has_a_bound() {
+        let mut odd = Remembering::new("[13579]$", "x").unwrap();
+        for _ in 0..2 {
+            for number in 0..ANSWERS + 10 {
+                assert_eq!(odd.is_match(&number.to_string()), number % 2 == 1);
+            }
+        }
+        assert_eq!(odd.answers.len(), ANSWERS);
     }
 
     #[test]

@@ -120,7 +120,11 @@ pub(crate) fn line(file: Entry<'_>) -> Option<Cow<'_, str>> {
 pub(crate) fn whole(file: Entry<'_>) -> Option<Cow<'_, str>> {
     match file.error() {
         Some(_) => None,
-        None => Some(String::from_utf8_lossy(file.bytes())),
+        // Looked at in words rather than bytes, which the lossy way is not.
+        None => Some(match std::str::from_utf8(file.bytes()) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(file.bytes()),
+        }),
     }
 }
 

@@ -4,10 +4,13 @@
 //! No descriptor and no path of these files ever reaches a guest: through an open folder of `/proc` it
 //! would reach other processes' memory and environment, the daemon's own credentials among them.
 
+mod open;
 mod read;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod want;
 
-pub use read::{Batch, File, Meta, Reader, TooMuch};
+pub use read::{Batch, File, Meta, Pass, Reader, TooMuch};
 pub(crate) use rules::is_nobodys;
 pub use want::{Look, Refusal, Want};

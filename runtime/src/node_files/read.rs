@@ -1,18 +1,18 @@
 //! Reading what is wanted. Blocks: for threads of its own.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::buffer::spare_capacity;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::rules::{Place, is_known_of_root, is_nobodys, may_be_reached};
+use super::open::Opener;
+use super::rules::{Place, is_known_of_root, is_nobodys};
 use super::want::{Look, Want};
 use crate::manifest::GlobPart;
 use crate::sandbox::NodeFolders;
@@ -31,6 +31,8 @@ const FOLDERS_DEEP: usize = 8;
 const PAGE: usize = 4096;
 /// How much is asked for at once elsewhere.
 const CHUNK: usize = 16 << 10;
+/// Names are listed in pieces of this.
+const LISTING: usize = 8 << 10;
 
 /// What was read, packed: spans are of `bytes`.
 #[derive(Debug, Default)]
@@ -111,148 +113,125 @@ impl Reader {
         }
     }
 
+    /// Begins to read for one collector after the other.
+    pub fn pass(&self) -> Pass {
+        Pass {
+            opener: Opener::new(self.root.clone(), &self.private),
+            listed: HashMap::new(),
+            bytes: Vec::new(),
+            buffer: vec![0; CHUNK].into(),
+        }
+    }
+}
+
+/// Reads for collectors that are asked within a moment: what was found out of folders for one of them
+/// stands for the next.
+pub struct Pass {
+    opener: Opener,
+    /// What was listed already: many wants share a folder.
+    listed: HashMap<Listed, Names>,
+    /// Paths and contents of the batch that is being read.
+    bytes: Vec<u8>,
+    /// Where the kernel writes.
+    buffer: Box<[u8]>,
+}
+
+impl Pass {
     /// Reads all that is wanted. What is not there is passed over.
     ///
     /// # Errors
     /// If it is too much, or more than can be found `until` then.
-    pub fn read(&self, wants: &[Want], until: Instant) -> Result<Batch, TooMuch> {
-        let private = self.private.iter();
+    pub fn read(&mut self, wants: &[Want], until: Instant) -> Result<Batch, TooMuch> {
+        self.bytes.clear();
         let mut walk = Walk {
-            reader: self,
             until,
             steps: 0,
-            private: private.filter_map(|path| identity(path)).collect(),
-            folders: HashMap::new(),
-            listed: HashMap::new(),
-            batch: Batch::default(),
+            files: Vec::new(),
+            pass: self,
         };
         for (index, want) in wants.iter().enumerate() {
             walk.want(index as u32, want)?;
         }
-        Ok(walk.batch)
+        let files = walk.files;
+        // A batch is as large as it is: it may wait for its turn.
+        let bytes = self.bytes.as_slice().to_vec();
+        Ok(Batch { bytes, files })
     }
 }
 
+/// A folder's place, its path below that, and the folder of the grant, if whether it may be listed
+/// depends on that.
+type Listed = (Place, String, Option<String>);
+
+/// Names and whether each is a folder.
 type Names = Rc<[(String, bool)]>;
 
 struct Walk<'a> {
-    reader: &'a Reader,
+    pass: &'a mut Pass,
     until: Instant,
     steps: usize,
-    /// Device and inode of the private folders: there may be several paths to each.
-    private: Vec<(u64, u64)>,
-    /// The folders that places begin at, opened once.
-    folders: HashMap<&'static str, Option<Rc<OwnedFd>>>,
-    /// Names and whether each is a folder, of what was listed already: many wants share a folder.
-    listed: HashMap<(&'static str, Option<String>, String), Names>,
-    batch: Batch,
-}
-
-impl Place {
-    /// The folder that its paths begin at, below the node's root.
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Proc => "proc",
-            Self::Sys => "sys",
-            Self::Plain => ".",
-        }
-    }
-
-    fn resolve(self) -> ResolveFlags {
-        match self {
-            // What is asked for there is no link, so nothing can lead elsewhere.
-            Self::Proc => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-            // Its links lead to other parts of it.
-            Self::Sys => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
-            // Absolute links are the node's. Where they lead is looked at when it is open.
-            Self::Plain => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        }
-    }
+    files: Vec<File>,
 }
 
 impl Walk<'_> {
     fn want(&mut self, index: u32, want: &Want) -> Result<(), TooMuch> {
-        if self.folder(want.place).is_none() {
+        if !self.pass.opener.has(want.place) {
             return Ok(());
         }
-        self.descend(index, want, &want.parts, String::new(), FOLDERS_DEEP)
+        self.descend(index, want, &want.parts, &mut String::new(), FOLDERS_DEEP)
     }
 
-    fn folder(&mut self, place: Place) -> Option<Rc<OwnedFd>> {
-        let name = place.folder();
-        let open = || {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let path = self.reader.root.join(name);
-            rustix::fs::open(path, flags, Mode::empty())
-                .ok()
-                .map(Rc::new)
-        };
-        self.folders.entry(name).or_insert_with(open).clone()
-    }
-
-    fn open(&mut self, place: Place, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let folder = self.folder(place).ok_or(Errno::NOENT)?;
-        let flags = flags | OFlags::CLOEXEC;
-        let path = if path.is_empty() { "." } else { path };
-        // Again if something was renamed on the way, see openat2(2).
-        for _ in 0..8 {
-            let opened = rustix::fs::openat2(&*folder, path, flags, Mode::empty(), place.resolve());
-            if !matches!(opened, Err(Errno::AGAIN)) {
-                return opened;
-            }
-        }
-        Err(Errno::AGAIN)
-    }
-
-    /// Goes down from the folder `at`.
+    /// Goes down from the folder `at`, which is the same afterwards.
     fn descend(
         &mut self,
         index: u32,
         want: &Want,
         parts: &[GlobPart],
-        mut at: String,
+        at: &mut String,
         deep: usize,
     ) -> Result<(), TooMuch> {
+        let from = at.len();
         let mut parts = parts;
         while let [GlobPart::Literal(name), rest @ ..] = parts {
-            push(&mut at, name);
+            push(at, name);
             parts = rest;
         }
+        let here = at.len();
         match parts {
-            [] => self.file(index, want, &at, false),
+            [] => self.file(index, want, at, false)?,
             [GlobPart::Folders, rest @ ..] => {
-                self.descend(index, want, rest, at.clone(), deep)?;
-                if deep == 0 {
-                    return Ok(());
-                }
-                for (name, is_folder) in self.list(want, &at).iter() {
+                self.descend(index, want, rest, at, deep)?;
+                let names = match deep {
+                    0 => Rc::new([]),
+                    _ => self.list(want, at),
+                };
+                for (name, is_folder) in names.iter() {
                     self.step()?;
                     if *is_folder {
-                        let mut below = at.clone();
-                        push(&mut below, name);
-                        self.descend(index, want, parts, below, deep - 1)?;
+                        push(at, name);
+                        self.descend(index, want, parts, at, deep - 1)?;
+                        at.truncate(here);
                     }
                 }
-                Ok(())
             }
             [GlobPart::Glob(glob), rest @ ..] => {
-                let folder = at.clone();
-                for (name, _) in self.list(want, &folder).iter() {
+                for (name, _) in self.list(want, at).iter() {
                     self.step()?;
                     if glob.matches(name) {
-                        let mut below = folder.clone();
-                        push(&mut below, name);
+                        push(at, name);
                         match rest {
-                            [] => self.file(index, want, &below, true)?,
-                            rest => self.descend(index, want, rest, below, deep)?,
+                            [] => self.file(index, want, at, true)?,
+                            rest => self.descend(index, want, rest, at, deep)?,
                         }
+                        at.truncate(here);
                     }
                 }
-                Ok(())
             }
             // Consumed above.
-            [GlobPart::Literal(_), ..] => Ok(()),
+            [GlobPart::Literal(_), ..] => {}
         }
+        at.truncate(from);
+        Ok(())
     }
 
     /// One name more was looked at.
@@ -267,22 +246,24 @@ impl Walk<'_> {
     }
 
     fn list(&mut self, want: &Want, at: &str) -> Names {
-        let place = want.place;
-        // Whether it may be listed depends on the grant.
-        let key = (place.folder(), want.within.clone(), at.to_owned());
-        if let Some(known) = self.listed.get(&key) {
+        let within = match want.place {
+            Place::Plain => want.within.clone(),
+            Place::Proc | Place::Sys => None,
+        };
+        let key = (want.place, at.to_owned(), within);
+        if let Some(known) = self.pass.listed.get(&key) {
             return known.clone();
         }
-        let opened = self.open(place, at, OFlags::RDONLY | OFlags::DIRECTORY);
-        let names: Names = match opened {
-            Ok(folder) if self.may_be_read(&folder, want) => {
-                let mut names = entries(folder);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let names: Names = match self.pass.opener.file(want, at, flags) {
+            Ok(folder) => {
+                let mut names = entries(&folder);
                 names.sort_unstable();
                 names.into()
             }
-            _ => Rc::new([]),
+            Err(_) => Rc::new([]),
         };
-        self.listed.insert(key, names.clone());
+        self.pass.listed.insert(key, names.clone());
         names
     }
 
@@ -293,18 +274,18 @@ impl Walk<'_> {
             return Ok(());
         }
         self.step()?;
-        if self.batch.files.len() >= BATCH_FILES || self.batch.bytes.len() >= BATCH_BYTES {
+        if self.files.len() >= BATCH_FILES || self.pass.bytes.len() >= BATCH_BYTES {
             return Err(TooMuch);
         }
-        let path_at = self.batch.bytes.len();
+        let path_at = self.pass.bytes.len();
         self.spell(want, at);
-        let data_at = self.batch.bytes.len();
+        let data_at = self.pass.bytes.len();
         let taken = match want.look {
             Look::Name if listed => Ok(Taken::default()),
             Look::Name => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW;
-                let opened = self.open(want.place, at, flags);
-                opened.and_then(|file| self.allowed(&file, want).map(|()| Taken::default()))
+                let opened = self.pass.opener.file(want, at, flags);
+                opened.map(|_| Taken::default())
             }
             Look::Target => self.target(want, at).map(|()| Taken::default()),
             Look::Content => self.content(want, at),
@@ -314,19 +295,19 @@ impl Walk<'_> {
             Ok(taken) => (taken, 0),
             // It is not there, went just now, or is a folder.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NODEV | Errno::SRCH) => {
-                self.batch.bytes.truncate(path_at);
+                self.pass.bytes.truncate(path_at);
                 return Ok(());
             }
             Err(error) => {
-                self.batch.bytes.truncate(data_at);
+                self.pass.bytes.truncate(data_at);
                 (Taken::default(), error.raw_os_error().unsigned_abs())
             }
         };
         let span = |from: usize, to: usize| (from as u32, (to - from) as u32);
-        self.batch.files.push(File {
+        self.files.push(File {
             want: index,
             path: span(path_at, data_at),
-            data: span(data_at, self.batch.bytes.len()),
+            data: span(data_at, self.pass.bytes.len()),
             error,
             cut: taken.cut,
             modified: taken.modified,
@@ -337,76 +318,83 @@ impl Walk<'_> {
 
     /// Appends the path as the plugin spells it.
     fn spell(&mut self, want: &Want, at: &str) {
-        let lies = match want.place {
-            Place::Plain => format!("/{at}"),
-            place => format!("/{}/{at}", place.folder()),
-        };
-        let bytes = &mut self.batch.bytes;
-        match want.spelled {
-            Some((from, to)) if lies.len() >= to.len() => {
-                bytes.extend_from_slice(from.as_bytes());
-                bytes.extend_from_slice(&lies.as_bytes()[to.len()..]);
-            }
-            _ => bytes.extend_from_slice(lies.as_bytes()),
+        let bytes = &mut self.pass.bytes;
+        let begin = bytes.len();
+        bytes.push(b'/');
+        if want.place != Place::Plain {
+            bytes.extend_from_slice(want.place.folder().as_bytes());
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(at.as_bytes());
+        if let Some((from, to)) = want.spelled
+            && bytes.len() - begin >= to.len()
+        {
+            bytes.splice(begin..begin + to.len(), from.bytes());
         }
     }
 
     fn target(&mut self, want: &Want, at: &str) -> Result<(), Errno> {
-        let file = self.open(want.place, at, OFlags::PATH)?;
+        let opener = &mut self.pass.opener;
+        let file = opener.open(want.place, at, OFlags::PATH)?;
         // Where a link of a device's leads to is no secret: what is there is not read.
         if want.place == Place::Plain {
-            self.allowed(&file, want)?;
+            opener.allowed(&file, want)?;
         }
-        let real = self.real(&file).ok_or(Errno::NOENT)?;
+        let real = opener.real(&file).ok_or(Errno::NOENT)?;
         let real = real.as_os_str().as_encoded_bytes();
-        self.batch.bytes.extend_from_slice(real);
+        self.pass.bytes.extend_from_slice(real);
         Ok(())
     }
 
     fn content(&mut self, want: &Want, at: &str) -> Result<Taken, Errno> {
+        let opener = &mut self.pass.opener;
         let mut taken = Taken::default();
         let file = if want.place == Place::Plain {
             // Looked at before it is opened: to open a device or a pipe may do something.
-            let found = self.open(want.place, at, OFlags::PATH)?;
+            let found = opener.open(want.place, at, OFlags::PATH)?;
             let stat = rustix::fs::fstat(&found)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {}
                 FileType::Directory => return Err(Errno::ISDIR),
                 _ => return Err(Errno::OPNOTSUPP),
             }
-            self.allowed(&found, want)?;
+            opener.allowed(&found, want)?;
             taken.modified = modified(&stat);
             reopen(&found)?
         } else {
-            let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
-            self.open(want.place, at, flags)?
+            let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            opener.file(want, at, flags)?
         };
         if want.place == Place::Sys {
-            self.allowed(&file, want)?;
             let mode = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
             if !mode.contains(Mode::ROTH) && !is_known_of_root(at) {
                 return Err(Errno::ACCESS);
             }
         }
-        // A page is whole: no second call to learn that it was the end.
-        let whole = (want.place == Place::Sys && !at.starts_with("fs/")).then_some(PAGE);
-        taken.cut = self.append(&file, whole)?;
+        // What comes in one piece: no second call to learn that it was the end.
+        let (chunk, is_whole) = match want.place {
+            Place::Sys if !at.starts_with("fs/") => (PAGE, true),
+            Place::Proc => (CHUNK, at.starts_with("sys/")),
+            Place::Sys | Place::Plain => (CHUNK, false),
+        };
+        taken.cut = self.append(&file, chunk, is_whole)?;
         Ok(taken)
     }
 
     /// What is at a path of a plain file system, links not followed, and its bytes if it is a file.
     fn entry(&mut self, want: &Want, at: &str, content: bool) -> Result<Taken, Errno> {
-        let found = self.open(want.place, at, OFlags::PATH | OFlags::NOFOLLOW)?;
-        self.allowed(&found, want)?;
+        let opener = &mut self.pass.opener;
+        let found = opener.open(want.place, at, OFlags::PATH | OFlags::NOFOLLOW)?;
+        opener.allowed(&found, want)?;
         let stat = rustix::fs::fstat(&found)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let cut = match kind {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
-                self.batch.bytes.extend_from_slice(target.as_bytes());
+                self.pass.bytes.extend_from_slice(target.as_bytes());
                 false
             }
-            FileType::RegularFile if content => self.append(&reopen(&found)?, None)?,
+            FileType::RegularFile if content => self.append(&reopen(&found)?, CHUNK, false)?,
             _ => false,
         };
         let meta = Meta {
@@ -423,87 +411,34 @@ impl Walk<'_> {
         })
     }
 
-    /// Appends what is in a file. Says whether there is more of it. `whole`: a shorter read is its end.
-    fn append(&mut self, file: &OwnedFd, whole: Option<usize>) -> Result<bool, Errno> {
-        let begin = self.batch.bytes.len();
+    /// Appends what is in a file, read in pieces of `chunk`. Says whether there is more of it. `is_whole`:
+    /// a shorter piece is its end.
+    fn append(&mut self, file: &OwnedFd, chunk: usize, is_whole: bool) -> Result<bool, Errno> {
+        let Pass { bytes, buffer, .. } = &mut *self.pass;
+        let begin = bytes.len();
         loop {
-            let have = self.batch.bytes.len() - begin;
-            if have >= FILE_BYTES {
-                self.batch.bytes.truncate(begin + FILE_BYTES);
+            if bytes.len() - begin >= FILE_BYTES {
+                bytes.truncate(begin + FILE_BYTES);
                 return Ok(true);
             }
-            self.batch.bytes.reserve(whole.unwrap_or(CHUNK));
-            let read = match rustix::io::read(file, spare_capacity(&mut self.batch.bytes)) {
+            let piece = &mut buffer[..chunk];
+            let read = match rustix::io::read(file, &mut *piece) {
                 Err(Errno::INTR) => continue,
                 read => read?,
             };
-            if read == 0 || whole.is_some_and(|page| read < page) {
+            bytes.extend_from_slice(&piece[..read]);
+            if read == 0 || (is_whole && read < chunk) {
                 return Ok(false);
             }
         }
     }
+}
 
-    /// Where an open file is on the node.
-    fn real(&self, file: &OwnedFd) -> Option<PathBuf> {
-        let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        let below = real.strip_prefix(&*self.reader.root).ok()?;
-        Some(Path::new("/").join(below))
+fn push(at: &mut String, name: &str) {
+    if !at.is_empty() {
+        at.push('/');
     }
-
-    fn allowed(&mut self, file: &OwnedFd, want: &Want) -> Result<(), Errno> {
-        match self.may_be_read(file, want) {
-            true => Ok(()),
-            false => Err(Errno::ACCESS),
-        }
-    }
-
-    /// Whether an open file or folder may be read, by where it is in truth.
-    fn may_be_read(&mut self, file: &OwnedFd, want: &Want) -> bool {
-        match want.place {
-            // Nothing there was reached by a link.
-            Place::Proc => true,
-            Place::Sys => self.real(file).is_some_and(|real| {
-                let below = real.strip_prefix("/sys").ok().and_then(Path::to_str);
-                below.is_some_and(may_be_reached)
-            }),
-            Place::Plain => self.is_plain(file, want),
-        }
-    }
-
-    /// Whether it is what a grant of plain files means: not among the kernel's, in no private folder, and
-    /// still in the folder that is granted.
-    fn is_plain(&mut self, file: &OwnedFd, want: &Want) -> bool {
-        const PROCFS: i64 = 0x9fa0;
-        const SYSFS: i64 = 0x6265_6572;
-        let kind = rustix::fs::fstatfs(file).map(|statistics| statistics.f_type);
-        if matches!(kind, Err(_) | Ok(PROCFS | SYSFS)) {
-            return false;
-        }
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let (Ok(seen), Some(real)) = (std::fs::read_link(path), self.real(file)) else {
-            return false;
-        };
-        if ["/proc", "/sys", "/dev"]
-            .iter()
-            .any(|kernel| real.starts_with(kernel))
-        {
-            return false;
-        }
-        let mut above = seen.ancestors().filter_map(identity);
-        if above.any(|folder| self.private.contains(&folder)) {
-            return false;
-        }
-        match &want.within {
-            None => true,
-            Some(folder) => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY;
-                let opened = self.open(Place::Plain, folder, flags).ok();
-                // A grant of a file alone, told by a want that is spelled otherwise, has no folder.
-                let folder = opened.and_then(|folder| self.real(&folder));
-                folder.is_some_and(|folder| real.starts_with(folder))
-            }
-        }
-    }
+    at.push_str(name);
 }
 
 /// Opens what was only found, to be read.
@@ -520,26 +455,12 @@ fn modified(stat: &rustix::fs::Stat) -> i64 {
     seconds.saturating_add(nanos)
 }
 
-/// Device and inode, whatever the path to it.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-fn push(at: &mut String, name: &str) {
-    if !at.is_empty() {
-        at.push('/');
-    }
-    at.push_str(name);
-}
-
 /// The names in a folder that are UTF-8, and whether each is itself a folder.
-fn entries(folder: OwnedFd) -> Vec<(String, bool)> {
-    let Ok(read) = Dir::read_from(folder.as_fd()) else {
-        return Vec::new();
-    };
+fn entries(folder: &OwnedFd) -> Vec<(String, bool)> {
+    let mut buffer = [MaybeUninit::uninit(); LISTING];
+    let mut read = RawDir::new(folder, &mut buffer);
     let mut names = Vec::new();
-    for entry in read.flatten() {
+    while let Some(Ok(entry)) = read.next() {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
@@ -550,7 +471,7 @@ fn entries(folder: OwnedFd) -> Vec<(String, bool)> {
             FileType::Directory => true,
             FileType::Unknown => {
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
-                rustix::fs::statat(&folder, name, flags)
+                rustix::fs::statat(folder, name, flags)
                     .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
             }
             _ => false,

@@ -111,7 +111,7 @@ const NOBODYS: &[&str] = &[
 ];
 
 /// Where a path is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     /// Below `/proc`.
     Proc,

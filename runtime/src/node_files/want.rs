@@ -164,6 +164,13 @@ impl Want {
         })
     }
 
+    /// Whether all that matches is in one folder.
+    pub(super) fn has_one_folder(&self) -> bool {
+        let above = self.parts.split_last().map_or(&[][..], |(_, above)| above);
+        let is_literal = |part| matches!(part, &GlobPart::Literal(_));
+        above.iter().all(is_literal)
+    }
+
     /// As the plugin spells it.
     pub fn glob(&self) -> &str {
         self.pattern.text()

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use wasmtime::component::Component;
 
@@ -16,6 +17,8 @@ use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, 
 
 /// The largest configuration schema, in bytes.
 const SCHEMA_BYTES: usize = 256 << 10;
+/// The most that is said of one configuration.
+const PROBLEMS: usize = 10;
 
 /// Why a revision does not come to work.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -286,25 +289,45 @@ pub fn check_config(schema: &str, config: &serde_json::Value) -> Result<(), Stri
         .with_pattern_options(jsonschema::PatternOptions::regex())
         .build(&schema)
         .map_err(|error| format!("module: the configuration schema is invalid: {error}"))?;
-    let mut problems = validator.iter_errors(config).map(|error| {
-        let path = error.instance_path().to_string();
-        let remedy = match error.kind() {
-            ValidationErrorKind::AdditionalProperties { .. } => {
-                allowed(&schema, error.schema_path().as_str())
+    let mut problems = Vec::new();
+    for error in validator.iter_errors(config) {
+        tell(&error, &schema, &mut problems);
+        if problems.len() >= PROBLEMS {
+            break;
+        }
+    }
+    problems.truncate(PROBLEMS);
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n")),
+    }
+}
+
+/// Says what is wrong, a line each. Of an optional value that is there it says what is wrong with that, and
+/// not that it is neither right nor missing.
+fn tell(error: &ValidationError<'_>, schema: &serde_json::Value, problems: &mut Vec<String>) {
+    let path = error.instance_path().as_str();
+    let remedy = match error.kind() {
+        ValidationErrorKind::AnyOf { context } => {
+            let of_another_type = |it: &ValidationError<'_>| {
+                let is_type = matches!(it.kind(), ValidationErrorKind::Type { .. });
+                is_type && it.instance_path().as_str() == path
+            };
+            let mut meant = context.iter().filter(|it| !it.iter().any(of_another_type));
+            if let (Some(meant), None) = (meant.next(), meant.next()) {
+                for error in meant {
+                    tell(error, schema, problems);
+                }
+                return;
             }
-            _ => String::new(),
-        };
-        in_config(&dotted(&path), &format!("{error}{remedy}"))
-    });
-    let Some(first) = problems.next() else {
-        return Ok(());
+            String::new()
+        }
+        ValidationErrorKind::AdditionalProperties { .. } => {
+            allowed(schema, error.schema_path().as_str())
+        }
+        _ => String::new(),
     };
-    let rest: Vec<String> = problems.take(9).collect();
-    Err(if rest.is_empty() {
-        first
-    } else {
-        format!("{first}\n{}", rest.join("\n"))
-    })
+    problems.push(in_config(&dotted(path), &format!("{error}{remedy}")));
 }
 
 /// The fields that the object has whose `additionalProperties` at `pointer` refused one.
@@ -369,6 +392,29 @@ mod tests {
         .to_string();
         let error = check_config(&schema, &json!({"a": {"z": 1}})).unwrap_err();
         assert!(error.ends_with("; the fields here are: x, y"), "{error}");
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_an_optional_value() {
+        let schema = json!({
+            "properties": {"file": {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}},
+            "$defs": {"File": {
+                "type": "object",
+                "properties": {"mode": {"anyOf": [{"type": "string", "pattern": "^[0-7]{3,4}$"}, {"type": "null"}]}},
+                "additionalProperties": false
+            }}
+        })
+        .to_string();
+        let error = check_config(&schema, &json!({"file": {"mode": "0899"}})).unwrap_err();
+        assert!(
+            error.starts_with("config.file.mode: \"0899\" does not match"),
+            "{error}"
+        );
+        let error = check_config(&schema, &json!({"file": {"modes": "0644"}})).unwrap_err();
+        assert!(error.starts_with("config.file: "), "{error}");
+        assert!(error.ends_with("; the fields here are: mode"), "{error}");
+        let error = check_config(&schema, &json!({"file": 7})).unwrap_err();
+        assert!(error.starts_with("config.file: 7 is not valid"), "{error}");
     }
 
     #[test]

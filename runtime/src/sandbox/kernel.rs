@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use tokio::sync::mpsc;
 
 use super::bindings::plugin::bulkhead::plugin::node_stats as wit;
+use crate::handover::{self, Missing, Piece, Receiver};
 
 /// How long a file system may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ const IMPATIENCE: Duration = Duration::from_millis(50);
 const MOUNT_POINTS: usize = 4096;
 /// The most threads that may hang.
 const HANGING: usize = 32;
+/// For how long the node's time zone is taken to be the same.
+const SAME_ZONE: Duration = Duration::from_secs(60);
 
 /// Asks the kernel of the node; clones share what hangs.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub(super) struct Kernel {
     /// Where the node's root folder is.
     root: Arc<Path>,
     asking: Arc<Mutex<Asking>>,
+    /// The node's time zone, and when it was read.
+    zone: Arc<Mutex<Option<(Instant, TimeZone)>>>,
 }
 
 /// What is being asked for, by a number of each question, and since when.
@@ -43,11 +47,20 @@ struct Asking {
 
 type Sizes = Result<wit::Filesystem, String>;
 
+struct Answer(Sizes);
+
+impl Piece for Answer {
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
 impl Kernel {
     pub(super) fn of(root: Arc<Path>) -> Self {
         Self {
             root,
             asking: Arc::default(),
+            zone: Arc::default(),
         }
     }
 
@@ -64,13 +77,13 @@ impl Kernel {
         let mut next = self.ask(asked.clone(), 0);
         let mut patience = PATIENCE;
         while answers.len() < asked.len() {
-            match tokio::time::timeout(patience, next.recv()).await {
-                Ok(Some(answer)) => answers.push(answer),
+            match next.next(patience).await {
+                Ok(Answer(sizes)) => answers.push(sizes),
                 // It ended early: it panicked, or was not started any more.
-                Ok(None) => {
+                Err(Missing::Over) => {
                     answers.resize_with(asked.len(), || Err("the daemon is ending".to_owned()));
                 }
-                Err(_) => {
+                Err(Missing::Late) => {
                     let mount_point = &asked[answers.len()];
                     answers.push(Err(format!("{mount_point} does not answer")));
                     // All together within the deadline of a call.
@@ -87,8 +100,8 @@ impl Kernel {
     }
 
     /// Asks for those from `first` on, one after the other, on a thread of their own.
-    fn ask(&self, asked: Arc<[String]>, first: usize) -> mpsc::Receiver<Sizes> {
-        let (sender, receiver) = mpsc::channel(64);
+    fn ask(&self, asked: Arc<[String]>, first: usize) -> Receiver<Answer> {
+        let (mut sender, receiver) = handover::queue();
         let this = self.clone();
         // Not awaited: it may hang. What it says comes through the channel.
         drop(tokio::task::spawn_blocking(move || {
@@ -102,7 +115,7 @@ impl Kernel {
                     }
                     Ok(_) => this.unless_it_hangs(mount_point),
                 };
-                if sender.blocking_send(answer).is_err() {
+                if !sender.send(Answer(answer)) {
                     return;
                 }
             }
@@ -154,15 +167,33 @@ impl Kernel {
 
     /// The abbreviation of the node's time zone now, and seconds east of Greenwich.
     pub(super) async fn time_zone(&self) -> (String, i32) {
-        let root = self.root.clone();
-        let utc = || ("UTC".to_owned(), 0);
-        let read = tokio::task::spawn_blocking(move || localtime(&root)).await;
-        let Ok(Ok(bytes)) = read else { return utc() };
-        let Ok(zone) = TimeZone::tzif("localtime", &bytes) else {
-            return utc();
+        let zone = match self.known_zone() {
+            Some(known) => known,
+            None => {
+                let this = self.clone();
+                let read = tokio::task::spawn_blocking(move || this.read_zone()).await;
+                read.unwrap_or(TimeZone::UTC)
+            }
         };
         let info = zone.to_offset_info(Timestamp::now());
         (info.abbreviation().to_owned(), info.offset().seconds())
+    }
+
+    fn zone(&self) -> MutexGuard<'_, Option<(Instant, TimeZone)>> {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_zone(&self) -> Option<TimeZone> {
+        let known = self.zone();
+        let (read, zone) = known.as_ref()?;
+        (read.elapsed() < SAME_ZONE).then(|| zone.clone())
+    }
+
+    fn read_zone(&self) -> TimeZone {
+        let bytes = localtime(&self.root).unwrap_or_default();
+        let zone = TimeZone::tzif("localtime", &bytes).unwrap_or(TimeZone::UTC);
+        *self.zone() = Some((Instant::now(), zone.clone()));
+        zone
     }
 }
 

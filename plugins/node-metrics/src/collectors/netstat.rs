@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Remembering;
 use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs, require};
 
@@ -43,19 +42,26 @@ impl Default for Options {
 }
 
 pub(crate) struct Netstat {
-    fields: Regex,
+    fields: Remembering,
 }
 
 impl Netstat {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            fields: pattern(&options.fields, "collectors.netstat.fields")?,
+            fields: Remembering::new(&options.fields, "collectors.netstat.fields")?,
         })
     }
 }
 
-/// Where fields are put, by protocol and name.
-type Found<'a> = BTreeMap<(&'a str, &'a str), f64>;
+/// The fields to tell, by protocol and name.
+struct Found<'a> {
+    chosen: &'a mut Remembering,
+    fields: BTreeMap<(&'a str, &'a str), f64>,
+    /// Whether there were any.
+    any: bool,
+    /// The field that is looked at, as it is chosen by: `Tcp_ActiveOpens`.
+    field: String,
+}
 
 impl Collect for Netstat {
     fn wants(&self) -> Collector {
@@ -69,56 +75,72 @@ impl Collect for Netstat {
             Some(_) => whole_at(view, SNMP6)?,
             None => Cow::default(),
         };
-        let mut found = Found::new();
-        parse_table(&netstat, &mut found);
-        parse_table(&snmp, &mut found);
-        parse_pairs(&snmp6, &mut found);
-        for ((protocol, name), value) in &found {
-            let field = format!("{protocol}_{name}");
-            if is_name_part(&field) && self.fields.is_match(&field) {
-                let help = format!("Statistic {protocol}{name}.");
-                let family = out.untyped(&format!("node_netstat_{field}"), &help);
-                out.add(family, &[], *value);
+        let mut found = Found {
+            chosen: &mut self.fields,
+            fields: BTreeMap::new(),
+            any: false,
+            field: String::new(),
+        };
+        found.parse_table(&netstat);
+        found.parse_table(&snmp);
+        found.parse_pairs(&snmp6);
+        for ((protocol, name), value) in &found.fields {
+            let help = format!("Statistic {protocol}{name}.");
+            let family = out.untyped(&format!("node_netstat_{protocol}_{name}"), &help);
+            out.add(family, &[], *value);
+        }
+        require(found.any, NETSTAT)
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Pairs of lines: `Tcp: ActiveOpens PassiveOpens`, `Tcp: 3556 230`.
+    fn parse_table(&mut self, text: &'a str) {
+        let mut lines = text.lines().map(|line| line.split_once(':'));
+        while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+            let (Some((protocol, names)), Some((same, values))) = (names, values) else {
+                continue;
+            };
+            let names = names.split_ascii_whitespace();
+            let values = values.split_ascii_whitespace();
+            if protocol != same || names.clone().count() != values.clone().count() {
+                continue;
+            }
+            for (name, value) in names.zip(values) {
+                self.add(protocol, name, value);
             }
         }
-        require(!found.is_empty(), NETSTAT)
     }
-}
 
-/// Pairs of lines: `Tcp: ActiveOpens PassiveOpens`, `Tcp: 3556 230`.
-fn parse_table<'a>(text: &'a str, found: &mut Found<'a>) {
-    let mut lines = text.lines().map(|line| line.split_once(':'));
-    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        let (Some((protocol, names)), Some((same, values))) = (names, values) else {
-            continue;
-        };
-        let names = names.split_ascii_whitespace();
-        let values = values.split_ascii_whitespace();
-        if protocol != same || names.clone().count() != values.clone().count() {
-            continue;
-        }
-        for (name, value) in names.zip(values) {
-            add(protocol, name, value, found);
+    /// Lines `Ip6InReceives 12`: the protocol ends in its 6.
+    fn parse_pairs(&mut self, text: &'a str) {
+        for (field, value) in pairs(text) {
+            let after = field.find('6').map_or(0, |at| at + 1);
+            if let (1.., Some((protocol, name))) = (after, field.split_at_checked(after)) {
+                self.add(protocol, name, value);
+            }
         }
     }
-}
 
-/// Lines `Ip6InReceives 12`: the protocol ends in its 6.
-fn parse_pairs<'a>(text: &'a str, found: &mut Found<'a>) {
-    for (field, value) in pairs(text) {
-        let after = field.find('6').map_or(0, |at| at + 1);
-        if let (1.., Some((protocol, name))) = (after, field.split_at_checked(after)) {
-            add(protocol, name, value, found);
+    fn add(&mut self, protocol: &'a str, name: &'a str, value: &str) {
+        // Two that would be spelled the same are told once.
+        if protocol.contains('_') {
+            return;
         }
-    }
-}
-
-fn add<'a>(protocol: &'a str, name: &'a str, value: &str, found: &mut Found<'a>) {
-    // Two that would be spelled the same are told once.
-    if let Ok(value) = value.parse()
-        && !protocol.contains('_')
-    {
-        found.insert((protocol, name), value);
+        self.field.clear();
+        self.field.push_str(protocol);
+        self.field.push('_');
+        self.field.push_str(name);
+        let is_chosen = self.chosen.is_match(&self.field);
+        // One that makes sense is enough to say that the files do.
+        if (is_chosen || !self.any)
+            && let Ok(value) = value.parse()
+        {
+            self.any = true;
+            if is_chosen && is_name_part(&self.field) {
+                self.fields.insert((protocol, name), value);
+            }
+        }
     }
 }
 

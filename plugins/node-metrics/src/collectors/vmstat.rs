@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Remembering;
 use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs};
 
@@ -34,13 +33,13 @@ impl Default for Options {
 }
 
 pub(crate) struct Vmstat {
-    fields: Regex,
+    fields: Remembering,
 }
 
 impl Vmstat {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            fields: pattern(&options.fields, "collectors.vmstat.fields")?,
+            fields: Remembering::new(&options.fields, "collectors.vmstat.fields")?,
         })
     }
 }
@@ -54,9 +53,9 @@ impl Collect for Vmstat {
         let text = whole_at(view, PATH)?;
         let mut known = BTreeSet::new();
         for (field, value) in pairs(&text) {
-            if let Ok(value) = value.parse()
+            if self.fields.is_match(field)
+                && let Ok(value) = value.parse()
                 && is_name_part(field)
-                && self.fields.is_match(field)
                 && known.insert(field)
             {
                 let family = out.untyped(

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::collection::{Collection, CollectorOutcome};
 use super::found::{Found, Known};
 use super::plan::Plan;
-use super::reading::Reads;
+use crate::handover::{self, Piece, Receiver};
 use crate::node_files::{Batch, Reader, TooMuch};
 use crate::sandbox::bindings::metrics::exports::bulkhead::plugin::metrics as wit;
 use crate::sandbox::{Cause, Failure, Instance, Task, Work};
@@ -154,10 +154,16 @@ pub(super) struct Collect {
 }
 
 /// What was read for one collector.
-pub(super) struct Read {
+struct Read {
     index: usize,
-    pub(super) batch: Result<Batch, String>,
+    batch: Result<Batch, String>,
     took: Duration,
+}
+
+impl Piece for Read {
+    fn size(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.bytes.len())
+    }
 }
 
 impl Work for Collect {
@@ -208,7 +214,7 @@ impl Collect {
                 continue;
             }
             let read = match reading.next(READING.min(left)).await {
-                Some(read) if read.index == index => read,
+                Ok(read) if read.index == index => read,
                 // The reading thread is gone, or hangs: it ends when it is back.
                 _ => {
                     let why = "its files cannot be read in time".to_owned();
@@ -274,8 +280,8 @@ impl Collect {
     }
 
     /// Reads for the collectors from `first` on, in order, on a thread of their own.
-    fn read(&self, plan: &Arc<Plan>, first: usize) -> Reads {
-        let (mut sender, reads) = Reads::new();
+    fn read(&self, plan: &Arc<Plan>, first: usize) -> Receiver<Read> {
+        let (mut sender, reads) = handover::queue();
         let (plan, reader, memory) = (plan.clone(), self.reader.clone(), self.memory.clone());
         let Some(thread) = Thread::begin() else {
             return reads;
@@ -283,6 +289,7 @@ impl Collect {
         // Not awaited: it may hang. What it has comes through `reads`.
         drop(self.runtime.spawn_blocking(move || {
             let _thread = thread;
+            let mut pass = reader.pass();
             for (index, collector) in plan.collectors.iter().enumerate().skip(first) {
                 let begun = Instant::now();
                 let batch = match memory.ban(&collector.name) {
@@ -290,7 +297,7 @@ impl Collect {
                     None => match memory.begin(&collector.name) {
                         None => Err("its files still cannot be read".to_owned()),
                         Some(number) => {
-                            let batch = reader.read(&collector.wants, Instant::now() + READING);
+                            let batch = pass.read(&collector.wants, Instant::now() + READING);
                             memory.end(number);
                             batch.map_err(|TooMuch| TooMuch.to_string())
                         }

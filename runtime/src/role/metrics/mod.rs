@@ -7,7 +7,6 @@ mod driver;
 mod exposition;
 mod found;
 mod plan;
-mod reading;
 mod remote_write;
 mod report;
 mod scrape;

@@ -47,6 +47,8 @@ pub struct Scraped {
 
 /// What is kept of the scraper's time, to write the answer and send it.
 const MARGIN: Duration = Duration::from_millis(500);
+/// So many series are written faster than another thread is woken for them.
+const WRITTEN_HERE: usize = 1000;
 /// How long a scraper waits that does not say.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -59,6 +61,8 @@ pub async fn scrape(plugins: Vec<Target>, asked: Asked) -> Option<Scraped> {
     let collecting = plugins.iter().map(|it| it.metrics.collect(until, it.works));
     let collected = join_all(collecting).await;
     let count = collected.iter().flatten().count();
+    let found = collected.iter().flatten();
+    let series: usize = found.map(|(_, collection)| collection.series()).sum();
     let write = move || {
         let mut exposition = Exposition::default();
         for (plugin, collected) in plugins.iter().zip(&collected) {
@@ -74,6 +78,9 @@ pub async fn scrape(plugins: Vec<Target>, asked: Asked) -> Option<Scraped> {
             plugins: count,
         }
     };
+    if series <= WRITTEN_HERE && !asked.gzip {
+        return Some(write());
+    }
     // There may be a million series. Fails only when the daemon ends.
     tokio::task::spawn_blocking(write).await.ok()
 }

@@ -1,10 +1,12 @@
 //! Makes changes, many at a time.
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustix::io::Errno;
 
 use super::Effects;
 use super::audit::Entry;
@@ -174,9 +176,7 @@ impl Batch<'_> {
         for it in &mut self.under_way {
             it.step(|job| job.kind.stage());
         }
-        for it in &mut self.under_way {
-            it.step(|job| job.kind.settle());
-        }
+        self.settle();
         for it in &mut self.under_way {
             it.step(|job| job.kind.apply(&mut self.desk));
         }
@@ -273,19 +273,39 @@ impl Batch<'_> {
         }
     }
 
+    /// Waits until all that was staged is on the disk.
+    fn settle(&mut self) {
+        let staged = self.under_way.iter().enumerate();
+        let (places, files): (Vec<usize>, Vec<BorrowedFd<'_>>) = staged
+            .filter(|(_, it)| it.failed.is_none())
+            .filter_map(|(place, it)| Some((place, it.job.kind.staged()?)))
+            .unzip();
+        let settled = sync_all(&files);
+        for (place, settled) in places.into_iter().zip(settled) {
+            let it = &mut self.under_way[place];
+            it.step(|job| settled.map_err(|errno| Error::of(&job.record.subject, errno)));
+        }
+    }
+
     /// Has the names of what was made on the disk: each folder once.
     fn sync(&mut self) {
-        let mut synced: HashMap<*const Folder, Option<Error>> = HashMap::new();
-        for it in &mut self.under_way {
-            let Some(folder) = it.job.kind.folder().filter(|_| it.failed.is_none()) else {
-                continue;
-            };
-            let failed = synced.entry(Rc::as_ptr(&folder)).or_insert_with(|| {
-                let synced = rustix::fs::fsync(&*folder);
-                let path = folder.real.display().to_string();
-                synced.err().map(|errno| Error::of(&path, errno))
+        let mut folders: Vec<Rc<Folder>> = Vec::new();
+        let mut places: HashMap<*const Folder, usize> = HashMap::new();
+        let made = self.under_way.iter().filter(|it| it.failed.is_none());
+        for folder in made.filter_map(|it| it.job.kind.folder()) {
+            places.entry(Rc::as_ptr(&folder)).or_insert_with(|| {
+                folders.push(folder.clone());
+                folders.len() - 1
             });
-            it.failed = failed.clone();
+        }
+        let files: Vec<BorrowedFd<'_>> = folders.iter().map(|folder| folder.as_fd()).collect();
+        let synced = sync_all(&files);
+        for it in &mut self.under_way {
+            let folder = it.job.kind.folder();
+            let place = folder.and_then(|folder| places.get(&Rc::as_ptr(&folder)));
+            let synced = place.and_then(|place| synced.get(*place)).copied();
+            let synced = synced.unwrap_or(Ok(()));
+            it.step(|job| synced.map_err(|errno| Error::of(&job.record.subject, errno)));
         }
         failpoint::hit("effect-synced");
     }
@@ -307,6 +327,36 @@ impl Batch<'_> {
         });
         kept.end(outcomes.collect());
     }
+}
+
+/// Waits until all of these are on the disk. From several threads: the disk takes them together, and what is
+/// slow is to be woken for each.
+fn sync_all(files: &[BorrowedFd<'_>]) -> Vec<Result<(), Errno>> {
+    const THREADS: usize = 16;
+    let sync = |file: &BorrowedFd<'_>| {
+        let synced = rustix::fs::fsync(file);
+        failpoint::hit("effect-settled");
+        synced
+    };
+    if files.len() < THREADS {
+        return files.iter().map(sync).collect();
+    }
+    let each = files.len().div_ceil(THREADS);
+    std::thread::scope(|scope| {
+        let parts = files.chunks(each).map(|part| {
+            let sync = move || part.iter().map(sync).collect::<Vec<_>>();
+            // Where no thread can be had, this one does it.
+            let builder = std::thread::Builder::new().stack_size(64 << 10);
+            let thread = builder.spawn_scoped(scope, sync).map_err(|_| sync);
+            (part.len(), thread)
+        });
+        let parts: Vec<_> = parts.collect();
+        let results = parts.into_iter().flat_map(|(count, part)| match part {
+            Ok(thread) => (thread.join()).unwrap_or_else(|_| vec![Err(Errno::IO); count]),
+            Err(sync) => sync(),
+        });
+        results.collect()
+    })
 }
 
 fn shorten(error: &Error) -> String {

@@ -185,7 +185,8 @@ impl Window<'_> {
     ) -> Result<(), TooMuch> {
         let until = Instant::now() + PATIENCE;
         let wants = std::slice::from_ref(want);
-        let read = self.reader.read(wants, until).map_err(|_| TooMuch)?;
+        let read = self.reader.pass().read(wants, until);
+        let read = read.map_err(|_| TooMuch)?;
         let base = seen.bytes.len() as u32;
         if seen.bytes.len() + read.bytes.len() > VIEW_BYTES {
             return Err(TooMuch);

@@ -176,6 +176,10 @@ impl<'a> Exposition<'a> {
 
 /// Writes a text with backslashes, line feeds and, if it stands in quotes, those escaped.
 fn escaped(out: &mut Vec<u8>, text: &str, quoted: bool) {
+    let is_plain = |byte: u8| !matches!(byte, b'\\' | b'\n' | b'"');
+    if text.bytes().all(is_plain) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     for byte in text.bytes() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),

@@ -30,14 +30,12 @@ pub(super) fn number(out: &mut Vec<u8>, value: f64) {
         return;
     };
     let negative = out.get(at + 1) == Some(&b'-');
-    let digits = out.split_off(at + 1 + usize::from(negative));
     if !negative {
-        out.push(b'+');
+        out.insert(at + 1, b'+');
     }
-    if digits.len() < 2 {
-        out.push(b'0');
+    if out.len() - (at + 2) < 2 {
+        out.insert(at + 2, b'0');
     }
-    out.extend_from_slice(&digits);
 }
 
 /// As [`number`], and told from a whole number by `.0`, as OpenMetrics wants it in labels.

@@ -1,6 +1,6 @@
 //! Files: written whole beside their place, then renamed into it; or only given other permissions.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -132,13 +132,8 @@ impl Kind for WriteFile {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), Error> {
-        if let Some(file) = self.staged.take() {
-            let found = self.found()?;
-            rustix::fs::fsync(&file).map_err(|errno| found.spot.error(errno))?;
-            failpoint::hit("effect-settled");
-        }
-        Ok(())
+    fn staged(&self) -> Option<BorrowedFd<'_>> {
+        self.staged.as_ref().map(OwnedFd::as_fd)
     }
 
     fn apply(&mut self, _: &mut Desk<'_>) -> Result<(), Error> {

@@ -8,6 +8,7 @@ mod symlink;
 mod sysctl;
 mod unit;
 
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -58,9 +59,9 @@ pub(super) trait Kind {
         Ok(())
     }
 
-    /// Waits until that is on the disk.
-    fn settle(&mut self) -> Result<(), Error> {
-        Ok(())
+    /// What of it must be on the disk before the change is made.
+    fn staged(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Makes the change.

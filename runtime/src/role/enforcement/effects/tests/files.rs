@@ -286,6 +286,25 @@ fn what_changed_since_the_look_is_planned_again() {
 }
 
 #[test]
+fn what_changes_while_a_change_is_made_is_not_overwritten() {
+    let node = Node::new(ETC);
+    node.write("/etc/a", "old");
+    let effects = node.effects();
+    for to in ["/etc/a", "/etc/new"] {
+        let mut desk = effects.desk(None, 1 << 20);
+        let mut kind = kind::of(&write_file(to, "new"));
+        kind.look(&mut desk).unwrap();
+        kind.stage().unwrap();
+        node.write(to, "somebody else's");
+        let error = kind.apply(&mut desk).unwrap_err();
+        assert!(matches!(error, Error::Changed { .. }), "{error}");
+        kind.discard();
+        assert_eq!(node.read(to), "somebody else's");
+    }
+    assert!(node.left_over().is_empty());
+}
+
+#[test]
 fn what_cannot_be_written_says_why_and_stays_whole() {
     let node = Node::new(r#"{"changes":{"files":["/full","/read","/etc"]}}"#);
     for (name, options) in [("full", "size=64k"), ("read", "size=64k")] {

@@ -7,7 +7,6 @@ mod kernel;
 mod look;
 mod race;
 #[path = "../../../../../../tests/support/systemd1.rs"]
-#[allow(unreachable_pub, reason = "tests of the binary share it")]
 mod systemd1;
 mod units;
 
