@@ -167,7 +167,7 @@ impl Seen {
         until: Instant,
     ) -> Result<(), TooMuch> {
         let files: Vec<NodeFile> = wants.iter().map(|(_, want)| want.clone()).collect();
-        let read = reader.read(&files, until)?;
+        let read = reader.pass().read(&files, until)?;
         self.bytes = read.bytes;
         let mut found = read.files.into_iter().peekable();
         for (index, (want, file)) in wants.iter().enumerate() {
