@@ -67,7 +67,10 @@ fn what_can_be_known_before_is_refused_whole() {
         (
             "no-such-dependency",
             "- {id: a, dependsOn: [c], file: {path: ETC/a, content: x}}",
-            &["config.resources[1].dependsOn", "`c`"],
+            &[
+                "config.resources[1].dependsOn",
+                "there is no resource \"c\"",
+            ],
         ),
         (
             "outside",
@@ -187,7 +190,7 @@ fn what_shows_on_the_node_costs_what_it_is_about_and_no_more() {
         ("one", "error", "contradicts `other`"),
         ("other", "error", "contradicts `one`"),
         ("nobody", "error", "no-such-user"),
-        ("no-folder", "error", "missing"),
+        ("no-folder", "fail", "it is not there"),
         ("yaml", "error", "line"),
         ("good", "pass", ""),
         ("good-too", "pass", ""),
@@ -212,6 +215,7 @@ fn what_shows_on_the_node_costs_what_it_is_about_and_no_more() {
             "there is no room on the file system of",
         ),
         ("behind", "waiting", "it waits for"),
+        ("missing/file", "failed", "there is no folder"),
     ] {
         let path = etc.join(path).display().to_string();
         let change = outstanding.iter().find(|it| it["subject"] == path.as_str());
@@ -222,7 +226,7 @@ fn what_shows_on_the_node_costs_what_it_is_about_and_no_more() {
             "{change:#}"
         );
     }
-    assert_eq!(outstanding.len(), 3, "{report:#}");
+    assert_eq!(outstanding.len(), 4, "{report:#}");
     assert_eq!(fs::read_to_string(etc.join("good")).unwrap(), "x");
     assert!(etc.join("good.d").is_dir());
     for folder in [&full, &read_only] {
