@@ -5,7 +5,7 @@
 
 mod support;
 #[path = "support/systemd1.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a module of several tests")]
+#[allow(dead_code, reason = "a module of several tests")]
 mod systemd1;
 
 use std::collections::BTreeSet;

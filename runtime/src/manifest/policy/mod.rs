@@ -13,6 +13,8 @@
 mod check;
 mod read;
 
+pub use check::root_equivalent_folder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
