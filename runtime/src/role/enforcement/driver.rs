@@ -25,8 +25,8 @@ use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
 const QUIET: Duration = Duration::from_millis(40);
 /// And this long after the first one at the latest.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Rounds because of drift take at most one part in so many of the time.
-const SHARE: u32 = 10;
+/// Rounds because of drift are this many times their own length apart.
+const SHARE: u32 = 4;
 /// How soon after a failure everything is looked at again, doubled each time up to the interval.
 const RETRY: Duration = Duration::from_secs(15);
 /// How often it is looked whether what was under way before has ended.
