@@ -251,7 +251,9 @@ impl<'a> Folders<'a> {
         let real = real.map_err(Unopened::Forbidden)?;
         // Without links it is what it is called, or somebody has put one there just now.
         if !links && real != self.tree.path.join(path) {
-            return Err(Unopened::System(Errno::AGAIN));
+            return Err(Unopened::Forbidden(Error::Changed {
+                path: format!("/{path}"),
+            }));
         }
         Ok(Rc::new(Folder { fd, real }))
     }
