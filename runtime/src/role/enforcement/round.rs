@@ -248,10 +248,9 @@ impl Rounds {
         let due = handlers.filter(|it| it.when_changed.iter().any(|id| wanted(id)));
         let due: Vec<String> = due.map(|handler| handler.change.id.to_string()).collect();
         if let Err(error) = self.memory.expect(due.iter().map(String::as_str)) {
-            round.problem = Some(format!(
+            return Err(format!(
                 "handlers cannot be noted, so nothing is changed: {error}"
             ));
-            return Err(format!("handlers cannot be noted: {error}"));
         }
         loop {
             let mut ready = Vec::new();
