@@ -1,6 +1,5 @@
 //! The store itself: opening, closing after an I/O error, and reading and writing.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,6 +11,7 @@ use super::codec::{Checkpoint, FileId};
 use super::commit::Commit;
 use super::error::{Error, Fault};
 use super::file::{self, FORMAT, MIGRATIONS, SetAside};
+use crate::lock::Lock;
 
 /// (identity, device, inode) to an encoded [`Checkpoint`].
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, u64, u64), &[u8]> =
@@ -45,7 +45,7 @@ struct Shared {
     /// the next call. Never held across anything but calls to the database.
     database: RwLock<Option<Database>>,
     /// Keeps other daemons out for as long as this store lives.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for Store {
