@@ -50,7 +50,7 @@ fn ansible(folder: &Path, root: &Path) -> bool {
     command.arg(format!("root={}", root.display()));
     command.arg(format!("{FOLDER}/playbook.yaml"));
     let settings = [
-        ("ANSIBLE_HOME", folder.join("ansible")),
+        ("ANSIBLE_HOME", folder.join("ansible-home")),
         ("ANSIBLE_PIPELINING", "1".into()),
         ("ANSIBLE_NOCOLOR", "1".into()),
     ];

@@ -83,6 +83,8 @@ impl Rig {
         let kubeconfig = kubeconfig.to_str().unwrap().to_owned();
         node.start_with(&["--kubeconfig", &kubeconfig], &[]);
         let port = node.address().port();
+        // Before that it may not have read its manifests, and its answer would have no plugins.
+        support::wait_for("the daemon to be ready", || is_ready(port).then_some(()));
         let address = ([127, 0, 0, 1], port).into();
         self.pod(name, "Running", port, Target::At(address));
         node
@@ -138,6 +140,19 @@ impl Rig {
         assert!(!said.out.contains("eyJ") && !said.error.contains("eyJ"));
         said
     }
+}
+
+/// What the daemon's probe says there. Its certificate is its own: it listens beyond loopback.
+fn is_ready(port: u16) -> bool {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .build()
+        .unwrap();
+    let answer = client.get(format!("https://127.0.0.1:{port}/readyz"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { answer.send().await.is_ok_and(|it| it.status().is_success()) })
 }
 
 /// The words of the one line that begins so.

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod failpoint;
 mod handover;
 pub mod kubernetes;
+mod lock;
 pub mod manifest;
 pub mod module;
 pub mod node_files;

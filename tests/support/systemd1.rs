@@ -2,7 +2,7 @@
 //! uses, on a real `dbus-daemon` of the test's own. For machines whose process 1 is not systemd.
 #![allow(unreachable_pub, reason = "tests of several crates share it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -109,6 +109,7 @@ async fn serve(socket: &Path, units: &Units, calls: &Calls) -> Connection {
         units: units.clone(),
         calls: calls.clone(),
         jobs: 0,
+        subscribed: BTreeSet::new(),
     };
     let stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let mut builder = zbus::connection::Builder::unix_stream(stream)
@@ -148,6 +149,8 @@ struct Manager {
     units: Units,
     calls: Calls,
     jobs: u32,
+    /// Clients, by their names on the bus.
+    subscribed: BTreeSet<String>,
 }
 
 type Row = (
@@ -285,7 +288,19 @@ impl Manager {
         path(&unit_path(&name))
     }
 
-    fn subscribe(&self) {}
+    /// Once for each client, as systemd has it.
+    fn subscribe(
+        &mut self,
+        #[zbus(header)] header: zbus::message::Header<'_>,
+    ) -> zbus::fdo::Result<()> {
+        let client = header.sender().map(ToString::to_string);
+        match self.subscribed.insert(client.unwrap_or_default()) {
+            true => Ok(()),
+            false => Err(zbus::fdo::Error::Failed(
+                "Client is already subscribed.".to_owned(),
+            )),
+        }
+    }
 
     fn reload(&self) {
         self.note("Reload", "");

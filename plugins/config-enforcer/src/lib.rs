@@ -1,7 +1,7 @@
 //! `config-enforcer`: keeps files, kernel settings, modules and units of the node as the manifest
 //! declares them (see [`Config`]).
 //!
-//! What can be wrong without a node is refused in `new`: there the configuration becomes a [`Model`],
+//! What can be wrong without a node is refused in `new`: there the configuration becomes a `Model`,
 //! with everything compiled. A plan then walks the model's steps once, in order, and compares.
 
 mod compile;

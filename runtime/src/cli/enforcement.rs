@@ -67,7 +67,7 @@ pub(super) struct History {
 /// Put back what was there before, and leave it alone until the manifest changes or `resume`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  bulkhead enforcement revert hardening\n  bulkhead enforcement revert hardening --change 42\n  bulkhead enforcement revert local/hardening --change files/etc/motd --force"
+    after_help = "Examples:\n  bulkhead enforcement revert hardening\n  bulkhead enforcement revert hardening --change 42\n  bulkhead enforcement revert local/hardening --change files/etc/motd --force\n\nEnds with 1 if something could not be put back."
 )]
 pub(super) struct Revert {
     #[command(flatten)]
@@ -131,9 +131,9 @@ impl Enforcement {
                 force,
             }) => {
                 let answer = daemon.send(Order::Revert { change, force })?;
-                let done = Value::from(answer.done.clone());
-                daemon.print(&done, || tame(&(answer.done.join("\n") + "\n")));
-                Ok(ExitCode::SUCCESS)
+                let lines = Value::from(answer.lines.clone());
+                daemon.print(&lines, || tame(&(answer.lines.join("\n") + "\n")));
+                Ok(ExitCode::from(u8::from(answer.failed > 0)))
             }
         }
     }

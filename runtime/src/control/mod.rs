@@ -59,9 +59,11 @@ pub enum Order {
 pub struct Answer {
     /// The plugin as `NAMESPACE/NAME`.
     pub plugin: String,
-    /// What was done, a line each.
+    /// What was put back or could not be, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub done: Vec<String>,
+    pub lines: Vec<String>,
+    /// How many of these could not be.
+    pub failed: u64,
     /// The role's report after it, as the status endpoint has it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub report: serde_json::Value,

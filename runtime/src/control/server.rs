@@ -100,8 +100,9 @@ async fn enforcement(
         Order::Revert { change, force } => {
             tracing::warn!(plugin, ?change, force, "an operator puts changes back");
             let reverted = status.revert(Revert { change, force }).await;
-            reverted.map(|done| Answer {
-                done,
+            reverted.map(|reverted| Answer {
+                failed: reverted.iter().filter(|it| !it.done).count() as u64,
+                lines: reverted.into_iter().map(|it| it.line).collect(),
                 ..Answer::default()
             })
         }

@@ -150,6 +150,8 @@ fn sysctl_parts(text: &str) -> Option<Vec<String>> {
     };
     let fits = |part: &String| {
         !matches!(part.as_str(), "" | "." | "..")
+            // In a drop-in this is no part of the name: sysctl.d(5).
+            && !part.starts_with('-')
             && part
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() && !b"/=;#".contains(&byte))
@@ -403,6 +405,7 @@ mod tests {
             "a b",
             "a=b",
             "net/../../x",
+            "-kernel.core_pattern",
         ] {
             assert!(SysctlName::parse(bad).is_err(), "{bad:?}");
         }

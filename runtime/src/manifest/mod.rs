@@ -52,7 +52,7 @@ pub use node_selector::{NodeExpression, NodeOperator};
 pub use object::read_object;
 pub use policy::{
     Allowance, AllowedFolder, AllowedLogs, ModuleSource, NamespacePolicy, NodeLimits, Policy,
-    TrustedModule,
+    TrustedModule, root_equivalent_folder,
 };
 pub use quantity::{ByteSize, CpuShare, Period};
 pub use queue::{Queue, WhenFull};

@@ -1,6 +1,6 @@
 //! The store's folder and file: made private, locked, opened, and kept aside when damaged.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
-use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Error, Fault};
+use crate::lock::Lock;
 
 /// The newest format that this daemon reads, and the one that it writes.
 pub(super) const FORMAT: u64 = 1;
@@ -71,13 +71,13 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the folder for this process, until the returned file is closed.
+/// Takes the folder for this process, until what is returned is dropped.
 ///
 /// The lock is a file of its own, so that it holds while the store's file is closed, put aside and
 /// made anew.
-pub(super) fn lock(folder: &Path) -> Result<File, Error> {
+pub(super) fn lock(folder: &Path) -> Result<Lock, Error> {
     let path = folder.join("lock");
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -85,25 +85,23 @@ pub(super) fn lock(folder: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(io_error("cannot open the lock", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            // Whatever is in there is only shown; at most a process id.
-            let _ = (&file).take(16).read_to_string(&mut pid);
-            let pid = pid.trim();
-            return Err(Error::InUse {
-                folder: folder.to_owned(),
-                pid: if pid.is_empty() { "?" } else { pid }.to_owned(),
-            });
+    let lock = Lock::take(file).map_err(io_error("cannot lock", &path))?;
+    let lock = lock.map_err(|file| {
+        let mut pid = String::new();
+        // Whatever is in there is only shown; at most a process id.
+        let _ = file.take(16).read_to_string(&mut pid);
+        let pid = pid.trim();
+        Error::InUse {
+            folder: folder.to_owned(),
+            pid: if pid.is_empty() { "?" } else { pid }.to_owned(),
         }
-        Err(errno) => return Err(io_error("cannot lock", &path)(errno.into())),
-    }
+    })?;
     // Only for the message above: a full disk must not keep the daemon from starting.
+    let mut file = lock.file();
     let _ = file
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
+    Ok(lock)
 }
 
 /// Opens or makes the database and brings it to [`FORMAT`].

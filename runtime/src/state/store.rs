@@ -1,6 +1,5 @@
 //! The store itself: opening, reading and writing.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::commit::Commit;
 use super::error::{Error, Fault};
 use super::file::{self, FORMAT, MIGRATIONS, SetAside};
 use super::handle::{Handle, existing};
+use crate::lock::Lock;
 
 /// (identity, device, inode) to an encoded [`Checkpoint`].
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, u64, u64), &[u8]> =
@@ -41,7 +41,7 @@ pub struct Opened {
 struct Shared {
     handle: Handle,
     /// Keeps other daemons out for as long as this store lives.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for Store {

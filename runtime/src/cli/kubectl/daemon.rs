@@ -65,18 +65,31 @@ async fn through(pods: &Api<Pod>, daemon: &Daemon, token: &Token) -> Result<Vec<
     else {
         return Err("no port-forward".to_owned());
     };
-    let mut word = std::pin::pin!(word.fuse());
+    let word = word.shared();
     let told = |word: String| format!("no port-forward to port {port}: {}", word.trim());
     let answer = tokio::select! {
         answer = exchange(stream, token) => answer,
-        Some(said) = &mut word => return Err(told(said)),
+        Some(said) = word.clone() => return Err(told(said)),
     };
-    if answer.is_err()
-        && let Ok(Some(said)) = tokio::time::timeout(AFTER, word).await
-    {
-        return Err(told(said));
+    if answer.is_err() {
+        let said = match tokio::time::timeout(AFTER, word).await {
+            Ok(None) => why_it_ends(pods, daemon).await,
+            said => said.ok().flatten(),
+        };
+        if let Some(said) = said {
+            return Err(told(said));
+        }
     }
     answer
+}
+
+/// What a port-forward says when nothing is written to it. A write that finds it at its end is an error in
+/// the client, which then drops the word that came with the end.
+async fn why_it_ends(pods: &Api<Pod>, daemon: &Daemon) -> Option<String> {
+    let forward = pods.portforward(&daemon.pod, &[daemon.port]).await;
+    let mut forward = Forward(forward.ok()?);
+    let word = forward.0.take_error(daemon.port)?;
+    tokio::time::timeout(AFTER, word).await.ok()?
 }
 
 /// One request over a stream to the daemon.

@@ -20,21 +20,39 @@ const ROOT_EQUIVALENT_WRITES: &[&str] = &[
     "/lib",
     "/lib32",
     "/lib64",
-    "/opt/cni",
+    "/nix",
+    "/opt",
+    "/ostree",
     "/root",
     "/run",
     "/sbin",
+    "/snap",
+    "/sysroot",
     "/usr",
+    "/var/lib/cloud",
     "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/crio",
     "/var/lib/docker",
+    "/var/lib/dpkg",
+    "/var/lib/etcd",
+    "/var/lib/k0s",
     "/var/lib/kubelet",
+    "/var/lib/polkit-1",
+    "/var/lib/rancher",
+    "/var/lib/snapd",
+    "/var/lib/systemd",
     "/var/run",
+    "/var/spool/anacron",
+    "/var/spool/at",
     "/var/spool/cron",
 ];
 
 /// Kernel settings by which root is told what to run, or the kernel what to load.
 const ROOT_EQUIVALENT_SETTINGS: &[&str] = &[
     "fs.binfmt_misc.*",
+    "fs.protected_*",
+    "fs.suid_dumpable",
     "kernel.core_pattern",
     "kernel.hotplug",
     "kernel.kexec_load_disabled",
@@ -42,6 +60,7 @@ const ROOT_EQUIVALENT_SETTINGS: &[&str] = &[
     "kernel.modules_disabled",
     "kernel.poweroff_cmd",
     "kernel.sysrq",
+    "kernel.unprivileged_bpf_disabled",
     "kernel.usermodehelper.*",
     "vm.mmap_min_addr",
 ];
@@ -157,9 +176,7 @@ impl Policy {
                     "choose a folder beside it".to_owned(),
                 ));
             } else if writes
-                && let Some(system) = ROOT_EQUIVALENT_WRITES
-                    .iter()
-                    .find(|system| overlap(Path::new(system), &path))
+                && let Some(system) = root_equivalent_folder(&path)
                 && !self.trusts(&spec.module)
             {
                 let what = format!("writing to {system}");
@@ -178,6 +195,12 @@ impl Policy {
         for (i, module) in changes.kernel_modules.iter().enumerate() {
             let field = format!("grants.changes.kernelModules[{i}]");
             let what = format!("loading {module} into the kernel");
+            refused.push(root_equivalent(field, &what, "remove it", spec));
+        }
+        // Among them are shells for everybody, and what guards the node.
+        for (i, unit) in changes.units.iter().enumerate() {
+            let field = format!("grants.changes.units[{i}]");
+            let what = format!("starting and stopping {unit}");
             refused.push(root_equivalent(field, &what, "remove it", spec));
         }
         for (i, granted) in changes.sysctls.iter().enumerate() {
@@ -531,6 +554,15 @@ fn module_of(module: &Module) -> Option<String> {
         Module::Bundled(name) => Some(format!("{{bundled: {name}}}")),
         module => stated_digest(module).map(|sha256| format!("{{sha256: {sha256}}}")),
     }
+}
+
+/// The folder of the system that a path is, is in or has in it, and in which writing is as good as being
+/// root.
+pub fn root_equivalent_folder(path: &Path) -> Option<&'static str> {
+    let mut systems = ROOT_EQUIVALENT_WRITES.iter();
+    systems
+        .find(|system| overlap(Path::new(system), path))
+        .copied()
 }
 
 /// Whether one path is the other, or above it.

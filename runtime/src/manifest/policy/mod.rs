@@ -14,6 +14,8 @@ mod check;
 mod read;
 mod scan;
 
+pub use check::root_equivalent_folder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -11,6 +11,8 @@ use crate::manifest::quantity::{ByteSize, Period};
 const INTERVAL: [Period; 2] = [Period::seconds(1), Period::seconds(24 * 3600)];
 /// The most windows: no week needs more.
 const MAX_WINDOWS: usize = 64;
+/// The least bytes that may be kept.
+const MIN_KEPT: ByteSize = ByteSize::mebibytes(1);
 /// The most that may be kept.
 const MAX_KEPT: (ByteSize, u32) = (ByteSize::mebibytes(4096), 100_000);
 
@@ -46,11 +48,10 @@ impl Check<'_> {
             );
         }
         let (size, changes) = (enforcement.keep.max_size, enforcement.keep.changes);
-        self.not_zero_size("enforcement.keep.maxSize", size);
-        if size > MAX_KEPT.0 {
+        if size > MAX_KEPT.0 || size < MIN_KEPT {
             self.refuse(
                 "enforcement.keep.maxSize",
-                format!("{size} is more than {}", MAX_KEPT.0),
+                format!("{size} is not between {MIN_KEPT} and {}", MAX_KEPT.0),
                 "write how much of what was there before is kept, for example 64Mi",
             );
         }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::effects::TEMPORARY;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -29,7 +30,8 @@ pub(super) enum Names {
 impl Names {
     fn hold(&self, name: &OsStr) -> bool {
         match self {
-            Self::All => true,
+            // What the daemon itself makes beside a file, before it takes the file's place.
+            Self::All => !name.as_bytes().starts_with(TEMPORARY.as_bytes()),
             Self::Only(names) => names.contains(name),
         }
     }

@@ -25,10 +25,12 @@ use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
 const QUIET: Duration = Duration::from_millis(40);
 /// And this long after the first one at the latest.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Rounds because of drift take at most one part in so many of the time.
-const SHARE: u32 = 10;
+/// Rounds because of drift are this many times their own length apart.
+const SHARE: u32 = 4;
 /// How soon after a failure everything is looked at again, doubled each time up to the interval.
 const RETRY: Duration = Duration::from_secs(15);
+/// How often it is looked whether what was under way before has ended.
+const CLOSING: Duration = Duration::from_millis(10);
 /// How often what a round made is looked at again at once.
 const SETTLING: u32 = 3;
 /// Rules that are reported with the plugin.
@@ -91,7 +93,7 @@ pub(super) enum Order {
     /// Look at everything now.
     Check(oneshot::Sender<Result<EnforcementReport, String>>),
     /// Put changes back, and leave them alone.
-    Revert(Revert, oneshot::Sender<Result<Vec<String>, String>>),
+    Revert(Revert, oneshot::Sender<Result<Vec<Reverted>, String>>),
     /// Leave nothing alone any more.
     Resume(oneshot::Sender<Result<EnforcementReport, String>>),
 }
@@ -127,6 +129,15 @@ impl Context {
         let memory = Memory::open(Effects::folder(&self.state, &self.plugin));
         Ok((Arc::new(Effects::open(setup)?), memory))
     }
+}
+
+/// What became of one change that was to be put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reverted {
+    /// Whether it was.
+    pub done: bool,
+    /// In words.
+    pub line: String,
 }
 
 impl EnforcementDriver {
@@ -183,14 +194,20 @@ impl Driver for EnforcementDriver {
     }
 
     fn stop(&mut self, drain: Duration, _: bool) -> Task<'static, ()> {
-        self.shared.live().orders = None;
+        {
+            let mut live = self.shared.live();
+            live.orders = None;
+            // A change that has begun ends; what is left of its round is not begun.
+            if let Some(effects) = &live.effects {
+                effects.stop();
+            }
+        }
         let running = self.running.take();
         Box::pin(async move {
             let Some(Running { cancel, task }) = running else {
                 return;
             };
             cancel.cancel();
-            // A change that has begun ends; what is left of its round is not begun.
             let abort = task.abort_handle();
             if tokio::time::timeout(drain, task).await.is_err() {
                 abort.abort();
@@ -234,7 +251,7 @@ impl EnforcementStatus {
     ///
     /// # Errors
     /// Why nothing was.
-    pub async fn revert(&self, what: Revert) -> Result<Vec<String>, String> {
+    pub async fn revert(&self, what: Revert) -> Result<Vec<Reverted>, String> {
         self.order(|reply| Order::Revert(what, reply)).await
     }
 
@@ -341,8 +358,13 @@ impl Guard {
         loop {
             let (shared, manifest) = (self.shared.clone(), manifest.clone());
             let opening = tokio::task::spawn_blocking(move || {
-                // The one before is closed first: both would write to the same files.
-                shared.live().effects = None;
+                // The one before is closed first: both would write to the same files. A change that it has
+                // begun may still be under way.
+                let before = shared.live().effects.take();
+                let before = before.map(|before| Arc::downgrade(&before));
+                while before.as_ref().is_some_and(|it| it.strong_count() > 0) {
+                    std::thread::sleep(CLOSING);
+                }
                 let opened = shared.context.open(&manifest);
                 if let Ok((effects, _)) = &opened {
                     shared.live().effects = Some(effects.clone());
@@ -437,7 +459,7 @@ impl Guard {
                 if let Ok(done) = &reverted {
                     let mut live = self.shared.live();
                     if let Some(report) = &mut live.report {
-                        report.reverted += done.len() as u64;
+                        report.reverted += done.iter().filter(|it| it.done).count() as u64;
                     }
                 }
                 // Whoever asked may be gone.

@@ -102,6 +102,14 @@ impl Memory {
         self.save(noted)
     }
 
+    /// Leaves these changes alone no more.
+    pub(super) fn let_go(&mut self, changes: &[&str]) -> io::Result<()> {
+        let mut noted = self.noted.clone();
+        let held = &mut noted.held.changes;
+        held.retain(|id| !changes.contains(&id.as_str()));
+        self.save(noted)
+    }
+
     /// Leaves nothing alone any more.
     pub(super) fn release(&mut self) -> io::Result<()> {
         let mut noted = self.noted.clone();

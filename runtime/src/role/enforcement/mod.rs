@@ -16,7 +16,9 @@ mod round;
 use std::collections::BTreeMap;
 
 pub use change::{Action, Change, Handler, Permissions, UnitVerb};
-pub use driver::{Context, EnforcementDriver, EnforcementStatus, History, Revert, prepare};
+pub use driver::{
+    Context, EnforcementDriver, EnforcementStatus, History, Revert, Reverted, prepare,
+};
 pub use dry_run::{DryRun, dry_run};
 pub use effects::Audit;
 pub use report::{ChangeReport, ChangeState, EnforcementReport, RuleCounts, RuleReport, Verdict};

@@ -2,11 +2,14 @@
 //! itself. What is wrong with one change costs that change, and those that wait for it, never the others.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::change::{Action, Change, Handler, Permissions, UnitVerb};
 use super::effects::{Subject, verb};
-use crate::manifest::{ChangeGrants, ModuleName, NodePath, SysctlName, UnitName};
+use crate::manifest::{
+    ChangeGrants, ModuleName, NodePath, SysctlName, UnitName, root_equivalent_folder,
+};
 use crate::sandbox::bindings::enforcement::exports::bulkhead::plugin::enforcement as wit;
 
 /// The most changes of a plan.
@@ -16,6 +19,8 @@ const ID: usize = 256;
 const TEXT: usize = 1024;
 /// The most permission bits.
 const MODE: u32 = 0o7777;
+/// Of these, what makes a program run as its owner or group.
+const SET_ID: u32 = 0o6000;
 
 /// A plan that keeps to the contract.
 #[derive(Debug, Default)]
@@ -223,6 +228,11 @@ impl Plan {
     }
 }
 
+/// Whether the policy lets a grant in only for modules that are trusted like root.
+fn is_root_equivalent(granted: &NodePath) -> bool {
+    root_equivalent_folder(Path::new(granted.as_str())).is_some()
+}
+
 /// Cuts what is longer than people read.
 fn shorten(text: &mut String) {
     if text.len() > TEXT {
@@ -277,6 +287,13 @@ fn action(action: wit::Action, grants: &ChangeGrants) -> Result<Action, NotGrant
                 path.as_str(),
                 format!("mode {mode:o} has bits that no file has; write at most 7777"),
             )),
+            None if given.mode.is_some_and(|mode| mode & SET_ID != 0)
+                && kind == "write-file"
+                && !grants.file(path).is_some_and(is_root_equivalent) =>
+            {
+                let why = "a file that runs as its owner is as good as being root: the grant must be of a folder of the system, which needs allowRootEquivalent";
+                Err(not(kind, path.as_str(), why.to_owned()))
+            }
             None => Ok(Permissions {
                 mode: given.mode,
                 uid: given.uid,

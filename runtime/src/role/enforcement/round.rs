@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::{Change, Handler};
 use super::drift::Names;
-use super::driver::Revert;
+use super::driver::{Revert, Reverted};
 use super::effects::{Effects, Ended, Past, Plan as Of, Seen, Subject, verb};
 use super::flapping::Flapping;
 use super::memory::Memory;
@@ -113,6 +113,8 @@ pub(super) struct Round {
 enum Fate {
     Undecided,
     Made,
+    /// There was nothing to be done by then.
+    Already,
     Not(ChangeState, String),
 }
 
@@ -173,7 +175,12 @@ impl Rounds {
     }
 
     /// Puts changes back, and notes first that they are to be left alone: the daemon may end in between.
-    pub(super) async fn revert(&mut self, what: Revert) -> Result<Vec<String>, String> {
+    pub(super) async fn revert(&mut self, what: Revert) -> Result<Vec<Reverted>, String> {
+        if self.audit_only {
+            return Err(
+                "the daemon runs with --audit-only, and changes nothing on this node".to_owned(),
+            );
+        }
         let effects = self.effects.clone();
         let change = what.change.clone();
         let meant = blocking(move || meant(&effects, change.as_deref())).await??;
@@ -182,7 +189,7 @@ impl Rounds {
         let held = self.memory.hold(&self.revision, only);
         held.map_err(|error| format!("that it is to stay so cannot be noted: {error}"))?;
         let (effects, revision) = (self.effects.clone(), self.revision.clone());
-        blocking(move || {
+        let reverted = blocking(move || {
             let reverted = meant.iter().map(|past| {
                 let Past {
                     sequence,
@@ -190,14 +197,27 @@ impl Rounds {
                     subject,
                     ..
                 } = past;
-                match effects.revert(*sequence, &revision, what.force) {
+                let done = effects.revert(*sequence, &revision, what.force);
+                let line = match &done {
                     Ok(_) => format!("put back {sequence}: {action} {subject}"),
                     Err(error) => format!("not put back {sequence}: {action} {subject}: {error}"),
-                }
+                };
+                (past.change.clone(), done.is_ok(), line)
             });
-            reverted.collect()
-        })
-        .await
+            reverted.collect::<Vec<_>>()
+        });
+        let reverted = reverted.await?;
+        let failed = reverted.iter().filter(|(_, done, _)| !done);
+        let failed: Vec<&str> = failed.map(|(change, ..)| change.as_str()).collect();
+        if what.change.is_some() && !failed.is_empty() {
+            // It is as the plugin wants it, or as somebody else does: not as it was put back.
+            let released = self.memory.let_go(&failed);
+            released.map_err(|error| format!("that it is kept again cannot be noted: {error}"))?;
+        }
+        let done = reverted.into_iter();
+        Ok(done
+            .map(|(_, done, line)| Reverted { done, line })
+            .collect())
     }
 
     async fn carry_out(
@@ -228,10 +248,9 @@ impl Rounds {
         let due = handlers.filter(|it| it.when_changed.iter().any(|id| wanted(id)));
         let due: Vec<String> = due.map(|handler| handler.change.id.to_string()).collect();
         if let Err(error) = self.memory.expect(due.iter().map(String::as_str)) {
-            round.problem = Some(format!(
+            return Err(format!(
                 "handlers cannot be noted, so nothing is changed: {error}"
             ));
-            return Err(format!("handlers cannot be noted: {error}"));
         }
         loop {
             let mut ready = Vec::new();
@@ -243,7 +262,11 @@ impl Rounds {
                 if let Some(lost) = before.find(|other| matches!(fates[**other], Fate::Not(..))) {
                     let why = format!("it waits for {:?}", changes[*lost].change.id);
                     fates[i] = Fate::Not(ChangeState::Waiting, why);
-                } else if changes[i].after.iter().all(|it| fates[*it] == Fate::Made) {
+                } else if changes[i]
+                    .after
+                    .iter()
+                    .all(|it| matches!(fates[*it], Fate::Made | Fate::Already))
+                {
                     ready.push(i);
                 }
             }
@@ -337,7 +360,7 @@ impl Rounds {
         batch: Vec<Change>,
         outline: &Outline,
         seen: &Arc<Seen>,
-    ) -> Result<Vec<Result<(), String>>, String> {
+    ) -> Result<Vec<Result<bool, String>>, String> {
         let (effects, seen, revision) = (self.effects.clone(), seen.clone(), self.revision.clone());
         let rules = outline.ids.clone();
         blocking(move || {
@@ -349,20 +372,25 @@ impl Rounds {
             };
             let results = effects.make_all(&changes, &of).into_iter();
             results
-                .map(|result| result.map(drop).map_err(|error| error.to_string()))
+                .map(|result| {
+                    let made = result.map(|made| made.sequence.is_some());
+                    made.map_err(|error| error.to_string())
+                })
                 .collect()
         })
         .await
     }
 
-    fn note(&mut self, change: &Change, result: Result<(), String>, round: &mut Round) -> Fate {
+    /// Takes note of what became of a change: whether there was anything to be done.
+    fn note(&mut self, change: &Change, result: Result<bool, String>, round: &mut Round) -> Fate {
         let (kind, subject) = (
             verb(&change.action),
             Subject::of(&change.action).to_string(),
         );
         let plugin = &self.manifest.identity;
         match result {
-            Ok(()) => {
+            Ok(false) => Fate::Already,
+            Ok(true) => {
                 round.made += 1;
                 tracing::info!(%plugin, change = %change.id, kind, subject, "changed: {}", change.reason);
                 if self.flapping.made(&change.id, Instant::now()) {

@@ -5,7 +5,7 @@ use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
 use crate::enforcement::RuleId;
 use crate::error::Error;
 
-/// A change of a [`Plan`], to say more about it.
+/// A change of a [`Plan`](super::Plan), to say more about it.
 ///
 /// ```
 /// # let mut plan = bulkhead_sdk::Plan::default();

@@ -14,19 +14,26 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Lines around each difference.
 const CONTEXT: usize = 3;
 
-/// The difference, at most 64 KiB of it. `secret`: nothing of the content.
+/// The difference, at most 64 KiB of it. `secret`: nothing of the content. Nor of a file that is not for
+/// everybody on the node: more people may read a status than such a file.
 pub(super) fn diff(subject: &str, before: &State, after: &State, secret: bool) -> String {
     let mut text = String::new();
     let (old, new) = (name(subject, before), name(subject, after));
     let _ = writeln!(text, "--- {old}\n+++ {new}");
     let (was, is) = (what(before), what(after));
-    if was != is {
+    let told = matches!(before, State::Sysctl { .. } | State::Symlink { .. })
+        || matches!(after, State::Sysctl { .. } | State::Symlink { .. });
+    if secret && told {
+        text.push_str("# it differs, and is a secret\n");
+    } else if was != is {
         was.iter().for_each(|line| push(&mut text, '-', line));
         is.iter().for_each(|line| push(&mut text, '+', line));
     }
     let differs = digest(before) != digest(after);
     if secret && differs {
         text.push_str("# the content differs, and is a secret\n");
+    } else if differs && (is_private(before) || is_private(after)) {
+        text.push_str("# the content differs, and is not for everybody to see\n");
     } else if differs {
         content(&mut text, before, after);
     }
@@ -37,6 +44,10 @@ pub(super) fn diff(subject: &str, before: &State, after: &State, secret: bool) -
         text.push_str("# the rest is left out\n");
     }
     text
+}
+
+fn is_private(state: &State) -> bool {
+    matches!(state, State::File { mode, .. } if mode & 0o004 == 0)
 }
 
 fn push(text: &mut String, sign: char, line: &str) {
@@ -137,11 +148,11 @@ mod tests {
 
     #[test]
     fn it_reads_as_a_unified_diff() {
-        let (old, new) = (file(0o644, b"a\nb\nc\n"), file(0o600, b"a\nB\nc"));
+        let (old, new) = (file(0o644, b"a\nb\nc\n"), file(0o664, b"a\nB\nc"));
         let text = diff("/etc/x", &old, &new, false);
         assert_eq!(
             text,
-            "--- /etc/x\n+++ /etc/x\n-# file, mode 0644, owner 0:0\n+# file, mode 0600, owner 0:0\n\
+            "--- /etc/x\n+++ /etc/x\n-# file, mode 0644, owner 0:0\n+# file, mode 0664, owner 0:0\n\
              @@ -1,3 +1,3 @@\n a\n-b\n-c\n+B\n+c\n\\ No newline at end of file\n"
         );
         let made = diff("/etc/x", &State::Absent, &file(0o644, b"a\n"), false);
@@ -159,10 +170,15 @@ mod tests {
             !text.contains("hunter") && text.contains("a secret"),
             "{text}"
         );
+        let text = diff("/etc/key", &old, &new, false);
+        assert!(
+            !text.contains("hunter") && text.contains("not for everybody"),
+            "{text}"
+        );
         let long = "some line of it\n".repeat(100_000);
-        let text = diff("/x", &State::Absent, &file(0o600, long.as_bytes()), false);
+        let text = diff("/x", &State::Absent, &file(0o644, long.as_bytes()), false);
         assert!(text.len() < MAX_DIFF + 100 && text.ends_with("left out\n"));
-        let text = diff("/x", &State::Absent, &file(0o600, &[0xff, 0]), false);
+        let text = diff("/x", &State::Absent, &file(0o644, &[0xff, 0]), false);
         assert!(text.contains("2 after"), "{text}");
     }
 }

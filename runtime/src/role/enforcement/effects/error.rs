@@ -25,6 +25,16 @@ pub enum Error {
         "{path} leads to {real}, out of what is granted; mend the link, or grant what it leads to"
     )]
     Astray { path: String, real: String },
+    #[error(
+        "{path} leads to {system}, where writing is as good as being root, and the grant does not say so; grant that folder itself, which needs allowRootEquivalent"
+    )]
+    RootEquivalent { path: String, system: &'static str },
+    #[error(
+        "{path} is a link that belongs to user {uid}, who could lead changes elsewhere; give it to root, or grant what it leads to"
+    )]
+    ForeignLink { path: String, uid: u32 },
+    #[error("the role ended before this was begun")]
+    Stopped,
     #[error("{path} is in {real}, a file system of the kernel's, where no plugin writes")]
     Kernels { path: String, real: String },
     #[error("{path} is in a folder of the daemon's own, which no plugin may see or change")]

@@ -81,6 +81,13 @@ impl Past {
 
 /// A state as everybody may see it. From the digest of a secret one could tell whether a guess is right.
 pub(super) fn shown(mut state: State, secret: bool) -> State {
+    match &mut state {
+        State::Sysctl { value, persisted } if secret => {
+            (*value, *persisted) = (None, None);
+        }
+        State::Symlink { target, .. } if secret => target.clear(),
+        _ => {}
+    }
     if let State::File {
         digest,
         content,

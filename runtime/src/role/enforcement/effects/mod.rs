@@ -31,12 +31,14 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use audit::Audit;
 pub use error::Error;
 pub use history::Past;
 pub use kept::Ended;
+pub use kind::TEMPORARY;
 pub(crate) use modprobe::{COMMAND as MODPROBE_COMMAND, child as modprobe_child};
 pub use perform::{Made, Plan};
 pub use preview::Preview;
@@ -118,6 +120,8 @@ pub struct Effects {
     grants: Grants,
     audit: Arc<Audit>,
     kept: Mutex<Kept>,
+    /// Whether nothing more is begun.
+    stopped: AtomicBool,
 }
 
 impl Effects {
@@ -139,6 +143,7 @@ impl Effects {
             grants: setup.grants.clone(),
             audit: setup.audit,
             kept: Mutex::new(Kept::open(&folder, setup.keep.clone())?),
+            stopped: AtomicBool::new(false),
         };
         effects.recover();
         Ok(effects)
@@ -148,6 +153,11 @@ impl Effects {
     pub fn folder(state: &Path, plugin: &Identity) -> PathBuf {
         let folder = state.join("enforcement").join(plugin.namespace());
         folder.join(plugin.name())
+    }
+
+    /// Begins no more changes. What has begun ends.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     /// Looks at all that is wanted.
@@ -168,7 +178,7 @@ impl Effects {
 
     fn desk<'a>(&'a self, seen: Option<&'a Seen>, most: u64) -> Desk<'a> {
         Desk {
-            folders: Folders::new(&self.tree),
+            folders: Folders::new(&self.tree, &self.plugin),
             grants: &self.grants.changes,
             seen,
             most,

@@ -230,7 +230,7 @@ fn replace(folder: &Folder, name: &str, text: Option<&str>) -> Result<(), Errno>
         clear(folder, name)?;
         return rustix::fs::fsync(folder);
     };
-    let temporary = temporary_name(name);
+    let temporary = temporary_name("", name);
     clear(folder, &temporary)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, &temporary, flags, Mode::from_raw_mode(0o644))?;

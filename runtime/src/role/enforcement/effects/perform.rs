@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use rustix::io::Errno;
@@ -92,14 +93,20 @@ impl Effects {
         results.resize_with(jobs.len(), || None);
         let mut jobs = jobs.into_iter().enumerate().peekable();
         while jobs.peek().is_some() {
+            if self.stopped.load(Ordering::Acquire) {
+                let left = jobs.by_ref();
+                left.for_each(|(index, _)| results[index] = Some(Err(Error::Stopped)));
+                break;
+            }
             let mut batch = Batch {
                 effects: self,
                 desk: self.desk(seen, kept.most()),
                 under_way: Vec::new(),
             };
             let mut bytes = 0;
+            // One at least, however little is kept.
             while batch.under_way.len() < most_jobs
-                && bytes < most_bytes
+                && (bytes < most_bytes || batch.under_way.is_empty())
                 && let Some((index, mut job)) = jobs.next()
             {
                 match look(&mut job, &mut batch.desk) {
@@ -178,7 +185,11 @@ impl Batch<'_> {
         }
         self.settle();
         for it in &mut self.under_way {
-            it.step(|job| job.kind.apply(&mut self.desk));
+            let stopped = self.effects.stopped.load(Ordering::Acquire);
+            it.step(|job| match stopped {
+                true => Err(Error::Stopped),
+                false => job.kind.apply(&mut self.desk),
+            });
         }
         self.note();
         self.sync();

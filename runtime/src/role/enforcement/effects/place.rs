@@ -9,12 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
+use super::kind::temporary_name;
 use super::meta::{Identity, Meta};
-use crate::manifest::NodePath;
+use crate::manifest::{NodePath, root_equivalent_folder};
 use crate::sandbox::NodeFolders;
 
 /// statfs(2).
@@ -128,7 +129,64 @@ impl Tree {
                 return Err(astray(&node));
             }
         }
+        Self::not_by_a_link_of_somebody(&node, spelled, bound, None)?;
         Ok(seen)
+    }
+
+    /// Refuses what is as good as being root, unless the grant itself says so, which the policy has then let
+    /// in: a link may lead there that somebody made who may write where the grant is. `node` is a folder as it
+    /// is in truth, and `name` a name in it.
+    fn not_by_a_link_of_somebody(
+        node: &Path,
+        spelled: &str,
+        bound: Bound<'_>,
+        name: Option<&str>,
+    ) -> Result<(), Error> {
+        let granted = match (bound, name) {
+            (Bound::Within(granted), _) => Path::new("/").join(granted),
+            (Bound::Anywhere, Some(name)) => Path::new("/").join(spelled).join(name),
+            (Bound::Anywhere, None) => Path::new("/").join(spelled),
+        };
+        if root_equivalent_folder(&granted).is_some() {
+            return Ok(());
+        }
+        let target = name.map_or_else(|| node.to_owned(), |name| node.join(name));
+        // A folder above one of the system's is none itself.
+        let found = root_equivalent_folder(&target);
+        match found.filter(|system| name.is_some() || target.starts_with(system)) {
+            None => Ok(()),
+            Some(system) => Err(Error::RootEquivalent {
+                path: format!("/{spelled}"),
+                system,
+            }),
+        }
+    }
+
+    /// Refuses links on the way that do not belong to root: whoever owns one chooses what is changed.
+    /// Whether there is any link.
+    fn links(&self, path: &str) -> Result<bool, Unopened> {
+        let mut any = false;
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        for end in ends.chain([path.len()]).filter(|end| *end > 0) {
+            let part = path.get(..end).unwrap_or_default();
+            let flags = OFlags::PATH | OFlags::NOFOLLOW;
+            let found = match self.resolve(part, flags) {
+                Ok(found) => found,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Err(Unopened::Missing),
+                Err(errno) => return Err(Unopened::System(errno)),
+            };
+            let stat = rustix::fs::fstat(&found).map_err(Unopened::System)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                any = true;
+                if stat.st_uid != 0 {
+                    return Err(Unopened::Forbidden(Error::ForeignLink {
+                        path: format!("/{part}"),
+                        uid: stat.st_uid,
+                    }));
+                }
+            }
+        }
+        Ok(any)
     }
 }
 
@@ -148,14 +206,17 @@ pub(super) enum Unopened {
 /// Folders opened for one look or one batch of changes: each once.
 pub(super) struct Folders<'a> {
     pub(super) tree: &'a Tree,
+    /// For whom.
+    owner: String,
     private: Vec<Identity>,
     opened: HashMap<(String, Option<String>), Opened>,
 }
 
 impl<'a> Folders<'a> {
-    pub(super) fn new(tree: &'a Tree) -> Self {
+    pub(super) fn new(tree: &'a Tree, owner: &crate::manifest::Identity) -> Self {
         Self {
             tree,
+            owner: owner.to_string(),
             private: tree.private.iter().filter_map(|it| identity(it)).collect(),
             opened: HashMap::new(),
         }
@@ -178,6 +239,7 @@ impl<'a> Folders<'a> {
 
     fn open(&self, path: &str, bound: Bound<'_>) -> Opened {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+        let links = self.tree.links(path)?;
         let fd = self
             .tree
             .resolve(path, flags)
@@ -187,6 +249,12 @@ impl<'a> Folders<'a> {
             })?;
         let real = self.tree.check(&fd, path, bound, &self.private);
         let real = real.map_err(Unopened::Forbidden)?;
+        // Without links it is what it is called, or somebody has put one there just now.
+        if !links && real != self.tree.path.join(path) {
+            return Err(Unopened::Forbidden(Error::Changed {
+                path: format!("/{path}"),
+            }));
+        }
         Ok(Rc::new(Folder { fd, real }))
     }
 
@@ -207,6 +275,11 @@ impl<'a> Folders<'a> {
                 Unopened::System(errno) => Error::of(path.as_str(), errno),
                 Unopened::Forbidden(error) => error,
             })?;
+        if let Ok(below) = folder.real.strip_prefix(&self.tree.path) {
+            let node = Path::new("/").join(below);
+            let spelled = path.split().0;
+            Tree::not_by_a_link_of_somebody(&node, spelled, bound, Some(name))?;
+        }
         let meta = Meta::at(&*folder, name).map_err(|errno| Error::of(path.as_str(), errno))?;
         if meta.is_some_and(|meta| self.private.contains(&meta.identity())) {
             let path = path.as_str().to_owned();
@@ -215,6 +288,7 @@ impl<'a> Folders<'a> {
         Ok(Spot {
             folder,
             name: name.to_owned(),
+            temporary: temporary_name(&self.owner, name),
             path: path.as_str().to_owned(),
             meta,
         })
@@ -226,6 +300,9 @@ impl<'a> Folders<'a> {
 pub(super) struct Spot {
     pub(super) folder: Rc<Folder>,
     pub(super) name: String,
+    /// The name under which something is made before it takes its place: the same each time, so that what a
+    /// crash has left is found, and another one for each plugin.
+    pub(super) temporary: String,
     /// For people.
     pub(super) path: String,
     pub(super) meta: Option<Meta>,

@@ -3,7 +3,7 @@
 use super::Effects;
 use super::audit::Entry;
 use super::kept::{Ended, Outcome};
-use super::kind::{self, temporary_name};
+use super::kind;
 use super::place::Bound;
 use super::subject::Subject;
 
@@ -25,7 +25,7 @@ impl Effects {
                 && let Some(granted) = desk.grants.file(path)
                 && let Ok(spot) = desk.folders.spot(path, Bound::of(granted, path))
             {
-                let _ = kind::clear(&spot.folder, &temporary_name(&spot.name));
+                let _ = kind::clear(&spot.folder, &spot.temporary);
             }
             let now = kind::now(&subject, &record.after, &mut desk);
             let after = record.after.digest();

@@ -143,7 +143,10 @@ pub(super) struct Window<'a> {
 impl Window<'_> {
     /// Looks at all that is wanted.
     pub(super) fn look(&self, wants: &Wants) -> Result<Seen, TooMuch> {
-        let mut walk = Walk::new(Folders::new(self.tree), Instant::now() + PATIENCE);
+        let mut walk = Walk::new(
+            Folders::new(self.tree, self.plugin),
+            Instant::now() + PATIENCE,
+        );
         for (index, want) in wants.wants.iter().enumerate() {
             let index = index as u32;
             match want {

@@ -7,10 +7,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
+use crate::lock::Lock;
 
 const FOLDER: OFlags = OFlags::DIRECTORY
     .union(OFlags::CLOEXEC)
@@ -23,7 +24,7 @@ pub(super) struct Folder {
     handle: OwnedFd,
     path: PathBuf,
     /// Held for as long as this is.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Whether a folder is made that is missing.
@@ -74,18 +75,17 @@ impl Folder {
         let mut path = base.to_owned();
         path.extend(names);
         let handle = open_below(base, names, missing)?;
-        let failed = |error: Errno| Error::io("cannot lock", &path)(error.into());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR);
-        let lock = File::from(lock.map_err(failed)?);
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
+        let lock = lock.map_err(io::Error::from).map(File::from);
+        match lock.and_then(Lock::take) {
+            Ok(Ok(lock)) => Ok(Self {
                 handle,
                 path,
                 _lock: lock,
             }),
-            Err(Errno::WOULDBLOCK) => Err(Error::InUse { folder: path }),
-            Err(error) => Err(failed(error)),
+            Ok(Err(_)) => Err(Error::InUse { folder: path }),
+            Err(error) => Err(Error::io("cannot lock", &path)(error)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 
-use super::{Desk, Kind, clear, not_held, take_place, temporary_name};
+use super::{Desk, Kind, clear, not_held, take_place};
 use crate::manifest::NodePath;
 use crate::role::enforcement::Permissions;
 use crate::role::enforcement::effects::error::Error;
@@ -73,7 +73,7 @@ impl Kind for MakeDirectory {
         if is_folder(spot) {
             return Ok(());
         }
-        let name = temporary_name(&spot.name);
+        let name = spot.temporary.clone();
         let made = make(&spot.folder, &name, *permissions).map_err(|errno| spot.error(errno));
         self.staged = true;
         made
@@ -81,7 +81,7 @@ impl Kind for MakeDirectory {
 
     fn apply(&mut self, desk: &mut Desk<'_>) -> Result<(), Error> {
         let (spot, permissions) = self.found()?;
-        let temporary = temporary_name(&spot.name);
+        let temporary = spot.temporary.clone();
         let system = |errno| spot.error(errno);
         match &spot.meta {
             Some(meta) if meta.kind == FileType::Directory => {
@@ -111,7 +111,7 @@ impl Kind for MakeDirectory {
 
     fn discard(&mut self) {
         if let Some((spot, _)) = self.found.as_ref().filter(|_| self.staged) {
-            let _ = clear(&spot.folder, &temporary_name(&spot.name));
+            let _ = clear(&spot.folder, &spot.temporary);
         }
     }
 }

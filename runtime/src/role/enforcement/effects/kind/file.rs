@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::{Desk, Kind, MAX_KEPT_FILE, clear, not_held, take_place, temporary_name};
+use super::{Desk, Kind, MAX_KEPT_FILE, clear, not_held, take_place};
 use crate::failpoint;
 use crate::manifest::NodePath;
 use crate::role::enforcement::Permissions;
@@ -124,7 +124,7 @@ impl Kind for WriteFile {
         };
         let spot = &found.spot;
         let file = stage(found, content).map_err(|errno| {
-            let _ = clear(&spot.folder, &temporary_name(&spot.name));
+            let _ = clear(&spot.folder, &spot.temporary);
             spot.error(errno)
         })?;
         self.staged = Some(file);
@@ -140,7 +140,7 @@ impl Kind for WriteFile {
         let found = self.found()?;
         let spot = &found.spot;
         if found.rewrite {
-            take_place(spot, &temporary_name(&spot.name))?;
+            take_place(spot, &spot.temporary)?;
             failpoint::hit("effect-renamed");
             return Ok(());
         }
@@ -157,7 +157,7 @@ impl Kind for WriteFile {
     fn discard(&mut self) {
         self.staged = None;
         if let Some(found) = self.found.as_ref().filter(|found| found.rewrite) {
-            let _ = clear(&found.spot.folder, &temporary_name(&found.spot.name));
+            let _ = clear(&found.spot.folder, &found.spot.temporary);
         }
     }
 }
@@ -173,7 +173,7 @@ fn wrong_kind(spot: &Spot, meta: &Meta) -> Error {
 /// Writes the new file, under another name and readable by nobody else.
 fn stage(found: &Found, content: &[u8]) -> Result<OwnedFd, Errno> {
     let folder = &*found.spot.folder;
-    let name = temporary_name(&found.spot.name);
+    let name = found.spot.temporary.clone();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let create = || rustix::fs::openat(folder, &name, flags, mode);

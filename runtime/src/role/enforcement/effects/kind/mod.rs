@@ -239,12 +239,15 @@ impl Desk<'_> {
     }
 }
 
-/// The name under which something is made before it takes its place. One for each name, so that what a
-/// crash has left is found.
-pub(super) fn temporary_name(name: &str) -> String {
+/// What the names of things begin with before they take their places.
+pub const TEMPORARY: &str = ".bulkhead-";
+
+/// The name under which `owner` makes something before it takes its place.
+pub(super) fn temporary_name(owner: &str, name: &str) -> String {
+    let both = format!("{owner}/{name}");
     format!(
-        ".bulkhead-{:016x}",
-        xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+        "{TEMPORARY}{:016x}",
+        xxhash_rust::xxh3::xxh3_64(both.as_bytes())
     )
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Gid, Uid};
 use rustix::io::Errno;
 
-use super::{Desk, Kind, clear, not_held, take_place, temporary_name};
+use super::{Desk, Kind, clear, not_held, take_place};
 use crate::manifest::NodePath;
 use crate::role::enforcement::effects::error::Error;
 use crate::role::enforcement::effects::meta::Meta;
@@ -38,7 +38,7 @@ impl MakeSymlink {
     }
 
     fn make(&self, spot: &Spot) -> Result<(), Errno> {
-        let name = temporary_name(&spot.name);
+        let name = spot.temporary.clone();
         clear(&spot.folder, &name)?;
         rustix::fs::symlinkat(&self.target, &*spot.folder, &name)?;
         let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
@@ -83,7 +83,7 @@ impl Kind for MakeSymlink {
 
     fn apply(&mut self, desk: &mut Desk<'_>) -> Result<(), Error> {
         let spot = self.spot()?;
-        take_place(spot, &temporary_name(&spot.name))?;
+        take_place(spot, &spot.temporary)?;
         desk.folders.forget();
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Kind for MakeSymlink {
 
     fn discard(&mut self) {
         if let Some(spot) = self.spot.as_ref().filter(|_| self.staged) {
-            let _ = clear(&spot.folder, &temporary_name(&spot.name));
+            let _ = clear(&spot.folder, &spot.temporary);
         }
     }
 }

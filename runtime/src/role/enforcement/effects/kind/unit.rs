@@ -280,7 +280,11 @@ async fn job(session: &Session, method: &str, name: &str) -> Result<(), String> 
     let mut ends = MessageStream::for_match_rule(rule, &session.connection, SIGNALS)
         .await
         .map_err(|error| error.to_string())?;
-    let _: () = session.call("Subscribe", &()).await?;
+    let subscribed: Result<(), String> = session.call("Subscribe", &()).await;
+    match subscribed {
+        Err(error) if !error.contains("already subscribed") => return Err(error),
+        _ => {}
+    }
     let job: OwnedObjectPath = session.call(method, &(name, "replace")).await?;
     let end = async {
         while let Some(Ok(signal)) = ends.next().await {

@@ -12,7 +12,7 @@ const ETC: &str = r#"{"changes":{"files":["/etc"]}}"#;
 fn a_file_is_replaced_whole_and_put_back() {
     let node = Node::new(ETC);
     node.write("/etc/motd", "old\n");
-    run("chmod", &["0640", node.at("/etc/motd").to_str().unwrap()]);
+    run("chmod", &["0664", node.at("/etc/motd").to_str().unwrap()]);
     run("chown", &["7:8", node.at("/etc/motd").to_str().unwrap()]);
     let before = std::fs::metadata(node.at("/etc/motd")).unwrap();
     let effects = node.effects();
@@ -20,7 +20,7 @@ fn a_file_is_replaced_whole_and_put_back() {
     assert_eq!(node.read("/etc/motd"), "new\n");
     let after = std::fs::metadata(node.at("/etc/motd")).unwrap();
     assert_ne!(before.ino(), after.ino(), "it was written in place");
-    assert_eq!((after.mode(), after.uid(), after.gid()), (0o100_640, 7, 8));
+    assert_eq!((after.mode(), after.uid(), after.gid()), (0o100_664, 7, 8));
     let past = effects.history(None, 10);
     assert_eq!(past.len(), 1);
     assert_eq!(past[0].result, Some(Ended::Done));
@@ -36,7 +36,7 @@ fn a_file_is_replaced_whole_and_put_back() {
     assert_eq!(effects.latest("change"), made.sequence);
     effects.revert(made.sequence.unwrap(), "1", false).unwrap();
     assert_eq!(node.read("/etc/motd"), "old\n");
-    assert_eq!(mode(node.at("/etc/motd")), 0o640);
+    assert_eq!(mode(node.at("/etc/motd")), 0o664);
     let past = effects.history(None, 10);
     assert_eq!((past.len(), past[0].undoes), (2, made.sequence));
     assert_eq!(effects.history(Some(past[0].sequence), 10).len(), 1);

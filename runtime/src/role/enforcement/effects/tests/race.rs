@@ -10,6 +10,15 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(4);
 
+/// Ends those who swap, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_outside_is_ever_touched_or_read() {
     let node = Node::new(r#"{"changes":{"files":["/etc/app"]}}"#);
@@ -44,6 +53,7 @@ fn nothing_outside_is_ever_touched_or_read() {
                 }
             });
         }
+        let stop = Stop(&stop);
         let effects = node.effects();
         let (mut made, mut refused, mut seen) = (0, 0, 0);
         let begin = Instant::now();
@@ -75,7 +85,7 @@ fn nothing_outside_is_ever_touched_or_read() {
             let text = String::from_utf8_lossy(&found.bytes).into_owned();
             assert!(!text.contains("outside"), "{text}");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         // Otherwise the swap was never in between.
         assert!(made > 20 && refused > 20, "{made} made, {refused} refused");
         assert!(seen > 20);
