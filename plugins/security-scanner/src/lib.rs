@@ -4,5 +4,6 @@
 //! part of this crate yet, so it exports nothing; everything here is a plain library.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod clamav;
 pub mod yara;
