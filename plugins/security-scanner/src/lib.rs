@@ -4,6 +4,7 @@
 //! part of this crate yet, so it exports nothing; everything here is a plain library.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod clamav;
 mod plugin;
 pub mod yara;
