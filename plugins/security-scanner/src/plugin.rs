@@ -39,7 +39,9 @@ impl Source {
         match (&self.text, &self.file) {
             (Some(text), None) => Ok(text.clone()),
             (None, Some(path)) => std::fs::read_to_string(path)
-                .context(format!("{path} cannot be read; grant its folder: grants.files"))
+                .context(format!(
+                    "{path} cannot be read; grant its folder: grants.files"
+                ))
                 .map_err(|error| error.at(field)),
             _ => Err(Error::new("needs either text or file").at(field)),
         }
@@ -104,7 +106,9 @@ impl Scanning for SecurityScanner {
         outline.rule(
             bulkhead_sdk::scanning::Rule::new(INCOMPLETE, "A file was not judged as a whole")
                 .severity(Severity::Info)
-                .rationale("It is longer than maxContent, or asked for more work than one file may be."),
+                .rationale(
+                    "It is longer than maxContent, or asked for more work than one file may be.",
+                ),
         );
         outline.files(FileInterest::content(self.max_content));
         for part in &self.rule_set {

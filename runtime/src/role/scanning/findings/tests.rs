@@ -56,14 +56,16 @@ impl Rig {
             findings,
             plugin,
         } = self;
-        let closed = Arc::downgrade(&findings.shared);
         drop(findings);
+        // The thread has the file for a moment more.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while closed.strong_count() > 0 {
-            assert!(Instant::now() < deadline, "the thread does not end");
-            tokio::task::yield_now().await;
-        }
-        let findings = Findings::open(folder.path(), Limits::default()).unwrap();
+        let findings = loop {
+            match Findings::open(folder.path(), Limits::default()) {
+                Ok(findings) => break findings,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
         Self {
             folder,
             findings: findings.findings,

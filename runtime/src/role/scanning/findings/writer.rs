@@ -218,7 +218,11 @@ impl<'t, 'p> Session<'t, 'p> {
         self.index.insert(key, number)?;
         self.put(number, &record)?;
         self.tally(plugin).add(&record);
-        self.tell(Became::Opened, &record);
+        let became = match record.state {
+            State::Suppressed(_) => Became::Suppressed,
+            State::Open | State::Resolved => Became::Opened,
+        };
+        self.tell(became, &record);
         Ok(true)
     }
 
