@@ -129,6 +129,9 @@ impl Scanning for SecurityScanner {
                         // One that was interrupted begins anew.
                         if piece.position() == 0 {
                             self.begun.clear();
+                            // Once: growing by doubling takes up to three times the memory.
+                            let length = file.size().min(self.max_content);
+                            self.begun.reserve_exact(length as usize);
                         }
                         self.begun.extend_from_slice(piece.bytes());
                     }
