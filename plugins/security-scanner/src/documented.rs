@@ -24,7 +24,16 @@ fn the_page_shows_every_section_and_all_of_it_is_accepted() {
         accept(&config);
         shown.extend(config.as_object().unwrap().keys().cloned());
     }
-    assert_eq!(shown, ["signatures", "integrity", "permissions", "posture", "packages"]);
+    assert_eq!(
+        shown,
+        [
+            "signatures",
+            "integrity",
+            "permissions",
+            "posture",
+            "packages"
+        ]
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ const WRITABLE: &str = "permissions.world-writable";
 /// Permission bits of files that are scanned.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Programs that run as their owner or group, whoever starts them.
     set_id: Option<SetId>,
     /// What everybody may write.
@@ -21,7 +21,7 @@ pub struct Config {
 /// Programs with the bits set-user-id or set-group-id.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct SetId {
+pub(crate) struct SetId {
     /// Files and folders where they may be. Those that have the same bits in the baseline of `integrity`
     /// are fine as well.
     allow: Vec<String>,
@@ -30,7 +30,7 @@ pub struct SetId {
 /// Files and folders that everybody may write.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct WorldWritable {
+pub(crate) struct WorldWritable {
     /// Where there must be none.
     paths: Vec<String>,
     /// Where there may be some after all.
@@ -40,7 +40,16 @@ pub struct WorldWritable {
 impl Default for WorldWritable {
     fn default() -> Self {
         let paths = [
-            "/bin", "/boot", "/etc", "/lib", "/lib64", "/opt", "/root", "/sbin", "/usr", "/var/lib/kubelet",
+            "/bin",
+            "/boot",
+            "/etc",
+            "/lib",
+            "/lib64",
+            "/opt",
+            "/root",
+            "/sbin",
+            "/usr",
+            "/var/lib/kubelet",
             "/var/spool/cron",
         ];
         Self {
@@ -88,11 +97,16 @@ impl Config {
         {
             let known = integrity.is_some_and(|integrity| {
                 let before = integrity.mode(path);
-                integrity.is_learning() || before.is_some_and(|before| before & 0o6000 == mode & 0o6000)
+                integrity.is_learning()
+                    || before.is_some_and(|before| before & 0o6000 == mode & 0o6000)
             });
             if !known {
                 out.file(file, SETID)
-                    .message(format!("mode {mode:04o}, owner {}, group {}", file.uid(), file.gid()))
+                    .message(format!(
+                        "mode {mode:04o}, owner {}, group {}",
+                        file.uid(),
+                        file.gid()
+                    ))
                     .evidence("mode", format!("{mode:04o}"))
                     .evidence("uid", file.uid())
                     .evidence("gid", file.gid());
@@ -123,23 +137,34 @@ mod tests {
 
     fn node() -> Node {
         Node::new()
-            .file("/usr/bin/sudo", "s").mode("/usr/bin/sudo", 0o4755)
-            .file("/usr/bin/ls", "l").mode("/usr/bin/ls", 0o755)
-            .file("/etc/open", "o").mode("/etc/open", 0o666)
-            .directory("/usr/share/open").mode("/usr/share/open", 0o777)
-            .directory("/usr/share/tmp").mode("/usr/share/tmp", 0o1777)
-            .file("/tmp/open", "o").mode("/tmp/open", 0o666)
-            .special("/etc/fifo", FileKind::Fifo).mode("/etc/fifo", 0o666)
+            .file("/usr/bin/sudo", "s")
+            .mode("/usr/bin/sudo", 0o4755)
+            .file("/usr/bin/ls", "l")
+            .mode("/usr/bin/ls", 0o755)
+            .file("/etc/open", "o")
+            .mode("/etc/open", 0o666)
+            .directory("/usr/share/open")
+            .mode("/usr/share/open", 0o777)
+            .directory("/usr/share/tmp")
+            .mode("/usr/share/tmp", 0o1777)
+            .file("/tmp/open", "o")
+            .mode("/tmp/open", 0o666)
+            .special("/etc/fifo", FileKind::Fifo)
+            .mode("/etc/fifo", 0o666)
     }
 
     #[test]
     fn bits_are_told_unless_they_are_allowed() {
-        let config = r#"{"permissions": {"setId": {"allow": ["/usr/bin/sudo"]}, "worldWritable": {}}}"#;
+        let config =
+            r#"{"permissions": {"setId": {"allow": ["/usr/bin/sudo"]}, "worldWritable": {}}}"#;
         let mut plugin = Harness::<SecurityScanner>::new(config).unwrap();
         let node = node().file("/usr/bin/x", "x").mode("/usr/bin/x", 0o2711);
         let found = plugin.scan(&node).unwrap();
         assert_eq!(found.subjects("permissions.set-id"), ["/usr/bin/x"]);
-        assert_eq!(found.subjects("permissions.world-writable"), ["/etc/open", "/usr/share/open"]);
+        assert_eq!(
+            found.subjects("permissions.world-writable"),
+            ["/etc/open", "/usr/share/open"]
+        );
     }
 
     #[test]

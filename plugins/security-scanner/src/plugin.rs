@@ -111,7 +111,7 @@ impl Scanning for SecurityScanner {
             }
             self.permissions.scan(&file, self.integrity.as_ref(), out);
             if let Some(integrity) = &mut self.integrity {
-                integrity.scan(&file, out);
+                integrity.scan(&file, out)?;
             }
         }
         match &mut self.integrity {

@@ -26,7 +26,7 @@ const MAX_LISTED: usize = 60_000;
 /// Content that is known.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Rules in the language of YARA.
     yara: Vec<Source>,
     /// ClamAV's signatures of content (`.ndb`).
@@ -44,7 +44,7 @@ pub struct Config {
 /// Zip, tar, gzip and zstd, also in each other.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Archives {
+pub(crate) struct Archives {
     /// Whether they are unpacked at all.
     enabled: bool,
     /// Archives in archives that are unpacked.
@@ -145,7 +145,11 @@ impl Signatures {
     pub(crate) fn content(&self) -> u64 {
         let by_content = !self.rules.rules().is_empty();
         let in_archives = self.archives.is_some() && !self.lists.is_empty();
-        if by_content || in_archives { self.max_content } else { 0 }
+        if by_content || in_archives {
+            self.max_content
+        } else {
+            0
+        }
     }
 
     /// Which digests are needed: MD5, SHA-1 and SHA-256.
@@ -236,7 +240,10 @@ impl Signatures {
                     return;
                 }
                 let path = within(name, member.path);
-                let place = Place { file, member: Some(&path) };
+                let place = Place {
+                    file,
+                    member: Some(&path),
+                };
                 let size = member.data.len() as u64;
                 let why = self.judge_content(place, member.data, size, out);
                 if let Some(why) = why
@@ -247,14 +254,19 @@ impl Signatures {
                 self.judge_hashes(place, &of_content(member.data, wanted), size, out);
             });
             let told = found.iter().map(|(path, trouble)| {
-                let path = if path.is_empty() { String::new() } else { within(name, path) };
+                let path = if path.is_empty() {
+                    String::new()
+                } else {
+                    within(name, path)
+                };
                 (path, said(*trouble, &limits))
             });
             // The end of a file that was cut is missing for sure.
             let cut = |(path, _): &(String, String)| !(path.is_empty() && file.is_cut());
             troubles.extend(told.filter(cut));
             if untold {
-                let why = format!("more than {MAX_IN_MEMBERS} findings in it: the rest is not told");
+                let why =
+                    format!("more than {MAX_IN_MEMBERS} findings in it: the rest is not told");
                 troubles.push((String::new(), why));
             }
         }
@@ -277,7 +289,10 @@ impl Signatures {
             tell(place, hit, out);
         }
         let why = report.incomplete.iter().map(|why| match why {
-            Incomplete::Cut => Cow::Owned(format!("longer than maxContent ({} bytes)", self.max_content)),
+            Incomplete::Cut => Cow::Owned(format!(
+                "longer than maxContent ({} bytes)",
+                self.max_content
+            )),
             Incomplete::Steps => "its rules asked for more steps than they may take".into(),
             Incomplete::Matches => "its strings were found more often than counts".into(),
         });
@@ -373,7 +388,12 @@ fn incomplete(file: &File<'_>, troubles: &[(String, String)], out: &mut Findings
         1 => first,
         more => format!("{first}; and {} more", more - 1),
     };
-    let mut reached = troubles.iter().take(16).map(say).collect::<Vec<_>>().join("\n");
+    let mut reached = troubles
+        .iter()
+        .take(16)
+        .map(say)
+        .collect::<Vec<_>>()
+        .join("\n");
     reached.truncate(reached.floor_char_boundary(1500));
     out.file(file, INCOMPLETE)
         .severity(Severity::Info)
@@ -411,7 +431,9 @@ fn describe(rule: &yara::Rule) -> Rule {
     let described = Rule::new(&id(rule), &title[..title.floor_char_boundary(256)]);
     let described = described.severity(severity(rule));
     match text(rule, "reference") {
-        Some(address) if (1..=512).contains(&address.len()) && !address.contains(char::is_control) => {
+        Some(address)
+            if (1..=512).contains(&address.len()) && !address.contains(char::is_control) =>
+        {
             described.reference(address)
         }
         _ => described,

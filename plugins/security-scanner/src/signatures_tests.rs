@@ -17,12 +17,17 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 fn scan(config: &str, node: &Node) -> Judged {
-    Harness::<SecurityScanner>::new(config).unwrap().scan(node).unwrap()
+    Harness::<SecurityScanner>::new(config)
+        .unwrap()
+        .scan(node)
+        .unwrap()
 }
 
 #[test]
 fn files_are_judged_by_the_rules_of_the_configuration() {
-    let node = Node::new().file("/tmp/bad", "x EICAR-STANDARD x").file("/tmp/good", "nothing");
+    let node = Node::new()
+        .file("/tmp/bad", "x EICAR-STANDARD x")
+        .file("/tmp/good", "nothing");
     let found = scan(RULES, &node);
     assert_eq!(found.subjects("test.eicar"), ["/tmp/bad"]);
     assert_eq!(found.all()[0].evidence["strings"], "$a at 2");
@@ -38,7 +43,11 @@ fn members_of_archives_are_named() {
     let found = scan(RULES, &node);
     assert_eq!(found.subjects("test.eicar"), ["/tmp/a.gz"]);
     assert_eq!(found.all()[0].evidence["member"], "a.gz!gzip!gzip");
-    let off = RULES.replacen("{\"yara\"", "{\"archives\": {\"enabled\": false}, \"yara\"", 1);
+    let off = RULES.replacen(
+        "{\"yara\"",
+        "{\"archives\": {\"enabled\": false}, \"yara\"",
+        1,
+    );
     assert!(scan(&off, &node).is_empty());
 }
 
@@ -49,10 +58,26 @@ fn a_limit_that_is_reached_is_told_with_its_name() {
     let large = Node::new().file("/a.gz", gzip(&[0; 1 << 20]));
     let long = Node::new().file("/a", "0123456789");
     for (config, node, said) in [
-        (limit(r#""archives": {"depth": 1}"#), &deep, "archives.depth is 1"),
-        (limit(r#""archives": {"maxUnpacked": 200000}"#), &large, "archives.maxUnpacked is 200000"),
-        (limit(r#""archives": {"maxRatio": 2}"#), &large, "archives.maxRatio is 2"),
-        (limit(r#""archives": {"maxMembers": 1}"#), &deep, "archives.maxMembers is 1"),
+        (
+            limit(r#""archives": {"depth": 1}"#),
+            &deep,
+            "archives.depth is 1",
+        ),
+        (
+            limit(r#""archives": {"maxUnpacked": 200000}"#),
+            &large,
+            "archives.maxUnpacked is 200000",
+        ),
+        (
+            limit(r#""archives": {"maxRatio": 2}"#),
+            &large,
+            "archives.maxRatio is 2",
+        ),
+        (
+            limit(r#""archives": {"maxMembers": 1}"#),
+            &deep,
+            "archives.maxMembers is 1",
+        ),
         (limit(r#""maxContent": 5"#), &long, "maxContent (5 bytes)"),
     ] {
         let found = scan(&config, node);
@@ -66,8 +91,17 @@ fn a_limit_that_is_reached_is_told_with_its_name() {
 fn findings_in_one_file_end() {
     let many = (0..150).flat_map(|_| gzip_member()).collect::<Vec<u8>>();
     let found = scan(RULES, &Node::new().file("/a.tar", many));
-    assert_eq!(found.subjects("test.eicar").len(), 101, "the archive itself, and its members");
-    assert!(found.all().iter().any(|it| it.message.contains("more than 100 findings")));
+    assert_eq!(
+        found.subjects("test.eicar").len(),
+        101,
+        "the archive itself, and its members"
+    );
+    assert!(
+        found
+            .all()
+            .iter()
+            .any(|it| it.message.contains("more than 100 findings"))
+    );
 }
 
 /// A member of a tar, each with a name of its own.
@@ -103,14 +137,22 @@ fn files_are_known_by_their_digests() {
     let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let node = Node::new().file("/a", "hello").file("/b", "other");
     // SHA-1 and MD5 are not asked for: the node has none to give, and would say so.
-    for text in [sha256.to_owned(), format!("{sha256}:5:Greeting"), format!("{sha256}  Greeting"), format!("# x\n{sha256}:*:Greeting\n")] {
+    for text in [
+        sha256.to_owned(),
+        format!("{sha256}:5:Greeting"),
+        format!("{sha256}  Greeting"),
+        format!("# x\n{sha256}:*:Greeting\n"),
+    ] {
         let found = scan(&list(&text, false), &node);
         assert_eq!(found.subjects("hash.bad"), ["/a"], "{text}");
         assert_eq!(found.all().len(), 1);
     }
     let found = scan(&list(&format!("{sha256} Greeting"), false), &node);
     assert_eq!(found.all()[0].evidence["name"], "Greeting");
-    assert!(scan(&list(&format!("{sha256}:6:Greeting"), false), &node).is_empty(), "of another size");
+    assert!(
+        scan(&list(&format!("{sha256}:6:Greeting"), false), &node).is_empty(),
+        "of another size"
+    );
     // One finding a hit.
     let found = scan(&list(&format!("{sha256} One\n{sha256} Two"), false), &node);
     assert_eq!(found.subjects("hash.bad"), ["/a", "/a"]);
@@ -121,11 +163,17 @@ fn old_digests_are_asked_for_if_a_list_has_them() {
     let sha1 = Sha1::digest(b"hello");
     let text = crate::integrity::hex(&sha1);
     let node = Node::new().file("/a", "hello").digest("/a", "sha1", sha1);
-    assert_eq!(scan(&list(&text, false), &node).subjects("hash.bad"), ["/a"]);
+    assert_eq!(
+        scan(&list(&text, false), &node).subjects("hash.bad"),
+        ["/a"]
+    );
     let md5 = [7; 16];
     let node = Node::new().file("/a", "hello").digest("/a", "md5", md5);
     let text = format!("{}:*:Seven", crate::integrity::hex(&md5));
-    assert_eq!(scan(&list(&text, false), &node).subjects("hash.bad"), ["/a"]);
+    assert_eq!(
+        scan(&list(&text, false), &node).subjects("hash.bad"),
+        ["/a"]
+    );
 }
 
 #[test]
@@ -141,9 +189,21 @@ fn members_are_known_by_their_digests() {
 #[test]
 fn what_is_wrong_with_rules_is_told_with_its_place() {
     for (config, field, said) in [
-        (r#"{"signatures": {"yara": [{"name": "test", "text": "rule a { condition: $b }"}]}}"#, "signatures.yara[0]", "test:1:"),
-        (r#"{"signatures": {"yara": [{"name": "test"}]}}"#, "signatures.yara[0]", "either text or file"),
-        (r#"{"signatures": {"hashes": [{"name": "", "text": ""}]}}"#, "signatures.hashes[0].name", "1 to 64 bytes"),
+        (
+            r#"{"signatures": {"yara": [{"name": "test", "text": "rule a { condition: $b }"}]}}"#,
+            "signatures.yara[0]",
+            "test:1:",
+        ),
+        (
+            r#"{"signatures": {"yara": [{"name": "test"}]}}"#,
+            "signatures.yara[0]",
+            "either text or file",
+        ),
+        (
+            r#"{"signatures": {"hashes": [{"name": "", "text": ""}]}}"#,
+            "signatures.hashes[0].name",
+            "1 to 64 bytes",
+        ),
     ] {
         let error = Harness::<SecurityScanner>::new(config).unwrap_err();
         assert_eq!(error.field(), field);

@@ -5,7 +5,7 @@ use bulkhead_sdk::{Context, Error, Result};
 /// A text, by name: here, or in a file below a folder that the manifest grants (`grants.files`).
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Source {
+pub(crate) struct Source {
     /// What findings call it; YARA rules of one text see each other.
     pub(crate) name: String,
     /// The text itself.
@@ -22,7 +22,9 @@ impl Source {
         match (&self.text, &self.file) {
             (Some(text), None) => Ok(text.clone()),
             (None, Some(path)) => std::fs::read_to_string(path)
-                .context(format!("{path} cannot be read; grant its folder: grants.files"))
+                .context(format!(
+                    "{path} cannot be read; grant its folder: grants.files"
+                ))
                 .map_err(|error| error.at(field)),
             _ => Err(Error::new("needs either text or file").at(field)),
         }

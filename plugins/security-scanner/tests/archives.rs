@@ -223,7 +223,11 @@ fn members_that_overlap_end() {
         .take(300 << 10)
         .collect();
     // Blocks without content: much to read, and nothing comes out.
-    let empty = [[0, 0, 0, 0xff, 0xff].repeat(60_000), vec![1, 0, 0, 0xff, 0xff]].concat();
+    let empty = [
+        [0, 0, 0, 0xff, 0xff].repeat(60_000),
+        vec![1, 0, 0, 0xff, 0xff],
+    ]
+    .concat();
     for one in [
         stored("a", &noise),
         deflated("a", &noise),
@@ -236,7 +240,9 @@ fn members_that_overlap_end() {
         assert!((1..=4).contains(&members), "{members}");
         assert!((1..=100).contains(&troubles.len()), "{}", troubles.len());
         assert!(
-            troubles.iter().all(|(_, trouble)| *trouble == Trouble::TooLarge),
+            troubles
+                .iter()
+                .all(|(_, trouble)| *trouble == Trouble::TooLarge),
             "{troubles:?}"
         );
     }

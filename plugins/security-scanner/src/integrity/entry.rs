@@ -57,7 +57,11 @@ impl Entry {
             ("owner", self.uid != other.uid),
             ("group", self.gid != other.gid),
             (
-                if self.kind == number(FileKind::Symlink) { "target" } else { "attributes" },
+                if self.kind == number(FileKind::Symlink) {
+                    "target"
+                } else {
+                    "attributes"
+                },
                 self.attributes != other.attributes,
             ),
         ];
@@ -69,7 +73,10 @@ impl Entry {
     pub(super) fn tell<'f>(&self, finding: Finding<'f>, when: &str) -> Finding<'f> {
         let name = |name: &str| format!("{when}.{name}");
         let finding = finding
-            .evidence(&name("kind"), NAMES.get(usize::from(self.kind)).copied().unwrap_or("?"))
+            .evidence(
+                &name("kind"),
+                NAMES.get(usize::from(self.kind)).copied().unwrap_or("?"),
+            )
             .evidence(&name("mode"), format!("{:04o}", self.mode))
             .evidence(&name("uid"), self.uid)
             .evidence(&name("gid"), self.gid)
@@ -113,7 +120,13 @@ impl Entry {
 }
 
 const NAMES: [&str; 7] = [
-    "file", "directory", "symlink", "fifo", "socket", "block device", "character device",
+    "file",
+    "directory",
+    "symlink",
+    "fifo",
+    "socket",
+    "block device",
+    "character device",
 ];
 
 fn number(kind: FileKind) -> u8 {

@@ -28,7 +28,7 @@ const MAX_GONE: usize = 1000;
 /// Tells what changed against a baseline: the files as the first complete pass found them.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Any text, such as a day. What there is when it changes becomes the baseline: so changes are
     /// accepted.
     #[schemars(length(min = 1, max = 128))]
@@ -48,13 +48,14 @@ pub(crate) struct Integrity {
     store: Store,
     /// Paths of the baseline that this pass has come by; none while it cannot be said that it came by all.
     seen: Option<HashSet<Vec<u8>>>,
+    /// What was missing when that was last looked at, without what is back.
     gone: BTreeSet<Vec<u8>>,
+    is_back: bool,
 }
 
 impl Integrity {
     pub(crate) fn new(config: Config) -> Result<Self> {
-        if !(1..=128).contains(&config.baseline.len())
-            || config.baseline.contains(char::is_control)
+        if !(1..=128).contains(&config.baseline.len()) || config.baseline.contains(char::is_control)
         {
             let message = "needs 1 to 128 bytes without control characters, such as a day";
             return Err(Error::new(message).at("integrity.baseline"));
@@ -64,22 +65,54 @@ impl Integrity {
             config,
             seen: None,
             gone: BTreeSet::new(),
+            is_back: false,
         })
     }
 
     pub(crate) fn outline(&mut self, outline: &mut Outline) -> Result<()> {
         let rules = [
-            (CHANGED, Severity::High, "A file is not as in the baseline", "Programs and settings change when somebody updates or configures the node; a change that nobody knows of is a trace of somebody else."),
-            (NEW, Severity::Medium, "A file is not in the baseline", "A file that nobody installed may be what an intruder left."),
-            (GONE, Severity::Medium, "A file of the baseline is gone", "A program or a setting that protects the node may have been removed."),
-            (BROKEN, Severity::Critical, "The baseline is not what was stored", "The plugin's state was changed or damaged outside of the plugin. Nothing is compared until it is made anew."),
-            (NO_ROOM, Severity::High, "The baseline has no room", "Without it, nothing is compared."),
+            (
+                CHANGED,
+                Severity::High,
+                "A file is not as in the baseline",
+                "Programs and settings change when somebody updates or configures the node; a change that nobody knows of is a trace of somebody else.",
+            ),
+            (
+                NEW,
+                Severity::Medium,
+                "A file is not in the baseline",
+                "A file that nobody installed may be what an intruder left.",
+            ),
+            (
+                GONE,
+                Severity::Medium,
+                "A file of the baseline is gone",
+                "A program or a setting that protects the node may have been removed.",
+            ),
+            (
+                BROKEN,
+                Severity::Critical,
+                "The baseline is not what was stored",
+                "The plugin's state was changed or damaged outside of the plugin. Nothing is compared until it is made anew.",
+            ),
+            (
+                NO_ROOM,
+                Severity::High,
+                "The baseline has no room",
+                "Without it, nothing is compared.",
+            ),
         ];
         for (id, severity, title, why) in rules {
             let how = match id {
-                BROKEN => "Find out who could write the daemon's state folder; then change integrity.baseline.",
-                NO_ROOM => "Raise grants.state.quota (about 150 bytes a file), or compare fewer files with integrity.paths.",
-                _ => "If the change is yours, accept it by another text as integrity.baseline. If not, compare the file with its package.",
+                BROKEN => {
+                    "Find out who could write the daemon's state folder; then change integrity.baseline."
+                }
+                NO_ROOM => {
+                    "Raise grants.state.quota (about 150 bytes a file), or compare fewer files with integrity.paths."
+                }
+                _ => {
+                    "If the change is yours, accept it by another text as integrity.baseline. If not, compare the file with its package."
+                }
             };
             let rule = Rule::new(id, title).severity(severity).rationale(why);
             outline.rule(rule.remediation(how));
@@ -90,6 +123,7 @@ impl Integrity {
                 .rationale("Whoever can write the daemon's state can replace the baseline with its digest. Keep the digest elsewhere and compare."),
         );
         self.store.load()?;
+        self.gone = self.store.gone()?;
         outline.rule_set(format!("{:?} {}", self.config, self.store.generation()));
         Ok(())
     }
@@ -101,7 +135,6 @@ impl Integrity {
             self.store.set_running(true)?;
         }
         self.seen = fresh.then(HashSet::new);
-        self.gone = self.store.gone()?;
         Ok(())
     }
 
@@ -111,26 +144,22 @@ impl Integrity {
     }
 
     /// Judges a file of which everything is known.
-    pub(crate) fn scan(&mut self, file: &File<'_>, out: &mut Findings) {
+    pub(crate) fn scan(&mut self, file: &File<'_>, out: &mut Findings) -> Result<()> {
         let path = file.path();
         if !self.is_watched(path) {
-            return;
+            return Ok(());
         }
         if let Some(seen) = &mut self.seen {
             seen.insert(path.to_vec());
         }
-        self.gone.remove(path);
+        self.is_back |= self.gone.remove(path);
         // It comes again, or there is nothing to compare.
-        if file.is_changing() || file.error().is_some() {
-            return;
+        if file.is_changing() || file.error().is_some() || self.store.is_broken() {
+            return Ok(());
         }
         let now = Entry::of(file);
         if self.store.is_learning() {
-            self.store.learn(path, now);
-            return;
-        }
-        if self.store.is_broken() {
-            return;
+            return self.store.learn(path, now);
         }
         match self.store.get(path) {
             None => {
@@ -144,14 +173,21 @@ impl Integrity {
                 let what = before.differences(&now).join(", ");
                 let finding = out.file(file, CHANGED).severity(Severity::High);
                 let finding = finding.message(format!("changed since the baseline: {what}"));
-                now.tell(before.tell(finding.evidence("changed", what), "before"), "after");
+                now.tell(
+                    before.tell(finding.evidence("changed", what), "before"),
+                    "after",
+                );
             }
             Some(_) => {}
         }
+        Ok(())
     }
 
     /// Writes down what was learned. Called after each batch.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_back) {
+            self.store.set_gone(&self.gone, MAX_GONE)?;
+        }
         self.store.flush()
     }
 
@@ -173,7 +209,8 @@ impl Integrity {
                 self.gone.clear();
             } else if let Some(seen) = self.seen.take() {
                 let missing = self.store.paths().filter(|path| !seen.contains(*path));
-                self.gone = missing.cloned().collect();
+                let watched = missing.filter(|path| self.is_watched(path));
+                self.gone = watched.cloned().collect();
             }
         }
         self.seen = None;
@@ -201,7 +238,11 @@ impl Integrity {
         };
         out.other(subject, BASELINE)
             .severity(Severity::Info)
-            .message(format!("{} files, digest {}", seal.files, hex(&seal.digest)))
+            .message(format!(
+                "{} files, digest {}",
+                seal.files,
+                hex(&seal.digest)
+            ))
             .evidence("digest", hex(&seal.digest))
             .evidence("files", seal.files);
         for path in self.gone.iter().take(MAX_GONE) {
@@ -210,7 +251,10 @@ impl Integrity {
             };
             let text = String::from_utf8_lossy(path);
             let finding = out.path(text, GONE).severity(Severity::Medium);
-            before.tell(finding.message("it is in the baseline, and no longer there"), "before");
+            before.tell(
+                finding.message("it is in the baseline, and no longer there"),
+                "before",
+            );
         }
     }
 }

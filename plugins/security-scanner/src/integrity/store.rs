@@ -129,21 +129,20 @@ impl Store {
         self.entries.keys()
     }
 
-    pub(super) fn learn(&mut self, path: &[u8], entry: Entry) {
+    pub(super) fn learn(&mut self, path: &[u8], entry: Entry) -> Result<()> {
         if self.entries.get(path) == Some(&entry) {
-            return;
+            return Ok(());
         }
         if self.head.segments == 0 || self.tail.len() >= SEGMENT {
             // The one before is written first.
-            if self.flush().is_err() {
-                return;
-            }
+            self.flush()?;
             self.head.segments += 1;
             self.tail.clear();
         }
         entry.write(path, &mut self.tail);
         self.grown = true;
         self.entries.insert(path.to_vec(), entry);
+        Ok(())
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
@@ -182,7 +181,8 @@ impl Store {
             hex(&seal.digest)
         );
         self.head.seal = Some(seal);
-        self.write_head().context("the baseline cannot be written")?;
+        self.write_head()
+            .context("the baseline cannot be written")?;
         // Of a baseline before it that was longer.
         for key in state::keys("integrity/segment/")? {
             if key.as_str() >= self::key(self.head.segments).as_str() {
@@ -224,7 +224,10 @@ impl Store {
     pub(super) fn gone(&self) -> Result<BTreeSet<Vec<u8>>> {
         let stored = state::get(MISSING)?.unwrap_or_default();
         let paths = stored.split(|byte| *byte == 0);
-        Ok(paths.filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
+        Ok(paths
+            .filter(|path| !path.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect())
     }
 
     pub(super) fn set_gone(&self, gone: &BTreeSet<Vec<u8>>, most: usize) -> Result<()> {

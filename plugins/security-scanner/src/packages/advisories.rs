@@ -101,7 +101,11 @@ impl Advisories {
         let number = self.all.len();
         let said = osv.affected.iter().map(|it| &it.ecosystem_specific);
         let severity = said.chain([&osv.database_specific]).find_map(severity);
-        let mut summary = if osv.summary.is_empty() { osv.details } else { osv.summary };
+        let mut summary = if osv.summary.is_empty() {
+            osv.details
+        } else {
+            osv.summary
+        };
         summary.truncate(summary.floor_char_boundary(500));
         for affected in osv.affected {
             let Some(package) = affected.package else {
@@ -116,7 +120,10 @@ impl Advisories {
                 "Alpine" => Ecosystem::Alpine,
                 _ => continue,
             };
-            let ranges = affected.ranges.into_iter().filter(|range| range.kind == "ECOSYSTEM");
+            let ranges = affected
+                .ranges
+                .into_iter()
+                .filter(|range| range.kind == "ECOSYSTEM");
             let found = Match {
                 advisory: number,
                 release,
@@ -126,11 +133,20 @@ impl Advisories {
             let key = (ecosystem, package.name);
             self.by_package.entry(key).or_default().push(found);
         }
-        let id: String = osv.id.chars().filter(|it| !it.is_control()).take(100).collect();
+        let id: String = osv
+            .id
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(100)
+            .collect();
         let id = id[..id.floor_char_boundary(120)].to_owned();
         // Vectors of CVSS are not computed here.
         let severity = severity.unwrap_or(Severity::Medium);
-        self.all.push(Advisory { id, summary, severity });
+        self.all.push(Advisory {
+            id,
+            summary,
+            severity,
+        });
     }
 
     /// Advisories about the package, and the versions that have it fixed.
@@ -159,16 +175,29 @@ impl Match {
             let mut events = self.ranges.iter().flatten();
             return Some(events.find_map(|event| event.fixed.as_deref()));
         }
-        self.ranges.iter().find_map(|events| in_range(ecosystem, events, version))
+        self.ranges
+            .iter()
+            .find_map(|events| in_range(ecosystem, events, version))
     }
 }
 
 /// The last event up to the version decides, whatever the order in which they are given.
-fn in_range<'e>(ecosystem: Ecosystem, events: &'e [Event], version: &str) -> Option<Option<&'e str>> {
+fn in_range<'e>(
+    ecosystem: Ecosystem,
+    events: &'e [Event],
+    version: &str,
+) -> Option<Option<&'e str>> {
     let at_least = |from: &str| {
-        from == "0" || ecosystem.compare(version, from).is_some_and(|order| order.is_ge())
+        from == "0"
+            || ecosystem
+                .compare(version, from)
+                .is_some_and(|order| order.is_ge())
     };
-    let after = |last: &str| ecosystem.compare(version, last).is_some_and(|order| order.is_gt());
+    let after = |last: &str| {
+        ecosystem
+            .compare(version, last)
+            .is_some_and(|order| order.is_gt())
+    };
     let introduced = events
         .iter()
         .filter_map(|event| event.introduced.as_deref())
@@ -176,8 +205,14 @@ fn in_range<'e>(ecosystem: Ecosystem, events: &'e [Event], version: &str) -> Opt
         .max_by(|a, b| order(ecosystem, a, b))?;
     let ended = events.iter().any(|event| {
         let end = |end: &str| order(ecosystem, end, introduced).is_ge();
-        event.fixed.as_deref().is_some_and(|fixed| end(fixed) && at_least(fixed))
-            || event.last_affected.as_deref().is_some_and(|last| end(last) && after(last))
+        event
+            .fixed
+            .as_deref()
+            .is_some_and(|fixed| end(fixed) && at_least(fixed))
+            || event
+                .last_affected
+                .as_deref()
+                .is_some_and(|last| end(last) && after(last))
     });
     if ended {
         return None;
@@ -209,7 +244,9 @@ fn is_of(of: &str, release: &str) -> bool {
 
 /// In words, as some databases have it.
 fn severity(of: &serde_json::Value) -> Option<Severity> {
-    let word = ["severity", "urgency"].into_iter().find_map(|key| of.get(key)?.as_str())?;
+    let word = ["severity", "urgency"]
+        .into_iter()
+        .find_map(|key| of.get(key)?.as_str())?;
     match word.to_ascii_lowercase().as_str() {
         "critical" => Some(Severity::Critical),
         "high" => Some(Severity::High),

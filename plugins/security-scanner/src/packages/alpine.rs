@@ -45,7 +45,9 @@ pub(super) fn compare<'a>(a: &'a str, b: &'a str) -> Option<Ordering> {
     for i in 0..a.len().max(b.len()) {
         let at = |parts: &[Part<'a>]| parts.get(i).copied().unwrap_or(Part::End);
         let order = match (at(&a), at(&b)) {
-            (Part::Number(a), Part::Number(b)) if i > 0 && (a.starts_with('0') || b.starts_with('0')) => {
+            (Part::Number(a), Part::Number(b))
+                if i > 0 && (a.starts_with('0') || b.starts_with('0')) =>
+            {
                 a.cmp(b)
             }
             (Part::Number(a), Part::Number(b))
@@ -104,7 +106,9 @@ fn parts(version: &str) -> Option<Vec<Part<'_>>> {
 
 /// One digit at least, and what follows.
 fn digits(text: &str) -> Option<(&str, &str)> {
-    let end = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|it: char| !it.is_ascii_digit())
+        .unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
@@ -115,18 +119,46 @@ mod tests {
     #[test]
     fn versions_are_in_the_order_of_apk() {
         for (smaller, larger) in [
-            ("1.0", "1.1"), ("1.9", "1.10"), ("1.2.3-r0", "1.2.3-r1"), ("1.2.3-r9", "1.2.3-r10"),
-            ("1.0_alpha1", "1.0_beta1"), ("1.0_rc1", "1.0"), ("1.0", "1.0_p1"), ("1.0_rc1", "1.0_rc2"),
-            ("1.0_alpha", "1.0_alpha1"), ("1.0_pre1", "1.0_rc1"), ("1.0", "1.0a"), ("1.0a", "1.0b"),
-            ("1.0a", "1.0.1"), ("1.0", "1.0.0"), ("1.0", "1.0-r0"), ("1.0_rc1-r3", "1.0-r0"),
-            ("1.0_p1", "1.0a"), ("1.05", "1.5"), ("1.005", "1.05"), ("1.0_git20230101", "1.0_git20230102"),
-            ("3.0.12-r4", "3.0.12-r5"), ("1.1.1t-r2", "1.1.1u-r0"), ("9", "10"), ("1.0_cvs1", "1.0_p1"),
+            ("1.0", "1.1"),
+            ("1.9", "1.10"),
+            ("1.2.3-r0", "1.2.3-r1"),
+            ("1.2.3-r9", "1.2.3-r10"),
+            ("1.0_alpha1", "1.0_beta1"),
+            ("1.0_rc1", "1.0"),
+            ("1.0", "1.0_p1"),
+            ("1.0_rc1", "1.0_rc2"),
+            ("1.0_alpha", "1.0_alpha1"),
+            ("1.0_pre1", "1.0_rc1"),
+            ("1.0", "1.0a"),
+            ("1.0a", "1.0b"),
+            ("1.0a", "1.0.1"),
+            ("1.0", "1.0.0"),
+            ("1.0", "1.0-r0"),
+            ("1.0_rc1-r3", "1.0-r0"),
+            ("1.0_p1", "1.0a"),
+            ("1.05", "1.5"),
+            ("1.005", "1.05"),
+            ("1.0_git20230101", "1.0_git20230102"),
+            ("3.0.12-r4", "3.0.12-r5"),
+            ("1.1.1t-r2", "1.1.1u-r0"),
+            ("9", "10"),
+            ("1.0_cvs1", "1.0_p1"),
         ] {
-            assert_eq!(compare(smaller, larger), Some(Ordering::Less), "{smaller} {larger}");
-            assert_eq!(compare(larger, smaller), Some(Ordering::Greater), "{larger} {smaller}");
+            assert_eq!(
+                compare(smaller, larger),
+                Some(Ordering::Less),
+                "{smaller} {larger}"
+            );
+            assert_eq!(
+                compare(larger, smaller),
+                Some(Ordering::Greater),
+                "{larger} {smaller}"
+            );
         }
         assert_eq!(compare("1.2.3-r1", "1.2.3-r1"), Some(Ordering::Equal));
-        for wrong in ["", "a", "1.", "1.0_x1", "1.0-1", "1.0 ", "1.0-r", "1.0A", "ä"] {
+        for wrong in [
+            "", "a", "1.", "1.0_x1", "1.0-1", "1.0 ", "1.0-r", "1.0A", "ä",
+        ] {
             assert_eq!(compare(wrong, "1.0"), None, "{wrong}");
         }
     }

@@ -25,7 +25,7 @@ const MAX_FINDINGS: usize = 10_000;
 /// Packages with known vulnerabilities. Needs to read the lists of dpkg and apk.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Advisories: a JSON text with one in the format of OSV, or a list of them.
     advisories: Vec<Source>,
 }
@@ -60,9 +60,13 @@ impl Packages {
         let mut advisories = Advisories::default();
         for (i, source) in config.advisories.iter().enumerate() {
             let field = format!("packages.advisories[{i}]");
-            advisories.add(&source.read(&field)?).map_err(|error| error.at(field))?;
+            advisories
+                .add(&source.read(&field)?)
+                .map_err(|error| error.at(field))?;
         }
-        Ok(Self { advisories: Some(advisories) })
+        Ok(Self {
+            advisories: Some(advisories),
+        })
     }
 
     pub(crate) fn outline(&self, outline: &mut Outline) {
@@ -97,7 +101,8 @@ impl Packages {
             };
             any = true;
             if file.content().is_empty() || file.is_cut() {
-                out.path(path, UNCLEAR).message("it cannot be read, or is longer than 4 MiB");
+                out.path(path, UNCLEAR)
+                    .message("it cannot be read, or is longer than 4 MiB");
             }
             if release.is_empty() {
                 out.path(path, UNCLEAR)
@@ -115,7 +120,8 @@ impl Packages {
             }
         }
         if !any {
-            out.other("packages", UNCLEAR).message(format!("there is neither {DPKG} nor {APK}"));
+            out.other("packages", UNCLEAR)
+                .message(format!("there is neither {DPKG} nor {APK}"));
         }
     }
 }
@@ -134,8 +140,14 @@ fn judge(
         let subject = format!("package/{}", package.name).replace(char::is_control, "?");
         let subject = &subject[..subject.floor_char_boundary(256)];
         let message = match fixed {
-            Some(fixed) => format!("{} {}: {} (fixed in {fixed})", package.name, package.version, advisory.id),
-            None => format!("{} {}: {} (not fixed yet)", package.name, package.version, advisory.id),
+            Some(fixed) => format!(
+                "{} {}: {} (fixed in {fixed})",
+                package.name, package.version, advisory.id
+            ),
+            None => format!(
+                "{} {}: {} (not fixed yet)",
+                package.name, package.version, advisory.id
+            ),
         };
         let finding = out
             .other(subject, ID)

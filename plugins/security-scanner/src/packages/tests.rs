@@ -12,12 +12,42 @@ const INSTALLED: &str = "C:Q1x=\nP:libcrypto3\nV:3.1.3-r0\no:openssl\n\nP:musl\n
 #[test]
 fn lists_of_packages_are_read() {
     let found = dpkg(STATUS);
-    let names: Vec<_> = found.iter().map(|it| (it.name.as_str(), it.source.as_str(), it.source_version.as_str())).collect();
-    assert_eq!(names, [("libssl3", "openssl", "3.0.11-1~deb12u1"), ("libc-bin", "glibc", "2.36-9")]);
+    let names: Vec<_> = found
+        .iter()
+        .map(|it| {
+            (
+                it.name.as_str(),
+                it.source.as_str(),
+                it.source_version.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("libssl3", "openssl", "3.0.11-1~deb12u1"),
+            ("libc-bin", "glibc", "2.36-9")
+        ]
+    );
     let found = apk(INSTALLED);
-    let names: Vec<_> = found.iter().map(|it| (it.name.as_str(), it.source.as_str(), it.version.as_str())).collect();
-    assert_eq!(names, [("libcrypto3", "openssl", "3.1.3-r0"), ("musl", "musl", "1.2.4-r1")]);
-    for text in ["", "\n\n\n", "Package: x", "P:x", "Status: a b\n\nStatus: installed"] {
+    let names: Vec<_> = found
+        .iter()
+        .map(|it| (it.name.as_str(), it.source.as_str(), it.version.as_str()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("libcrypto3", "openssl", "3.1.3-r0"),
+            ("musl", "musl", "1.2.4-r1")
+        ]
+    );
+    for text in [
+        "",
+        "\n\n\n",
+        "Package: x",
+        "P:x",
+        "Status: a b\n\nStatus: installed",
+    ] {
         assert!(dpkg(text).is_empty() && apk(text).is_empty(), "{text}");
     }
 }
@@ -37,7 +67,10 @@ fn assess(advisories: &[String], node: &Node) -> Judged {
 }
 
 fn ids(found: &Judged) -> Vec<&str> {
-    let all = found.all().iter().filter(|it| it.rule == "packages.vulnerable");
+    let all = found
+        .all()
+        .iter()
+        .filter(|it| it.rule == "packages.vulnerable");
     all.map(|it| it.fingerprint.as_str()).collect()
 }
 
@@ -57,9 +90,24 @@ fn packages_of_debian_are_judged_by_their_source() {
             advisory("OPEN", "Debian", "glibc", FROM_0),
             advisory("GONE", "Debian:12", "gone", FROM_0),
             // Introduced again, in whatever order it is told.
-            advisory("AGAIN", "Debian:12", "openssl", r#"{"introduced": "3.0.11"}, {"fixed": "2.0"}, {"introduced": "0"}"#),
-            advisory("LAST", "Debian:12", "glibc", r#"{"introduced": "2.0"}, {"last_affected": "2.36-9"}"#),
-            advisory("PAST", "Debian:12", "glibc", r#"{"introduced": "2.0"}, {"last_affected": "2.36-8"}"#),
+            advisory(
+                "AGAIN",
+                "Debian:12",
+                "openssl",
+                r#"{"introduced": "3.0.11"}, {"fixed": "2.0"}, {"introduced": "0"}"#,
+            ),
+            advisory(
+                "LAST",
+                "Debian:12",
+                "glibc",
+                r#"{"introduced": "2.0"}, {"last_affected": "2.36-9"}"#,
+            ),
+            advisory(
+                "PAST",
+                "Debian:12",
+                "glibc",
+                r#"{"introduced": "2.0"}, {"last_affected": "2.36-8"}"#,
+            ),
             advisory("FUTURE", "Debian:12", "glibc", r#"{"introduced": "2.37"}"#),
         ],
         &node,
@@ -73,12 +121,24 @@ fn packages_of_debian_are_judged_by_their_source() {
 
 #[test]
 fn packages_of_alpine_are_judged() {
-    let node = Node::new().file(APK, INSTALLED).fact("os.version", "3.18.4");
+    let node = Node::new()
+        .file(APK, INSTALLED)
+        .fact("os.version", "3.18.4");
     let found = assess(
         &[
-            advisory("A", "Alpine:v3.18", "openssl", r#"{"introduced": "0"}, {"fixed": "3.1.4-r0"}"#),
+            advisory(
+                "A",
+                "Alpine:v3.18",
+                "openssl",
+                r#"{"introduced": "0"}, {"fixed": "3.1.4-r0"}"#,
+            ),
             advisory("B", "Alpine:v3.1", "openssl", FROM_0),
-            advisory("C", "Alpine:v3.18", "musl", r#"{"introduced": "0"}, {"fixed": "1.2.4-r1"}"#),
+            advisory(
+                "C",
+                "Alpine:v3.18",
+                "musl",
+                r#"{"introduced": "0"}, {"fixed": "1.2.4-r1"}"#,
+            ),
         ],
         &node,
     );

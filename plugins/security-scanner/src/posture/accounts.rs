@@ -10,7 +10,7 @@ const EMPTY: &str = "posture.empty-password";
 /// Users.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(super) struct Config {
     /// Users beside `root` that may have the number 0.
     allow_uid0: Vec<String>,
 }

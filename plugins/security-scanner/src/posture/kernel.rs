@@ -13,7 +13,7 @@ const SYSCTL: &str = "posture.sysctl";
 /// Kernel modules that are loaded.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Modules {
+pub(super) struct Modules {
     /// Those that may be loaded; all unless given. What is built into the kernel does not count.
     allow: Option<Vec<String>>,
     /// Those that may be out of the kernel's tree or without a signature, such as a vendor's driver.
@@ -23,7 +23,7 @@ pub struct Modules {
 /// Kernel settings.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Sysctls {
+pub(super) struct Sysctls {
     /// What they have to be: `kernel.randomize_va_space: "2"`.
     expect: BTreeMap<String, String>,
 }
@@ -58,7 +58,11 @@ impl Check for Modules {
     }
 
     fn assess(&self, view: &View, out: &mut Findings) {
-        for module in view.kernel_modules().iter().filter(|module| !module.built_in) {
+        for module in view
+            .kernel_modules()
+            .iter()
+            .filter(|module| !module.built_in)
+        {
             let listed = |list: &[String]| list.iter().any(|name| is_same(name, &module.name));
             let subject = || subject("kernel-module", &module.name);
             let foreign = module.out_of_tree || module.unsigned;
@@ -72,7 +76,11 @@ impl Check for Modules {
                     .evidence("outOfTree", module.out_of_tree)
                     .evidence("unsigned", module.unsigned);
             }
-            if self.allow.as_deref().is_some_and(|allow| !listed(allow) && !listed(&self.allow_foreign)) {
+            if self
+                .allow
+                .as_deref()
+                .is_some_and(|allow| !listed(allow) && !listed(&self.allow_foreign))
+            {
                 out.other(subject(), UNKNOWN)
                     .message(format!("{} is loaded", module.name))
                     .evidence("size", module.size);
@@ -98,7 +106,11 @@ impl Check for Sysctls {
     fn assess(&self, view: &View, out: &mut Findings) {
         for (name, expected) in &self.expect {
             // Several values are separated by tabs.
-            let words = |text: &str| text.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let words = |text: &str| {
+                text.split_ascii_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
             let found = view.sysctl(name);
             if found.map(words) != Some(words(expected)) {
                 out.other(subject("sysctl", name), SYSCTL)

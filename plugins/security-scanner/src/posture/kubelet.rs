@@ -14,7 +14,7 @@ const UNREAD: &str = "posture.kubelet-unclear";
 /// The kubelet.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(super) struct Config {
     /// Its configuration; `/var/lib/kubelet/config.yaml` unless given.
     config: Option<String>,
     /// Whether its flags are looked at, which come before the configuration. Needs the grants
@@ -54,7 +54,12 @@ impl Kubelet {
         let mut told = |id: &str, message: String| {
             out.path(self.config.as_str(), id).message(message);
         };
-        if settings.get("anonymous-auth", "/authentication/anonymous/enabled", "true") == "true" {
+        if settings.get(
+            "anonymous-auth",
+            "/authentication/anonymous/enabled",
+            "true",
+        ) == "true"
+        {
             told(ANONYMOUS, "anonymous requests are let in".to_owned());
         }
         let mode = settings.get("authorization-mode", "/authorization/mode", "AlwaysAllow");
@@ -111,41 +116,67 @@ impl Settings<'_> {
             Value::Null => None,
             other => Some(other.to_string()),
         };
-        given.or_else(configured).unwrap_or_else(|| match self.config {
-            Some(_) => match flag {
-                "anonymous-auth" => "false".to_owned(),
-                "authorization-mode" => "Webhook".to_owned(),
-                _ => "0".to_owned(),
-            },
-            None => without_config.to_owned(),
-        })
+        given
+            .or_else(configured)
+            .unwrap_or_else(|| match self.config {
+                Some(_) => match flag {
+                    "anonymous-auth" => "false".to_owned(),
+                    "authorization-mode" => "Webhook".to_owned(),
+                    _ => "0".to_owned(),
+                },
+                None => without_config.to_owned(),
+            })
     }
 }
 
 impl Check for Kubelet {
     fn outline(&mut self, outline: &mut Outline) {
         let rules = [
-            (ANONYMOUS, Severity::Critical, "The kubelet lets in whoever asks",
-             "Anonymous requests can list the node's pods, and run commands in them where nothing else forbids it.",
-             "Set authentication.anonymous.enabled to false."),
-            (AUTHORIZATION, Severity::Critical, "The kubelet asks nobody what a caller may do",
-             "Every caller who is let in may do everything: run commands in all pods of the node.",
-             "Set authorization.mode to Webhook."),
-            (READ_ONLY, Severity::High, "The kubelet shows its pods to everybody",
-             "The port without authentication lists pods with their environment, and where they run.",
-             "Set readOnlyPort to 0."),
-            (FILE, Severity::High, "Others than root can read or write files of the kubelet",
-             "Its keys are the node's identity in the cluster, and its configuration decides who is let in.",
-             "chown root FILE, and take the permissions that the finding names away."),
-            (UNREAD, Severity::Info, "The kubelet's configuration cannot be judged",
-             "It cannot be read, or is no YAML, so the kubelet may allow more than is said here.",
-             "Look at the message, and grant the file."),
+            (
+                ANONYMOUS,
+                Severity::Critical,
+                "The kubelet lets in whoever asks",
+                "Anonymous requests can list the node's pods, and run commands in them where nothing else forbids it.",
+                "Set authentication.anonymous.enabled to false.",
+            ),
+            (
+                AUTHORIZATION,
+                Severity::Critical,
+                "The kubelet asks nobody what a caller may do",
+                "Every caller who is let in may do everything: run commands in all pods of the node.",
+                "Set authorization.mode to Webhook.",
+            ),
+            (
+                READ_ONLY,
+                Severity::High,
+                "The kubelet shows its pods to everybody",
+                "The port without authentication lists pods with their environment, and where they run.",
+                "Set readOnlyPort to 0.",
+            ),
+            (
+                FILE,
+                Severity::High,
+                "Others than root can read or write files of the kubelet",
+                "Its keys are the node's identity in the cluster, and its configuration decides who is let in.",
+                "chown root FILE, and take the permissions that the finding names away.",
+            ),
+            (
+                UNREAD,
+                Severity::Info,
+                "The kubelet's configuration cannot be judged",
+                "It cannot be read, or is no YAML, so the kubelet may allow more than is said here.",
+                "Look at the message, and grant the file.",
+            ),
         ];
         for (id, severity, title, why, how) in rules {
             outline.rule(rule(id, severity, title, why, how));
         }
         outline.want_file(&self.config);
-        self.wants = self.secrets.iter().map(|glob| outline.want_entry(glob)).collect();
+        self.wants = self
+            .secrets
+            .iter()
+            .map(|glob| outline.want_entry(glob))
+            .collect();
         if self.flags {
             outline.want_processes();
         }
@@ -153,7 +184,11 @@ impl Check for Kubelet {
 
     fn assess(&self, view: &View, out: &mut Findings) {
         let is_kubelet = |process: &&Process| process.name == "kubelet";
-        let process = view.processes().iter().filter(|_| self.flags).find(is_kubelet);
+        let process = view
+            .processes()
+            .iter()
+            .filter(|_| self.flags)
+            .find(is_kubelet);
         let flags = process.map_or(&[][..], |process| &process.arguments);
         let file = view.file(&self.config).filter(|file| file.kind().is_some());
         if let Some(file) = file {
@@ -165,14 +200,21 @@ impl Check for Kubelet {
                     self.judge(&Settings { flags, config }, out);
                 }
                 None => {
-                    out.path(self.config.as_str(), UNREAD).message("it cannot be read, or is no YAML");
+                    out.path(self.config.as_str(), UNREAD)
+                        .message("it cannot be read, or is no YAML");
                 }
             }
         } else if flags.iter().any(|flag| flag.starts_with("--config")) {
             out.path(self.config.as_str(), UNREAD)
                 .message("it is not there, and the kubelet is told to read another one");
         } else if process.is_some() && !flags.is_empty() {
-            self.judge(&Settings { flags, config: None }, out);
+            self.judge(
+                &Settings {
+                    flags,
+                    config: None,
+                },
+                out,
+            );
         }
         for want in &self.wants {
             for file in view.files(*want) {

@@ -16,7 +16,7 @@ use bulkhead_sdk::scanning::{Findings, Outline, Rule, Severity, View};
 /// How the node is set up. Sections that are not there are not looked at, and need no grants.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Ports that listen. Needs the grant `scan.sockets`.
     ports: Option<ports::Config>,
     /// Users. Needs the grant `scan.users`.
@@ -86,7 +86,10 @@ impl Posture {
 
 /// A rule with all that is said of it.
 fn rule(id: &str, severity: Severity, title: &str, why: &str, how: &str) -> Rule {
-    Rule::new(id, title).severity(severity).rationale(why).remediation(how)
+    Rule::new(id, title)
+        .severity(severity)
+        .rationale(why)
+        .remediation(how)
 }
 
 /// What a finding is about. Names come from files of the node, and may hold anything.

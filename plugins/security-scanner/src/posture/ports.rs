@@ -12,7 +12,7 @@ const ID: &str = "posture.port";
 /// Ports that may listen on addresses that others can reach.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(super) struct Config {
     /// `22`, `tcp/10250`, `udp/53`, `tcp/30000-32767`; without a protocol, TCP and UDP.
     allow: Vec<String>,
     /// Whether UDP is looked at. Programs that ask others open UDP ports as well, which is hard to tell
@@ -38,7 +38,12 @@ impl Ports {
             })
         };
         Ok(Self {
-            allowed: config.allow.iter().enumerate().map(parse).collect::<Result<_>>()?,
+            allowed: config
+                .allow
+                .iter()
+                .enumerate()
+                .map(parse)
+                .collect::<Result<_>>()?,
             udp: config.udp,
             loopback: config.loopback,
         })
@@ -72,7 +77,9 @@ fn allowed(text: &str) -> Option<(Option<String>, RangeInclusive<u16>)> {
 
 /// Whether only the node itself can reach the address.
 pub(super) fn is_loopback(address: &str) -> bool {
-    address.parse().is_ok_and(|address: std::net::IpAddr| address.to_canonical().is_loopback())
+    address
+        .parse()
+        .is_ok_and(|address: std::net::IpAddr| address.to_canonical().is_loopback())
 }
 
 impl Check for Ports {

@@ -22,7 +22,7 @@ const PORT: u16 = 2375;
 /// Sockets of container runtimes.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(super) struct Config {
     /// Sockets beside the usual ones.
     sockets: Vec<String>,
 }
@@ -44,13 +44,19 @@ impl Check for Config {
             "Take `-H tcp://` out of the daemon's options, or use TLS with client certificates on port 2376.",
         ));
         outline.want_sockets();
-        for path in SOCKETS.into_iter().chain(self.sockets.iter().map(String::as_str)) {
+        for path in SOCKETS
+            .into_iter()
+            .chain(self.sockets.iter().map(String::as_str))
+        {
             outline.want_entry(path);
         }
     }
 
     fn assess(&self, view: &View, out: &mut Findings) {
-        for path in SOCKETS.into_iter().chain(self.sockets.iter().map(String::as_str)) {
+        for path in SOCKETS
+            .into_iter()
+            .chain(self.sockets.iter().map(String::as_str))
+        {
             let Some(file) = view.file(path).filter(|file| file.kind().is_some()) else {
                 continue;
             };
@@ -69,10 +75,16 @@ impl Check for Config {
                 true => Severity::High,
                 false => Severity::Critical,
             };
-            out.other(subject("socket", &format!("{}/{}:{PORT}", socket.protocol, socket.address)), TCP)
-                .severity(severity)
-                .message(format!("port {PORT} listens on {}", socket.address))
-                .evidence("pid", socket.pid);
+            out.other(
+                subject(
+                    "socket",
+                    &format!("{}/{}:{PORT}", socket.protocol, socket.address),
+                ),
+                TCP,
+            )
+            .severity(severity)
+            .message(format!("port {PORT} listens on {}", socket.address))
+            .evidence("pid", socket.pid);
         }
     }
 }

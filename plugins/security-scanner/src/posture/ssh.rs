@@ -27,7 +27,12 @@ const SETTINGS: [Setting; 3] = [
         key: "permitrootlogin",
         id: "posture.ssh-root-login",
         default: "prohibit-password",
-        fine: &["no", "prohibit-password", "without-password", "forced-commands-only"],
+        fine: &[
+            "no",
+            "prohibit-password",
+            "without-password",
+            "forced-commands-only",
+        ],
         severity: Severity::High,
         title: "root can log in through SSH with a password",
         why: "Everybody knows the name of the account; only the password is left to guess, and the log does not say who it was.",
@@ -58,7 +63,7 @@ const SETTINGS: [Setting; 3] = [
 /// The SSH server.
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
+pub(super) struct Config {
     /// Settings that are not judged: `PasswordAuthentication`.
     ignore: Vec<String>,
     #[serde(skip)]
@@ -94,7 +99,8 @@ impl Check for Config {
             return;
         };
         let Some(text) = main.text() else {
-            out.path(MAIN, UNCLEAR).message("it cannot be read, or is no text");
+            out.path(MAIN, UNCLEAR)
+                .message("it cannot be read, or is no text");
             return;
         };
         let mut read = Read::default();
@@ -142,18 +148,34 @@ impl Read {
                 continue;
             }
             // Keys end with blanks or an equals sign.
-            let end = line.find(|it: char| it.is_whitespace() || it == '=').unwrap_or(line.len());
+            let end = line
+                .find(|it: char| it.is_whitespace() || it == '=')
+                .unwrap_or(line.len());
             let (key, value) = line.split_at(end);
             let value = value.trim_start_matches(|it: char| it.is_whitespace() || it == '=');
-            let value = value.split(" #").next().unwrap_or_default().trim().trim_matches('"');
+            let value = value
+                .split(" #")
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .trim_matches('"');
             let place = format!("{path}:{}", number + 1);
             match key.to_ascii_lowercase().as_str() {
                 "match" => {
-                    self.unclear.push(format!("{place}: Match, and what follows it, is not judged"));
+                    self.unclear.push(format!(
+                        "{place}: Match, and what follows it, is not judged"
+                    ));
                     return;
                 }
-                "include" if value.starts_with("/etc/ssh/sshd_config.d/") || value.starts_with("sshd_config.d/") => include(self),
-                "include" => self.unclear.push(format!("{place}: Include {value} is not looked at")),
+                "include"
+                    if value.starts_with("/etc/ssh/sshd_config.d/")
+                        || value.starts_with("sshd_config.d/") =>
+                {
+                    include(self)
+                }
+                "include" => self
+                    .unclear
+                    .push(format!("{place}: Include {value} is not looked at")),
                 key => {
                     let value = (value.to_ascii_lowercase(), place);
                     self.first.entry(key.to_owned()).or_insert(value);
