@@ -5,6 +5,8 @@
 //! each, the page cache warm. It fails if rules match in one that do not in the other. CPU seconds are
 //! the kernel's, of all that a scan is: reading files, and compiling rules.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

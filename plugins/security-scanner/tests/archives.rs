@@ -1,6 +1,8 @@
 //! The test file of the antivirus vendors is found in archives, and archives that are made to hurt are
 //! counted and cost no memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -86,10 +88,11 @@ fn deflated(name: &str, data: &[u8]) -> Vec<u8> {
     zip_as(name, &encoder.finish().unwrap(), 0, 8)
 }
 
-/// The paths of members that are the test file, and what went wrong.
+/// The paths of members that are the test file, and what went wrong. What cannot be packed smaller is in the
+/// archive as it is, so the size has to be right as well.
 fn found(data: &[u8], limits: Limits) -> (Vec<String>, Vec<Trouble>) {
     let rule = r#"rule eicar { strings: $a = "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
-        condition: $a and filesize < 128 }"#;
+        condition: $a and filesize <= 68 }"#;
     let rules = Rules::compile([("test", rule)]).unwrap();
     let mut scanner = Scanner::new(&rules, Default::default());
     let mut found = Vec::new();
@@ -132,7 +135,7 @@ fn the_test_file_is_found_in_archives_in_archives() {
         "a.tar.zst/zstd/b.zip/e.com",
     );
     found_at(&tar("a.gz", &gzip(&gzip(&eicar))), "a.gz/gzip/gzip");
-    found_at(&[zstd(b"first "), zstd(&eicar)].concat(), "zstd");
+    found_at(&[zstd(&eicar[..30]), zstd(&eicar[30..])].concat(), "zstd");
 }
 
 #[test]

@@ -35,7 +35,11 @@ fn what_changes_after_the_first_pass_is_told() {
     let first = plugin.scan(&node()).unwrap();
     assert_eq!(told(&first), []);
     assert_eq!(first.subjects("integrity.baseline"), ["baseline/1"]);
-    assert_eq!(first.all()[0].evidence["files"], 4);
+    assert_eq!(
+        first.all()[0].evidence["files"],
+        7,
+        "four, and three folders"
+    );
     assert_eq!(told(&plugin.scan(&node()).unwrap()), [], "nothing changed");
 
     let later = node()
@@ -203,7 +207,7 @@ fn twenty_thousand_files_fit_into_four_mebibytes() {
         )
     });
     let first = plugin("1").scan(&many).unwrap();
-    assert_eq!(first.all()[0].evidence["files"], 20_000);
+    assert_eq!(first.all()[0].evidence["files"], 20_005, "with the folders");
     let path = "/usr/lib/x86_64-linux-gnu/some-package/folder/file-19999.so";
     let found = plugin("1").scan(&many.file(path, "y")).unwrap();
     assert_eq!(told(&found), [("integrity.changed", path)]);
