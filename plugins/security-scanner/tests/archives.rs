@@ -1,6 +1,8 @@
 //! The test file of the antivirus vendors is found in archives, and archives that are made to hurt are
 //! counted and cost no memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -86,10 +88,11 @@ fn deflated(name: &str, data: &[u8]) -> Vec<u8> {
     zip_as(name, &encoder.finish().unwrap(), 0, 8)
 }
 
-/// The paths of members that are the test file, and what went wrong.
+/// The paths of members that are the test file, and what went wrong. What cannot be packed smaller is in the
+/// archive as it is, so the size has to be right as well.
 fn found(data: &[u8], limits: Limits) -> (Vec<String>, Vec<Trouble>) {
     let rule = r#"rule eicar { strings: $a = "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
-        condition: $a and filesize < 128 }"#;
+        condition: $a and filesize <= 68 }"#;
     let rules = Rules::compile([("test", rule)]).unwrap();
     let mut scanner = Scanner::new(&rules, Default::default());
     let mut found = Vec::new();
@@ -132,7 +135,7 @@ fn the_test_file_is_found_in_archives_in_archives() {
         "a.tar.zst/zstd/b.zip/e.com",
     );
     found_at(&tar("a.gz", &gzip(&gzip(&eicar))), "a.gz/gzip/gzip");
-    found_at(&[zstd(b"first "), zstd(&eicar)].concat(), "zstd");
+    found_at(&[zstd(&eicar[..30]), zstd(&eicar[30..])].concat(), "zstd");
 }
 
 #[test]
@@ -203,6 +206,76 @@ fn bombs_are_counted_and_cost_no_memory() {
         .collect();
     assert_eq!(found(&gzip(&noise), limits).1, [Trouble::TooLarge]);
     assert_eq!(found(&zstd(&zeros[..1 << 19]), limits).1, [Trouble::Bomb]);
+}
+
+/// An archive whose directory names the same member again and again.
+fn overlapping(one: &[u8], times: usize) -> Vec<u8> {
+    let start = memchr::memmem::find(one, b"PK\x01\x02").unwrap();
+    let end = memchr::memmem::rfind(one, b"PK\x05\x06").unwrap();
+    [&one[..start], &one[start..end].repeat(times), &one[end..]].concat()
+}
+
+#[test]
+fn members_that_overlap_end() {
+    let limits = Limits {
+        unpacked: 1 << 20,
+        ..Limits::default()
+    };
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+        .take(300 << 10)
+        .collect();
+    // Blocks without content: much to read, and nothing comes out.
+    let empty = [
+        [0, 0, 0, 0xff, 0xff].repeat(60_000),
+        vec![1, 0, 0, 0xff, 0xff],
+    ]
+    .concat();
+    for one in [
+        stored("a", &noise),
+        deflated("a", &noise),
+        zip_as("a", &empty, 0, 8),
+    ] {
+        let mut members = 0;
+        let troubles = walk(&overlapping(&one, 5000), limits, &mut |member| {
+            members += usize::from(!member.path.is_empty());
+        });
+        assert!((1..=4).contains(&members), "{members}");
+        assert!((1..=100).contains(&troubles.len()), "{}", troubles.len());
+        assert!(
+            troubles
+                .iter()
+                .all(|(_, trouble)| *trouble == Trouble::TooLarge),
+            "{troubles:?}"
+        );
+    }
+}
+
+#[test]
+fn bombs_in_bombs_cost_no_more_than_one() {
+    let limits = Limits {
+        unpacked: 4 << 20,
+        ..Limits::default()
+    };
+    let bomb = deflated("zeros", &vec![0; 1 << 20]);
+    let level = |inner: &[u8]| overlapping(&deflated("inner.zip", inner), 16);
+    let nested = level(&level(&level(&bomb)));
+    let mut total = 0;
+    let troubles = walk(&nested, limits, &mut |member| total += member.data.len());
+    assert!(total <= (4 << 20) + nested.len(), "{total}");
+    assert!(!troubles.is_empty());
+}
+
+#[test]
+fn long_names_are_cut() {
+    let name = "d/".repeat(10_000) + "e.com";
+    let (found, troubles) = found(&stored(&name, &eicar()), Limits::default());
+    assert_eq!((found.len(), troubles), (1, vec![]));
+    assert_eq!(found[0].len(), 255);
+    let deep = (0..8).fold(eicar(), |data, _| stored(&name, &data));
+    let troubles = walk(&stored(&name, &deep), Limits::default(), &mut |_| {});
+    assert_eq!(troubles.len(), 1);
+    assert!(troubles[0].0.iter().all(|name| name.len() <= 255));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! ClamAV's signatures.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use security_scanner::clamav::{Digests, Hashes};
 use security_scanner::yara::{Compiler, Limits, Scanner};
 

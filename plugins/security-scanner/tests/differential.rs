@@ -1,6 +1,8 @@
 //! The engine beside Debian's `yara`: the same rules on the same files, and the same matches of the
 //! same strings in the same places.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

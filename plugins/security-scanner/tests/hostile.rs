@@ -1,5 +1,7 @@
 //! Rules and data that are made to hurt: nothing panics, and work and memory are bounded.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! What is refused, where, and with which words.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use security_scanner::yara::Rules;
 
 /// The error of a text, as line:column and message.

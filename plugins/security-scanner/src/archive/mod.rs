@@ -1,7 +1,8 @@
 //! What is in archives: zip, tar, gzip and zstd, also in each other.
 //!
-//! Everything that is unpacked counts against one budget, and lives no longer than it is looked at, so
-//! that memory is bounded by [`Limits::unpacked`] whatever an archive claims to hold.
+//! Everything that is looked at counts against one budget, and what is unpacked lives no longer than
+//! that. So memory and work are bounded by [`Limits::unpacked`] whatever an archive claims to hold, also
+//! if all its members are the same bytes of it.
 
 mod tar;
 mod unpack;
@@ -14,7 +15,8 @@ use std::fmt;
 pub struct Limits {
     /// Archives in archives.
     pub depth: usize,
-    /// Bytes that are unpacked of one file, all levels together.
+    /// Bytes of all members of one file, all levels together. A member that is smaller than what it is
+    /// packed in counts as that.
     pub unpacked: u64,
     /// Bytes that one byte becomes at most, a bomb otherwise.
     pub ratio: u64,
@@ -26,7 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             depth: 8,
-            unpacked: 64 << 20,
+            unpacked: 32 << 20,
             ratio: 1000,
             members: 100_000,
         }
@@ -104,7 +106,9 @@ struct Walk<'w> {
 }
 
 /// Reports beyond these are left out: a million members may all be damaged.
-const MAX_TROUBLES: usize = 1000;
+const MAX_TROUBLES: usize = 100;
+/// Names that are longer are cut: each may be as long as 64 KiB.
+const MAX_NAME: usize = 255;
 
 impl Walk<'_> {
     fn trouble(&mut self, trouble: Trouble) {
@@ -134,11 +138,23 @@ impl Walk<'_> {
 
     /// A member that is there as it is.
     fn plain(&mut self, name: &[u8], data: &[u8]) {
-        if self.count() {
-            self.path.push(String::from_utf8_lossy(name).into_owned());
-            self.content(data);
-            self.path.pop();
+        if !self.count() {
+            return;
         }
+        self.enter(&String::from_utf8_lossy(name));
+        match self.unpacked.checked_sub(data.len() as u64) {
+            Some(rest) => {
+                self.unpacked = rest;
+                self.content(data);
+            }
+            None => self.trouble(Trouble::TooLarge),
+        }
+        self.path.pop();
+    }
+
+    fn enter(&mut self, name: &str) {
+        self.path
+            .push(name[..name.floor_char_boundary(MAX_NAME)].to_owned());
     }
 
     /// A member that `reader` unpacks from `size` bytes.
@@ -146,13 +162,20 @@ impl Walk<'_> {
         if !self.count() {
             return;
         }
-        self.path.push(name.to_owned());
-        let honest = (size as u64)
-            .saturating_mul(self.limits.ratio)
-            .saturating_add(1 << 16);
+        self.enter(name);
+        let size = size as u64;
+        if size > self.unpacked {
+            self.trouble(Trouble::TooLarge);
+            self.path.pop();
+            return;
+        }
+        let honest = size.saturating_mul(self.limits.ratio);
+        let honest = honest.saturating_add(1 << 16);
         let limit = honest.min(self.unpacked);
         let (content, end) = unpack::read(reader, limit);
-        self.unpacked = self.unpacked.saturating_sub(content.len() as u64);
+        // Reading is work as well, whatever becomes of it.
+        let cost = size.max(content.len() as u64);
+        self.unpacked = self.unpacked.saturating_sub(cost);
         match end {
             unpack::End::Reached => {}
             unpack::End::Limit if honest <= limit => self.trouble(Trouble::Bomb),

@@ -1,5 +1,5 @@
 //! Signatures of whole files: lines of `HASH:SIZE:NAME`, as in ClamAV's `.hdb` and `.hsb`, and plain
-//! lists of hashes. The digests themselves come from outside.
+//! lists of `HASH` or `HASH NAME`, as `sha256sum` writes them. The digests themselves come from outside.
 
 use std::collections::HashMap;
 
@@ -42,6 +42,11 @@ impl Hashes {
     }
 
     fn line(&mut self, line: &str, at: usize) -> Result<(), Fault> {
+        if let Some((hash, name)) = line.split_once(char::is_whitespace)
+            && !hash.contains(':')
+        {
+            return self.known(hash, None, name.trim_start().trim_start_matches('*'), at);
+        }
         let mut fields = line.split(':');
         let hash = fields.next().unwrap_or_default();
         let size = match fields.next() {
@@ -54,6 +59,10 @@ impl Hashes {
             .next()
             .filter(|name| !name.is_empty())
             .unwrap_or(hash);
+        self.known(hash, size, name, at)
+    }
+
+    fn known(&mut self, hash: &str, size: Option<u64>, name: &str, at: usize) -> Result<(), Fault> {
         let entry = (size, self.names.len() as u32);
         if let Some(digest) = digest(hash) {
             self.md5.entry(digest).or_default().push(entry);

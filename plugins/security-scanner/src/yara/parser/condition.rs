@@ -79,11 +79,19 @@ impl<'t> Parser<'t> {
         }
     }
 
+    /// Levels from the strongest down to `level`. Not by recursion: parentheses nest, and each would take
+    /// as many frames as there are levels.
     pub(super) fn binary(&mut self, level: usize) -> Result<Expr, Fault> {
-        let Some(operators) = LEVELS.get(level) else {
-            return self.unary();
-        };
-        let mut left = self.binary(level + 1)?;
+        let mut left = self.unary()?;
+        for level in (level..LEVELS.len()).rev() {
+            left = self.go_on(level, left)?;
+        }
+        Ok(left)
+    }
+
+    /// What follows the first operand of a level.
+    fn go_on(&mut self, level: usize, mut left: Expr) -> Result<Expr, Fault> {
+        let operators = LEVELS.get(level).copied().unwrap_or_default();
         let mut nests = level >= NUMBER;
         while let Some(operator) = self.operator(operators) {
             let at = self.at();

@@ -1,15 +1,14 @@
-//! How fast the engine is, natively and in the sandbox, beside Debian's `yara` in one run:
+//! How fast the engine is beside Debian's `yara` in one run:
 //! `cargo run --release -p security-scanner --example speed [MEGABYTES] [FOLDER]`
 //!
 //! The same 200 generated rules on the same files of FOLDER (`/usr` if none is given), in one thread
 //! each, the page cache warm. It fails if rules match in one that do not in the other. CPU seconds are
-//! the kernel's, of all that a scan is: reading files, and compiling rules. Compiling the component is
-//! not in them, because the daemon keeps compiled code.
+//! the kernel's, of all that a scan is: reading files, and compiling rules.
 
-#[path = "../../tests/support/mod.rs"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../tests/support/mod.rs"]
 mod support;
-
-mod sandbox;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +31,6 @@ fn main() {
         .next()
         .map_or(300, |text| text.parse().expect("MEGABYTES"));
     let root = PathBuf::from(arguments.next().unwrap_or_else(|| "/usr".into()));
-    let component = sandbox::compile();
     let files = corpus::files(&root, megabytes * 1_000_000, 32 << 20);
     let bytes: u64 = files.iter().map(|(_, size)| size).sum();
     let files: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
@@ -50,7 +48,6 @@ fn main() {
     for _ in 0..3 {
         rows.push(yara(&rules, &files));
         rows.push(native(&rules, &files));
-        rows.push(sandbox::scan(&component, &rules, &files));
     }
     let expected = rows[0].matches.clone();
     for row in &rows {
@@ -80,7 +77,7 @@ fn main() {
     println!(
         "\n| medians of 3 runs | MB per CPU second | to yara | rules loaded in ms of CPU |\n|---|---:|---:|---:|"
     );
-    for name in ["yara", "native", "sandbox"] {
+    for name in ["yara", "native"] {
         let cpu = median(name, |row| row.cpu);
         let speed = bytes as f64 / 1e6 / cpu;
         let loading = median(name, |row| row.loading * 1e3);
