@@ -34,7 +34,7 @@ fn rule(name: &str, text: &str) -> String {
 fn spec(node: &Node, rules: &str, more: &str) -> String {
     let rules = serde_json::to_string(rules).unwrap();
     format!(
-        "module: {{bundled: security-scanner}}\nconfig: {{signatures: {{yara: [{{name: test, text: {rules}}}]}}}}\nupdate: {{probation: 200ms}}\ngrants: {{scan: {{files: [{}]}}}}\nscanning: {{budget: {{yieldToPressure: false}}, {more}}}\n",
+        "module: {{bundled: security-scanner}}\nconfig: {{signatures: {{yara: [{{name: test, text: {rules}}}]}}}}\nupdate: {{probation: 200ms}}\ngrants: {{state: {{quota: 1Mi}}, scan: {{files: [{}]}}}}\nscanning: {{budget: {{yieldToPressure: false}}, {more}}}\n",
         node.path("tree").display()
     )
 }
@@ -264,7 +264,7 @@ fn files_as_they_should_not_be_hurt_nothing() {
 #[test]
 fn what_is_wrong_is_said_before_anything_is_scanned() {
     let mut node = node();
-    node.manifest("scan", "module: {bundled: security-scanner}\nconfig: {signatures: {yara: [{name: test, text: \"rule a { condition: $b }\"}]}}\ngrants: {scan: {files: [/tmp]}}\nscanning: {}\n");
+    node.manifest("scan", "module: {bundled: security-scanner}\nconfig: {signatures: {yara: [{name: test, text: \"rule a { condition: $b }\"}]}}\ngrants: {state: {quota: 1Mi}, scan: {files: [/tmp]}}\nscanning: {}\n");
     node.start();
     let report = node.wait_plugin("scan", "refused", |it| reason(it, "Ready") == "Refused");
     let said = message(&report, "Ready");
@@ -273,7 +273,7 @@ fn what_is_wrong_is_said_before_anything_is_scanned() {
         "{said}"
     );
     // Without the grant.
-    node.manifest("scan", "module: {bundled: security-scanner}\nconfig: {signatures: {yara: [{name: test, text: \"rule a { condition: true }\"}]}}\nscanning: {}\n");
+    node.manifest("scan", "module: {bundled: security-scanner}\nconfig: {signatures: {yara: [{name: test, text: \"rule a { condition: true }\"}]}}\ngrants: {state: {quota: 1Mi}}\nscanning: {}\n");
     let report = node.wait_plugin("scan", "refused", |it| {
         message(it, "Ready").contains("grants")
     });
