@@ -1,12 +1,14 @@
 //! The role `enforcement`: look at the node for a plugin, ask it what should be changed, check each change
 //! against what is granted, and make it, or only report it.
 
+mod ask;
 mod change;
 mod drift;
 mod driver;
 mod dry_run;
 pub mod effects;
 mod flapping;
+mod meant;
 mod memory;
 mod outline;
 mod plan;

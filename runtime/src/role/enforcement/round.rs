@@ -1,29 +1,28 @@
 //! One round: look at the node, ask the plugin what should be changed, and make the changes or report
 //! them. When rounds are made is the driver's business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{Answer, AskPlan, GetOutline, ask};
 use super::change::{Change, Handler};
 use super::drift::Names;
 use super::driver::{Revert, Reverted};
-use super::effects::{Effects, Ended, Past, Plan as Of, Seen, Subject, verb};
+use super::effects::{Effects, Past, Plan as Of, Seen, Subject, verb};
 use super::flapping::Flapping;
+use super::meant::meant;
 use super::memory::Memory;
 use super::outline::Outline;
 use super::plan::{Assessment, Plan, Refused};
 use super::report::{ChangeReport, ChangeState, RuleCounts, RuleReport, Verdict};
-use crate::manifest::{ChangeGrants, Manifest, Mode};
-use crate::sandbox::bindings::enforcement::exports::bulkhead::plugin::enforcement as wit;
-use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
+use crate::manifest::{Manifest, Mode};
+use crate::sandbox::WorkSender;
 
-const PLAN: &str = "enforcement.plan";
 /// How much is reported one by one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detail {
@@ -504,42 +503,6 @@ fn watched(seen: &Seen) -> HashMap<PathBuf, Names> {
     watched.collect()
 }
 
-/// The changes that are to be put back, newest first.
-fn meant(effects: &Effects, change: Option<&str>) -> Result<Vec<Past>, String> {
-    let past = effects.history(None, usize::MAX);
-    let undone: HashSet<u64> = past
-        .iter()
-        .filter(|it| it.result == Some(Ended::Done))
-        .filter_map(|it| it.undoes)
-        .collect();
-    let can_be = |it: &Past| {
-        let made = matches!(it.result, Some(Ended::Done | Ended::Interrupted));
-        made && it.undoes.is_none() && !undone.contains(&it.sequence)
-    };
-    let Some(change) = change else {
-        let mut all = past;
-        all.retain(can_be);
-        return match all.is_empty() {
-            true => Err("nothing is kept that could be put back".to_owned()),
-            false => Ok(all),
-        };
-    };
-    let number: Option<u64> = change.parse().ok();
-    let found = past.into_iter().find(|it| match number {
-        Some(number) => it.sequence == number,
-        None => it.change == change && can_be(it),
-    });
-    match found {
-        Some(past) if can_be(&past) => Ok(vec![past]),
-        Some(_) => Err(format!(
-            "change {change} was not made, or was put back already"
-        )),
-        None => Err(format!(
-            "nothing is kept of a change {change:?}; `bulkhead enforcement history` lists what is"
-        )),
-    }
-}
-
 fn rule_of(rule: Option<u32>, outline: &Outline) -> Option<String> {
     let rule = outline.rules.get(rule? as usize)?;
     Some(rule.id.clone())
@@ -550,109 +513,4 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(task).await;
     done.map_err(|error| format!("the daemon failed; please report this as a bug: {error}"))
-}
-
-/// Sends a piece of work and waits for its answer.
-async fn ask<T>(
-    work: &WorkSender,
-    make: impl FnOnce(oneshot::Sender<T>) -> Box<dyn Work>,
-) -> Result<T, String> {
-    let gone = || "the plugin failed or was updated meanwhile; its status says why".to_owned();
-    let (reply, answer) = oneshot::channel();
-    work.send(make(reply)).await.map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())
-}
-
-/// What the instance at work is about.
-struct GetOutline(oneshot::Sender<Arc<Outline>>);
-
-impl Work for GetOutline {
-    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            if let Some(outline) = instance.noted::<Arc<Outline>>() {
-                // Whoever asked may be gone.
-                let _ = self.0.send(outline.clone());
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Asks for a plan.
-struct AskPlan {
-    outline: Arc<Outline>,
-    seen: Arc<Seen>,
-    facts: Vec<(String, String)>,
-    grants: ChangeGrants,
-    reply: oneshot::Sender<Answer>,
-}
-
-enum Answer {
-    Plan(Plan),
-    Refused(String),
-    /// What was seen is not what this instance wants to see.
-    Stale,
-}
-
-impl Work for AskPlan {
-    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let noted = instance.noted::<Arc<Outline>>();
-            if !noted.is_some_and(|noted| Arc::ptr_eq(noted, &self.outline)) {
-                let _ = self.reply.send(Answer::Stale);
-                return Ok(());
-            }
-            let answer = match call(instance, &self.seen, &self.facts).await? {
-                Err(message) => Answer::Refused(message),
-                Ok(proposal) => {
-                    let rules = self.outline.rules.len();
-                    match Plan::check(proposal, rules, &self.grants) {
-                        Ok(plan) => Answer::Plan(plan),
-                        Err(broken) => {
-                            let message = format!("broke the contract: {broken}");
-                            let failure = Failure::new(PLAN, Cause::BrokenPromise, message);
-                            return Err(instance.condemn(failure));
-                        }
-                    }
-                }
-            };
-            let _ = self.reply.send(answer);
-            Ok(())
-        })
-    }
-}
-
-async fn call(
-    instance: &mut Instance,
-    seen: &Seen,
-    facts: &[(String, String)],
-) -> Result<Result<wit::Proposal, String>, Failure> {
-    let guest = instance.enforcement().ok_or_else(|| {
-        let message = "the component does not export bulkhead:plugin/enforcement";
-        Failure::new(PLAN, Cause::BrokenPromise, message)
-    })?;
-    let (sysctls, units) = (seen.sysctls(), seen.units());
-    let (users, groups) = (seen.users(), seen.groups());
-    let facts: Vec<(&str, &str)> = facts
-        .iter()
-        .map(|(name, value)| (&**name, &**value))
-        .collect();
-    let (sysctls, units, users, groups, facts) = (&sysctls, &units, &users, &groups, &facts);
-    instance
-        .call(PLAN, move |store, _| {
-            Box::pin(async move {
-                let view = wit::View {
-                    bytes: &seen.bytes,
-                    files: &seen.files,
-                    sysctls,
-                    kernel_modules: &seen.kernel_modules,
-                    units,
-                    users,
-                    groups,
-                    facts,
-                };
-                guest.call_plan(store, view).await
-            })
-        })
-        .await
 }
