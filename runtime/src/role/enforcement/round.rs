@@ -13,7 +13,7 @@ use super::ask::{Answer, AskPlan, GetOutline, ask};
 use super::change::{Change, Handler};
 use super::drift::Names;
 use super::driver::{Revert, Reverted};
-use super::effects::{Effects, Past, Plan as Of, Seen, Subject, verb};
+use super::effects::{Effects, Error, Made, Past, Plan as Of, Seen, Subject, verb};
 use super::flapping::Flapping;
 use super::meant::meant;
 use super::memory::Memory;
@@ -114,7 +114,25 @@ enum Fate {
     Made,
     /// There was nothing to be done by then.
     Already,
+    /// It failed, and did something all the same, or may have.
+    Halfway(String),
     Not(ChangeState, String),
+}
+
+impl Fate {
+    /// Whether whoever is to be told of the change must be.
+    fn is_felt(&self) -> bool {
+        matches!(self, Self::Made | Self::Halfway(_))
+    }
+
+    /// Why the change is still to be made.
+    fn outstanding(self) -> Option<(ChangeState, String)> {
+        match self {
+            Self::Undecided | Self::Made | Self::Already => None,
+            Self::Halfway(why) => Some((ChangeState::Failed, why)),
+            Self::Not(state, why) => Some((state, why)),
+        }
+    }
 }
 
 impl Rounds {
@@ -201,12 +219,13 @@ impl Rounds {
                     Ok(_) => format!("put back {sequence}: {action} {subject}"),
                     Err(error) => format!("not put back {sequence}: {action} {subject}: {error}"),
                 };
-                (past.change.clone(), done.is_ok(), line)
+                let nothing = matches!(&done, Err(error) if !matches!(error, Error::Unfinished(_)));
+                (past.change.clone(), done.is_ok(), nothing, line)
             });
             reverted.collect::<Vec<_>>()
         });
         let reverted = reverted.await?;
-        let failed = reverted.iter().filter(|(_, done, _)| !done);
+        let failed = reverted.iter().filter(|(_, _, nothing, _)| *nothing);
         let failed: Vec<&str> = failed.map(|(change, ..)| change.as_str()).collect();
         if what.change.is_some() && !failed.is_empty() {
             // It is as the plugin wants it, or as somebody else does: not as it was put back.
@@ -215,7 +234,7 @@ impl Rounds {
         }
         let done = reverted.into_iter();
         Ok(done
-            .map(|(_, done, line)| Reverted { done, line })
+            .map(|(_, done, _, line)| Reverted { done, line })
             .collect())
     }
 
@@ -258,7 +277,9 @@ impl Rounds {
                     continue;
                 }
                 let mut before = changes[i].after.iter();
-                if let Some(lost) = before.find(|other| matches!(fates[**other], Fate::Not(..))) {
+                if let Some(lost) =
+                    before.find(|other| matches!(fates[**other], Fate::Halfway(_) | Fate::Not(..)))
+                {
                     let why = format!("it waits for {:?}", changes[*lost].change.id);
                     fates[i] = Fate::Not(ChangeState::Waiting, why);
                 } else if changes[i]
@@ -284,7 +305,7 @@ impl Rounds {
             }
         }
         let made = changes.iter().zip(&fates);
-        let made = made.filter(|(_, fate)| **fate == Fate::Made);
+        let made = made.filter(|(_, fate)| fate.is_felt());
         let made: Vec<Arc<str>> = made.map(|(planned, _)| planned.change.id.clone()).collect();
         let handlers = plan.handlers.into_iter().filter(|handler| {
             let triggered = handler.when_changed.iter().any(|id| made.contains(id));
@@ -294,7 +315,7 @@ impl Rounds {
             .await?;
         let mut outstanding = Vec::new();
         for (planned, fate) in changes.into_iter().zip(fates) {
-            if let Fate::Not(state, why) = fate {
+            if let Some((state, why)) = fate.outstanding() {
                 outstanding.push((planned.change, state, why));
             }
         }
@@ -321,8 +342,9 @@ impl Rounds {
             }
             let batch = vec![handler.change.clone()];
             let result = self.make(batch, outline, seen).await?.pop();
-            let result = result.unwrap_or_else(|| Err("it was not tried".to_owned()));
-            if let Fate::Not(state, why) = self.note(&handler.change, result, round) {
+            let result = result.unwrap_or(Err(Error::Stopped));
+            let fate = self.note(&handler.change, result, round);
+            if let Some((state, why)) = fate.outstanding() {
                 left.push(id);
                 round.outstanding(outline, &handler.change, state, why, String::new());
             }
@@ -359,7 +381,7 @@ impl Rounds {
         batch: Vec<Change>,
         outline: &Outline,
         seen: &Arc<Seen>,
-    ) -> Result<Vec<Result<bool, String>>, String> {
+    ) -> Result<Vec<Result<Made, Error>>, String> {
         let (effects, seen, revision) = (self.effects.clone(), seen.clone(), self.revision.clone());
         let rules = outline.ids.clone();
         blocking(move || {
@@ -369,27 +391,21 @@ impl Rounds {
                 rules: &rules,
                 seen: Some(&seen),
             };
-            let results = effects.make_all(&changes, &of).into_iter();
-            results
-                .map(|result| {
-                    let made = result.map(|made| made.sequence.is_some());
-                    made.map_err(|error| error.to_string())
-                })
-                .collect()
+            effects.make_all(&changes, &of)
         })
         .await
     }
 
-    /// Takes note of what became of a change: whether there was anything to be done.
-    fn note(&mut self, change: &Change, result: Result<bool, String>, round: &mut Round) -> Fate {
+    /// Takes note of what became of a change.
+    fn note(&mut self, change: &Change, result: Result<Made, Error>, round: &mut Round) -> Fate {
         let (kind, subject) = (
             verb(&change.action),
             Subject::of(&change.action).to_string(),
         );
         let plugin = &self.manifest.identity;
         match result {
-            Ok(false) => Fate::Already,
-            Ok(true) => {
+            Ok(Made { sequence: None }) => Fate::Already,
+            Ok(Made { sequence: Some(_) }) => {
                 round.made += 1;
                 tracing::info!(%plugin, change = %change.id, kind, subject, "changed: {}", change.reason);
                 if self.flapping.made(&change.id, Instant::now()) {
@@ -398,10 +414,13 @@ impl Rounds {
                 }
                 Fate::Made
             }
-            Err(why) => {
+            Err(error) => {
                 round.failed += 1;
-                tracing::warn!(%plugin, change = %change.id, kind, subject, "could not be changed: {why}");
-                Fate::Not(ChangeState::Failed, why)
+                tracing::warn!(%plugin, change = %change.id, kind, subject, "could not be changed: {error}");
+                match error {
+                    Error::Unfinished(_) => Fate::Halfway(error.to_string()),
+                    error => Fate::Not(ChangeState::Failed, error.to_string()),
+                }
             }
         }
     }
@@ -514,3 +533,6 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(task).await;
     done.map_err(|error| format!("the daemon failed; please report this as a bug: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

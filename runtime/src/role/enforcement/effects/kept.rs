@@ -66,7 +66,8 @@ pub enum Ended {
     Done,
     /// It was not made.
     Failed,
-    /// The daemon ended in between; what is there is neither what was nor what was to be, or cannot be told.
+    /// It was begun and not ended: the daemon ended in between, or a step of it failed. What is there is
+    /// neither what was nor what was to be, or may not last, or cannot be told.
     Interrupted,
 }
 

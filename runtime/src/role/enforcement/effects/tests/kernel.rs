@@ -136,6 +136,39 @@ fn many_settings_are_noted_at_once() {
     assert_eq!(text.lines().count(), 5, "{text}");
 }
 
+/// A node whose kernel is a few files.
+fn with_settings(settings: &[(&str, &str)]) -> Node {
+    let mut node = Node::new(r#"{"changes":{"sysctls":["net.ipv4.*"]}}"#);
+    node.procfs = node.at("/kernel");
+    for (name, value) in settings {
+        node.write(&format!("/kernel/sys/net/ipv4/{name}"), value);
+    }
+    node
+}
+
+#[test]
+fn what_took_effect_before_it_failed_is_kept_and_put_back() {
+    let node = with_settings(&[("ip_forward", "0\n")]);
+    // So it is set, but cannot be noted.
+    node.write("/etc/sysctl.d", "a file");
+    let effects = node.effects();
+    let forward = || sysctl("net.ipv4.ip_forward", "1", true, true);
+    let error = make(&effects, forward()).unwrap_err();
+    assert!(matches!(error, Error::Unfinished(_)), "{error}");
+    assert!(error.to_string().contains("/etc/sysctl.d"), "{error}");
+    assert_eq!(node.read("/kernel/sys/net/ipv4/ip_forward"), "1\n");
+    // It is set already now, so that nothing is otherwise than before.
+    let error = make(&effects, forward()).unwrap_err();
+    assert!(!matches!(error, Error::Unfinished(_)), "{error}");
+    let past = effects.history(None, 9);
+    let first = past.last().unwrap();
+    assert_eq!(first.result, Some(Ended::Interrupted));
+    effects.revert(first.sequence, "1", false).unwrap();
+    assert_eq!(node.read("/kernel/sys/net/ipv4/ip_forward"), "0\n");
+    let log = std::fs::read_to_string(node.state.join("audit/audit.jsonl")).unwrap();
+    assert!(log.contains(r#""result":"interrupted""#), "{log}");
+}
+
 /// A node whose kernel is a few files and whose modprobe is a script.
 fn with_modules(script: &str) -> Node {
     let mut node = Node::new(r#"{"changes":{"kernelModules":["*"]}}"#);
