@@ -92,11 +92,18 @@ impl Effects {
         let most_bytes = most_bytes.min(TOGETHER.1);
         let mut results: Vec<Option<Result<Made, Error>>> = Vec::new();
         results.resize_with(jobs.len(), || None);
-        let mut jobs = jobs.into_iter().enumerate().peekable();
+        let kin = |job: &Job| match job.kind.reaches_further() {
+            true => Kin::Alone,
+            false => Kin::Other,
+        };
+        let jobs = jobs.into_iter().enumerate();
+        let mut jobs: Vec<(Kin, usize, Job)> = jobs.map(|(i, job)| (kin(&job), i, job)).collect();
+        jobs.sort_by_key(|(kin, ..)| *kin);
+        let mut jobs = jobs.into_iter().peekable();
         while jobs.peek().is_some() {
             if self.stopped.load(Ordering::Acquire) {
                 let left = jobs.by_ref();
-                left.for_each(|(index, _)| results[index] = Some(Err(Error::Stopped)));
+                left.for_each(|(_, index, _)| results[index] = Some(Err(Error::Stopped)));
                 break;
             }
             let mut batch = Batch {
@@ -105,11 +112,14 @@ impl Effects {
                 under_way: Vec::new(),
             };
             let mut bytes = 0;
+            let mut kin = None;
             // One at least, however little is kept.
             while batch.under_way.len() < most_jobs
                 && (bytes < most_bytes || batch.under_way.is_empty())
-                && let Some((index, mut job)) = jobs.next()
+                && let Some((of, index, mut job)) =
+                    jobs.next_if(|(of, ..)| kin.is_none_or(|kin| of.goes_with(kin)))
             {
+                kin = Some(of);
                 match look(&mut job, &mut batch.desk) {
                     Ok(true) => {
                         bytes += job.record.before.size() as u64;
@@ -135,6 +145,20 @@ fn look(job: &mut Job, desk: &mut Desk<'_>) -> Result<bool, Error> {
     let differs = before.digest() != after.digest();
     (job.record.before, job.record.after) = (before, after);
     Ok(differs || job.kind.always())
+}
+
+/// Which changes take each step together, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kin {
+    Other,
+    /// Each by itself: what the next one finds depends on it.
+    Alone,
+}
+
+impl Kin {
+    fn goes_with(self, other: Self) -> bool {
+        self == other && self != Self::Alone
+    }
 }
 
 struct UnderWay {

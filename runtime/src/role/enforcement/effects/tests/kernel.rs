@@ -242,6 +242,35 @@ fn modules_are_loaded_now_at_the_start_or_never() {
 }
 
 #[test]
+fn what_a_module_brings_along_was_not_there_before_it_and_is_not_changed() {
+    let node = with_modules(
+        "cd \"$2\" && case $4 in --remove) sed -i \"/^$3 /d\" kernel/modules;; \
+         *) for it in bridge $3; do grep -q \"^$it \" kernel/modules || \
+         echo \"$it 1 0 - Live 0x0\" >> kernel/modules; done;; esac",
+    );
+    let effects = node.effects();
+    let load = |name: &str| {
+        let name = ModuleName::parse(name).unwrap();
+        change(name.as_str(), Action::LoadModule { name: name.clone() })
+    };
+    let changes = [load("br_netfilter"), load("bridge"), load("dummy")];
+    let plan = Plan {
+        revision: "1",
+        rules: &[],
+        seen: None,
+    };
+    let made = effects.make_all(&changes.each_ref(), &plan);
+    let made: Vec<bool> = made
+        .into_iter()
+        .map(|it| it.unwrap().sequence.is_some())
+        .collect();
+    assert_eq!(made, [true, false, true]);
+    let past = effects.history(None, 9);
+    let past: Vec<&str> = past.iter().map(|it| &*it.change).collect();
+    assert_eq!(past, ["dummy", "br_netfilter"]);
+}
+
+#[test]
 fn what_modprobe_says_is_the_error() {
     let name = || ModuleName::parse("dummy").unwrap();
     let node = with_modules("echo 'FATAL: Module dummy not found' >&2; exit 1");
