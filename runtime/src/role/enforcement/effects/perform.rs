@@ -92,8 +92,10 @@ impl Effects {
         let most_bytes = most_bytes.min(TOGETHER.1);
         let mut results: Vec<Option<Result<Made, Error>>> = Vec::new();
         results.resize_with(jobs.len(), || None);
+        let failing = kept.failing();
         let kin = |job: &Job| match job.kind.reaches_further() {
             true => Kin::Alone,
+            false if failing.contains(&job.record.attempt()) => Kin::Failing,
             false => Kin::Other,
         };
         let jobs = jobs.into_iter().enumerate();
@@ -151,6 +153,8 @@ fn look(job: &mut Job, desk: &mut Desk<'_>) -> Result<bool, Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kin {
     Other,
+    /// They have failed before: should they fail again, nothing of that is kept.
+    Failing,
     /// Each by itself: what the next one finds depends on it.
     Alone,
 }
