@@ -56,7 +56,7 @@ fn rounds(folder: &TempDir) -> Rounds {
     Rounds {
         effects: Arc::new(Effects::open(setup).unwrap()),
         revision: manifest.digest_hex(),
-        memory: Memory::open(Effects::folder(&state, &manifest.identity)),
+        memory: Memory::open(Effects::folder(&state, &manifest.identity)).unwrap(),
         manifest,
         work: mpsc::channel(1).0,
         audit_only: false,
