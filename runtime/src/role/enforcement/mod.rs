@@ -8,6 +8,7 @@ mod driver;
 mod dry_run;
 pub mod effects;
 mod flapping;
+mod gone;
 mod meant;
 mod memory;
 mod outline;
@@ -23,6 +24,7 @@ pub use driver::{
 };
 pub use dry_run::{DryRun, dry_run};
 pub use effects::Audit;
+pub use gone::purge;
 pub use report::{ChangeReport, ChangeState, EnforcementReport, RuleCounts, RuleReport, Verdict};
 
 /// What a plugin is told of the node: the facts, and its labels as `labels.NAME`.
