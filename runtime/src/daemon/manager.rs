@@ -389,9 +389,9 @@ impl Manager {
                 tracing::info!(plugin, "forgot the state of a plugin that is gone");
             }
             let known = shared.store.known_plugins()?;
-            logs::purge_queues(&shared.state, &shared.root, |plugin| {
-                known.iter().any(|record| record.identity == plugin)
-            });
+            let is_known = |plugin: &str| known.iter().any(|record| record.identity == plugin);
+            logs::purge_queues(&shared.state, &shared.root, is_known);
+            enforcement::purge(&shared.state, is_known);
             Ok::<_, crate::state::Error>(())
         };
         match tokio::task::spawn_blocking(purge).await {

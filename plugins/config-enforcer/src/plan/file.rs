@@ -7,7 +7,7 @@ use bulkhead_sdk::{Result, bail};
 
 use super::access::{NEW_DIRECTORY, NEW_FILE, Needed, Wanted};
 use super::draft::{Draft, Text};
-use super::{Finding, Making, Planner, join};
+use super::{Finding, Making, Planner, join, why};
 use crate::compile::{Content, Kind, Whole};
 
 impl<'a> Planner<'a> {
@@ -22,7 +22,7 @@ impl<'a> Planner<'a> {
         };
         if let Some(errno) = entry.error() {
             return self.all(live, || {
-                Finding::Error(format!("cannot be read: error {errno}"))
+                Finding::Error(format!("cannot be read: {}", why(errno)))
             });
         }
         let is = |wanted: fn(&Kind) -> bool| live.iter().any(|it| wanted(&self.item(*it).kind));
@@ -319,7 +319,8 @@ impl<'a> Planner<'a> {
             Content::Any => Ok(None),
             Content::Text(text) => Ok(Some(text.into())),
             Content::Template(template) => {
-                let text = self.model.templates.render(template, &self.known)?;
+                let text = self.model.templates.render(template, &self.known);
+                let text = text.map_err(|error| error.context("the template"))?;
                 if text.len() > 4 << 20 {
                     bail!("the template makes more than 4 MiB");
                 }

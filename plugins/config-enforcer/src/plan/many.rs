@@ -3,7 +3,7 @@
 use bulkhead_sdk::enforcement::{Entry, Kind as Found, View};
 
 use super::access::Wanted;
-use super::{Finding, Making, Planner};
+use super::{Finding, Making, Planner, why};
 use crate::compile::{Absence, Lookout, PermissionRule};
 use crate::config::IfMissing;
 
@@ -195,7 +195,7 @@ pub(super) fn look_out(view: &View, lookout: &Lookout) -> Finding {
 /// What keeps an entry from being judged.
 fn odd(entry: Entry<'_>) -> Option<String> {
     match (entry.error(), entry.path()) {
-        (Some(errno), path) => Some(format!("{path} cannot be read: error {errno}")),
+        (Some(errno), path) => Some(format!("{path} cannot be read: {}", why(errno))),
         (None, "") => Some("a path is not UTF-8".to_owned()),
         (None, _) => None,
     }

@@ -13,6 +13,7 @@ mod many;
 mod tests;
 mod unit;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use bulkhead_sdk::enforcement::{Change, UnitChange, View};
@@ -276,6 +277,20 @@ fn short(id: &str) -> String {
     let start: String = id.chars().filter(|it| !it.is_control()).collect();
     let end = start.floor_char_boundary(230.min(start.len()));
     format!("{} {hash:016x}", &start[..end])
+}
+
+/// What the host means by the number of an error.
+fn why(errno: u32) -> Cow<'static, str> {
+    let words = match errno {
+        5 => "the disk gave an error",
+        13 => {
+            "a link on its way leads out of what is granted or belongs to another user than root, or it is in a folder that no plugin may see; `namei -l` on the node shows its links: mend them, or grant what they lead to"
+        }
+        16 => "it was written to meanwhile; it is looked at again",
+        40 => "the links on its way lead in a circle; mend them",
+        _ => return format!("error {errno}").into(),
+    };
+    words.into()
 }
 
 /// Several reasons as one.

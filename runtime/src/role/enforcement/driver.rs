@@ -126,7 +126,7 @@ impl Context {
             &settings.keep,
             self.audit.clone(),
         );
-        let memory = Memory::open(Effects::folder(&self.state, &self.plugin));
+        let memory = Memory::open(Effects::folder(&self.state, &self.plugin))?;
         Ok((Arc::new(Effects::open(setup)?), memory))
     }
 }
@@ -532,7 +532,8 @@ impl Guard {
                 report.outstanding_count = round.outstanding_count;
                 report.made += round.made;
                 report.failed += round.failed;
-                report.problem = round.problem.or(watched);
+                let forgotten = rounds.memory.problem().map(str::to_owned);
+                report.problem = round.problem.or(forgotten).or(watched);
             }
             Err(why) => {
                 report.failed_checks += 1;

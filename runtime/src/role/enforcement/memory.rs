@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 /// The file, in the plugin's folder.
 const NAME: &str = "memory.json";
+/// What it is called, with a number, when it could not be read.
+const DAMAGED: &str = "memory.json.damaged";
 
 /// See the module. Blocks.
 #[derive(Debug)]
 pub(super) struct Memory {
     folder: PathBuf,
     noted: Noted,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,22 +41,46 @@ struct Held {
 }
 
 impl Memory {
-    /// What is noted in `folder`, which need not be there. What cannot be read counts as nothing, and is
-    /// said.
-    pub(super) fn open(folder: PathBuf) -> Self {
+    /// What is noted in `folder`, which need not be there. What cannot be read counts as nothing, is put aside
+    /// and said.
+    ///
+    /// # Errors
+    /// If it cannot be put aside: it would be written over.
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         let path = folder.join(NAME);
-        let noted = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::error!("{} cannot be read: {error}", path.display());
-                Noted::default()
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Noted::default(),
+        let read = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Noted::default()),
+            Err(error) => Err(error),
+        };
+        let (noted, problem) = match read {
+            Ok(noted) => (noted, None),
             Err(error) => {
-                tracing::error!("{} cannot be read: {error}", path.display());
-                Noted::default()
+                let aside = put_aside(&folder).map_err(|failed| {
+                    let path = path.display();
+                    io::Error::other(format!(
+                        "{path} cannot be read ({error}) nor renamed ({failed}); move it away"
+                    ))
+                })?;
+                let problem = format!(
+                    "which changes were put back by hand, and which handlers were due, is forgotten: {} could not be read ({error}) and is {} now; see what was put back with `bulkhead enforcement history`",
+                    path.display(),
+                    aside.display(),
+                );
+                tracing::error!("{problem}");
+                (Noted::default(), Some(problem))
             }
         };
-        Self { folder, noted }
+        Ok(Self {
+            folder,
+            noted,
+            problem,
+        })
+    }
+
+    /// What was forgotten, if something was.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// Whether this handler is due.
@@ -133,6 +160,16 @@ impl Memory {
     }
 }
 
+/// Renames what cannot be read, to a name that there is not yet, and says to which.
+fn put_aside(folder: &Path) -> io::Result<PathBuf> {
+    let mut names = (1..).map(|number: u64| folder.join(format!("{DAMAGED}.{number}")));
+    let free = names.find(|path| !path.exists());
+    let aside = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    std::fs::rename(folder.join(NAME), &aside)?;
+    sync_folder(folder)?;
+    Ok(aside)
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
@@ -145,7 +182,7 @@ mod tests {
     #[test]
     fn what_is_due_and_held_outlives_the_daemon() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Memory::open(folder.path().join("local/x"));
+        let open = || Memory::open(folder.path().join("local/x")).unwrap();
         let mut memory = open();
         memory.expect(["restart", "reload"].into_iter()).unwrap();
         memory.hold("m1", Some(&["motd".to_owned()])).unwrap();
@@ -160,5 +197,23 @@ mod tests {
         assert!(memory.holds("m2", "anything") && !memory.holds("m1", "motd"));
         memory.release().unwrap();
         assert!(!open().holds("m2", "anything"));
+        assert_eq!(open().problem(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Memory::open(folder.path().to_owned());
+        for number in 1..=2 {
+            let damaged = format!("{{\"due\":[\"restart\"],{number}");
+            std::fs::write(folder.path().join(NAME), &damaged).unwrap();
+            let mut memory = open().unwrap();
+            let aside = folder.path().join(format!("{DAMAGED}.{number}"));
+            let problem = memory.problem().unwrap();
+            assert!(problem.contains(aside.to_str().unwrap()), "{problem}");
+            memory.expect(["reload"].into_iter()).unwrap();
+            assert_eq!(std::fs::read_to_string(aside).unwrap(), damaged);
+            assert!(open().unwrap().is_due("reload"));
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The role `enforcement`: look at the node for a plugin, ask it what should be changed, check each change
 //! against what is granted, and make it, or only report it.
 
+mod ask;
 mod change;
 mod drift;
 mod driver;
 mod dry_run;
 pub mod effects;
 mod flapping;
+mod gone;
+mod meant;
 mod memory;
 mod outline;
 mod plan;
@@ -21,6 +24,7 @@ pub use driver::{
 };
 pub use dry_run::{DryRun, dry_run};
 pub use effects::Audit;
+pub use gone::purge;
 pub use report::{ChangeReport, ChangeState, EnforcementReport, RuleCounts, RuleReport, Verdict};
 
 /// What a plugin is told of the node: the facts, and its labels as `labels.NAME`.

@@ -1,29 +1,28 @@
 //! One round: look at the node, ask the plugin what should be changed, and make the changes or report
 //! them. When rounds are made is the driver's business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{Answer, AskPlan, GetOutline, ask};
 use super::change::{Change, Handler};
 use super::drift::Names;
 use super::driver::{Revert, Reverted};
-use super::effects::{Effects, Ended, Past, Plan as Of, Seen, Subject, verb};
+use super::effects::{Effects, Error, Made, Past, Plan as Of, Seen, Subject, verb};
 use super::flapping::Flapping;
+use super::meant::meant;
 use super::memory::Memory;
 use super::outline::Outline;
 use super::plan::{Assessment, Plan, Refused};
 use super::report::{ChangeReport, ChangeState, RuleCounts, RuleReport, Verdict};
-use crate::manifest::{ChangeGrants, Manifest, Mode};
-use crate::sandbox::bindings::enforcement::exports::bulkhead::plugin::enforcement as wit;
-use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
+use crate::manifest::{Manifest, Mode};
+use crate::sandbox::WorkSender;
 
-const PLAN: &str = "enforcement.plan";
 /// How much is reported one by one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detail {
@@ -115,7 +114,25 @@ enum Fate {
     Made,
     /// There was nothing to be done by then.
     Already,
+    /// It failed, and did something all the same, or may have.
+    Halfway(String),
     Not(ChangeState, String),
+}
+
+impl Fate {
+    /// Whether whoever is to be told of the change must be.
+    fn is_felt(&self) -> bool {
+        matches!(self, Self::Made | Self::Halfway(_))
+    }
+
+    /// Why the change is still to be made.
+    fn outstanding(self) -> Option<(ChangeState, String)> {
+        match self {
+            Self::Undecided | Self::Made | Self::Already => None,
+            Self::Halfway(why) => Some((ChangeState::Failed, why)),
+            Self::Not(state, why) => Some((state, why)),
+        }
+    }
 }
 
 impl Rounds {
@@ -202,12 +219,13 @@ impl Rounds {
                     Ok(_) => format!("put back {sequence}: {action} {subject}"),
                     Err(error) => format!("not put back {sequence}: {action} {subject}: {error}"),
                 };
-                (past.change.clone(), done.is_ok(), line)
+                let nothing = matches!(&done, Err(error) if !matches!(error, Error::Unfinished(_)));
+                (past.change.clone(), done.is_ok(), nothing, line)
             });
             reverted.collect::<Vec<_>>()
         });
         let reverted = reverted.await?;
-        let failed = reverted.iter().filter(|(_, done, _)| !done);
+        let failed = reverted.iter().filter(|(_, _, nothing, _)| *nothing);
         let failed: Vec<&str> = failed.map(|(change, ..)| change.as_str()).collect();
         if what.change.is_some() && !failed.is_empty() {
             // It is as the plugin wants it, or as somebody else does: not as it was put back.
@@ -216,7 +234,7 @@ impl Rounds {
         }
         let done = reverted.into_iter();
         Ok(done
-            .map(|(_, done, line)| Reverted { done, line })
+            .map(|(_, done, _, line)| Reverted { done, line })
             .collect())
     }
 
@@ -259,7 +277,9 @@ impl Rounds {
                     continue;
                 }
                 let mut before = changes[i].after.iter();
-                if let Some(lost) = before.find(|other| matches!(fates[**other], Fate::Not(..))) {
+                if let Some(lost) =
+                    before.find(|other| matches!(fates[**other], Fate::Halfway(_) | Fate::Not(..)))
+                {
                     let why = format!("it waits for {:?}", changes[*lost].change.id);
                     fates[i] = Fate::Not(ChangeState::Waiting, why);
                 } else if changes[i]
@@ -285,7 +305,7 @@ impl Rounds {
             }
         }
         let made = changes.iter().zip(&fates);
-        let made = made.filter(|(_, fate)| **fate == Fate::Made);
+        let made = made.filter(|(_, fate)| fate.is_felt());
         let made: Vec<Arc<str>> = made.map(|(planned, _)| planned.change.id.clone()).collect();
         let handlers = plan.handlers.into_iter().filter(|handler| {
             let triggered = handler.when_changed.iter().any(|id| made.contains(id));
@@ -295,7 +315,7 @@ impl Rounds {
             .await?;
         let mut outstanding = Vec::new();
         for (planned, fate) in changes.into_iter().zip(fates) {
-            if let Fate::Not(state, why) = fate {
+            if let Some((state, why)) = fate.outstanding() {
                 outstanding.push((planned.change, state, why));
             }
         }
@@ -322,8 +342,9 @@ impl Rounds {
             }
             let batch = vec![handler.change.clone()];
             let result = self.make(batch, outline, seen).await?.pop();
-            let result = result.unwrap_or_else(|| Err("it was not tried".to_owned()));
-            if let Fate::Not(state, why) = self.note(&handler.change, result, round) {
+            let result = result.unwrap_or(Err(Error::Stopped));
+            let fate = self.note(&handler.change, result, round);
+            if let Some((state, why)) = fate.outstanding() {
                 left.push(id);
                 round.outstanding(outline, &handler.change, state, why, String::new());
             }
@@ -360,7 +381,7 @@ impl Rounds {
         batch: Vec<Change>,
         outline: &Outline,
         seen: &Arc<Seen>,
-    ) -> Result<Vec<Result<bool, String>>, String> {
+    ) -> Result<Vec<Result<Made, Error>>, String> {
         let (effects, seen, revision) = (self.effects.clone(), seen.clone(), self.revision.clone());
         let rules = outline.ids.clone();
         blocking(move || {
@@ -370,27 +391,21 @@ impl Rounds {
                 rules: &rules,
                 seen: Some(&seen),
             };
-            let results = effects.make_all(&changes, &of).into_iter();
-            results
-                .map(|result| {
-                    let made = result.map(|made| made.sequence.is_some());
-                    made.map_err(|error| error.to_string())
-                })
-                .collect()
+            effects.make_all(&changes, &of)
         })
         .await
     }
 
-    /// Takes note of what became of a change: whether there was anything to be done.
-    fn note(&mut self, change: &Change, result: Result<bool, String>, round: &mut Round) -> Fate {
+    /// Takes note of what became of a change.
+    fn note(&mut self, change: &Change, result: Result<Made, Error>, round: &mut Round) -> Fate {
         let (kind, subject) = (
             verb(&change.action),
             Subject::of(&change.action).to_string(),
         );
         let plugin = &self.manifest.identity;
         match result {
-            Ok(false) => Fate::Already,
-            Ok(true) => {
+            Ok(Made { sequence: None }) => Fate::Already,
+            Ok(Made { sequence: Some(_) }) => {
                 round.made += 1;
                 tracing::info!(%plugin, change = %change.id, kind, subject, "changed: {}", change.reason);
                 if self.flapping.made(&change.id, Instant::now()) {
@@ -399,10 +414,13 @@ impl Rounds {
                 }
                 Fate::Made
             }
-            Err(why) => {
+            Err(error) => {
                 round.failed += 1;
-                tracing::warn!(%plugin, change = %change.id, kind, subject, "could not be changed: {why}");
-                Fate::Not(ChangeState::Failed, why)
+                tracing::warn!(%plugin, change = %change.id, kind, subject, "could not be changed: {error}");
+                match error {
+                    Error::Unfinished(_) => Fate::Halfway(error.to_string()),
+                    error => Fate::Not(ChangeState::Failed, error.to_string()),
+                }
             }
         }
     }
@@ -504,42 +522,6 @@ fn watched(seen: &Seen) -> HashMap<PathBuf, Names> {
     watched.collect()
 }
 
-/// The changes that are to be put back, newest first.
-fn meant(effects: &Effects, change: Option<&str>) -> Result<Vec<Past>, String> {
-    let past = effects.history(None, usize::MAX);
-    let undone: HashSet<u64> = past
-        .iter()
-        .filter(|it| it.result == Some(Ended::Done))
-        .filter_map(|it| it.undoes)
-        .collect();
-    let can_be = |it: &Past| {
-        let made = matches!(it.result, Some(Ended::Done | Ended::Interrupted));
-        made && it.undoes.is_none() && !undone.contains(&it.sequence)
-    };
-    let Some(change) = change else {
-        let mut all = past;
-        all.retain(can_be);
-        return match all.is_empty() {
-            true => Err("nothing is kept that could be put back".to_owned()),
-            false => Ok(all),
-        };
-    };
-    let number: Option<u64> = change.parse().ok();
-    let found = past.into_iter().find(|it| match number {
-        Some(number) => it.sequence == number,
-        None => it.change == change && can_be(it),
-    });
-    match found {
-        Some(past) if can_be(&past) => Ok(vec![past]),
-        Some(_) => Err(format!(
-            "change {change} was not made, or was put back already"
-        )),
-        None => Err(format!(
-            "nothing is kept of a change {change:?}; `bulkhead enforcement history` lists what is"
-        )),
-    }
-}
-
 fn rule_of(rule: Option<u32>, outline: &Outline) -> Option<String> {
     let rule = outline.rules.get(rule? as usize)?;
     Some(rule.id.clone())
@@ -552,107 +534,5 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| format!("the daemon failed; please report this as a bug: {error}"))
 }
 
-/// Sends a piece of work and waits for its answer.
-async fn ask<T>(
-    work: &WorkSender,
-    make: impl FnOnce(oneshot::Sender<T>) -> Box<dyn Work>,
-) -> Result<T, String> {
-    let gone = || "the plugin failed or was updated meanwhile; its status says why".to_owned();
-    let (reply, answer) = oneshot::channel();
-    work.send(make(reply)).await.map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())
-}
-
-/// What the instance at work is about.
-struct GetOutline(oneshot::Sender<Arc<Outline>>);
-
-impl Work for GetOutline {
-    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            if let Some(outline) = instance.noted::<Arc<Outline>>() {
-                // Whoever asked may be gone.
-                let _ = self.0.send(outline.clone());
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Asks for a plan.
-struct AskPlan {
-    outline: Arc<Outline>,
-    seen: Arc<Seen>,
-    facts: Vec<(String, String)>,
-    grants: ChangeGrants,
-    reply: oneshot::Sender<Answer>,
-}
-
-enum Answer {
-    Plan(Plan),
-    Refused(String),
-    /// What was seen is not what this instance wants to see.
-    Stale,
-}
-
-impl Work for AskPlan {
-    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let noted = instance.noted::<Arc<Outline>>();
-            if !noted.is_some_and(|noted| Arc::ptr_eq(noted, &self.outline)) {
-                let _ = self.reply.send(Answer::Stale);
-                return Ok(());
-            }
-            let answer = match call(instance, &self.seen, &self.facts).await? {
-                Err(message) => Answer::Refused(message),
-                Ok(proposal) => {
-                    let rules = self.outline.rules.len();
-                    match Plan::check(proposal, rules, &self.grants) {
-                        Ok(plan) => Answer::Plan(plan),
-                        Err(broken) => {
-                            let message = format!("broke the contract: {broken}");
-                            let failure = Failure::new(PLAN, Cause::BrokenPromise, message);
-                            return Err(instance.condemn(failure));
-                        }
-                    }
-                }
-            };
-            let _ = self.reply.send(answer);
-            Ok(())
-        })
-    }
-}
-
-async fn call(
-    instance: &mut Instance,
-    seen: &Seen,
-    facts: &[(String, String)],
-) -> Result<Result<wit::Proposal, String>, Failure> {
-    let guest = instance.enforcement().ok_or_else(|| {
-        let message = "the component does not export bulkhead:plugin/enforcement";
-        Failure::new(PLAN, Cause::BrokenPromise, message)
-    })?;
-    let (sysctls, units) = (seen.sysctls(), seen.units());
-    let (users, groups) = (seen.users(), seen.groups());
-    let facts: Vec<(&str, &str)> = facts
-        .iter()
-        .map(|(name, value)| (&**name, &**value))
-        .collect();
-    let (sysctls, units, users, groups, facts) = (&sysctls, &units, &users, &groups, &facts);
-    instance
-        .call(PLAN, move |store, _| {
-            Box::pin(async move {
-                let view = wit::View {
-                    bytes: &seen.bytes,
-                    files: &seen.files,
-                    sysctls,
-                    kernel_modules: &seen.kernel_modules,
-                    units,
-                    users,
-                    groups,
-                    facts,
-                };
-                guest.call_plan(store, view).await
-            })
-        })
-        .await
-}
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,10 @@ pub enum Error {
     ForeignLink { path: String, uid: u32 },
     #[error("the role ended before this was begun")]
     Stopped,
+    #[error(
+        "{0}; some or all of it has been done, or may have been: what was there before is kept"
+    )]
+    Unfinished(Box<Error>),
     #[error("{path} is in {real}, a file system of the kernel's, where no plugin writes")]
     Kernels { path: String, real: String },
     #[error("{path} is in a folder of the daemon's own, which no plugin may see or change")]

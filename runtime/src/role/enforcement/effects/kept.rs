@@ -6,7 +6,7 @@
 //! eighth of what may be kept; the oldest file is dropped whole. Secrets may be among the old contents: the
 //! folder is root's alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -46,6 +46,13 @@ pub(super) struct Record {
     pub(super) undoes: Option<u64>,
 }
 
+impl Record {
+    pub(super) fn attempt(&self) -> Attempt {
+        let (change, action, subject) = (&self.change, &self.action, &self.subject);
+        (change.clone(), action.clone(), subject.clone(), self.undoes)
+    }
+}
+
 /// What became of a change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Outcome {
@@ -66,7 +73,8 @@ pub enum Ended {
     Done,
     /// It was not made.
     Failed,
-    /// The daemon ended in between; what is there is neither what was nor what was to be, or cannot be told.
+    /// It was begun and not ended: the daemon ended in between, or a step of it failed. What is there is
+    /// neither what was nor what was to be, or may not last, or cannot be told.
     Interrupted,
 }
 
@@ -91,9 +99,13 @@ enum Frame {
     Outcome(Outcome),
 }
 
+/// What makes two attempts attempts of the same: id, action, subject, and what is undone.
+type Attempt = (String, String, String, Option<u64>);
+
 /// Where a change is written.
 #[derive(Debug)]
 struct Entry {
+    attempt: Attempt,
     /// Number of the file.
     file: u64,
     /// Of the line.
@@ -190,6 +202,7 @@ impl Kept {
                     }
                     reader.seek_relative((content + difference) as i64)?;
                     let entry = Entry {
+                        attempt: record.attempt(),
                         file: number,
                         at,
                         line: size,
@@ -204,6 +217,8 @@ impl Kept {
                 }
                 Frame::Outcome(outcome) => {
                     segment.bytes = at + size;
+                    // It may be of one that was taken back: no number is given twice.
+                    self.next = self.next.max(outcome.sequence + 1);
                     if let Some(entry) = self.entries.get_mut(&outcome.sequence) {
                         entry.outcome = Some(outcome);
                     }
@@ -246,6 +261,7 @@ impl Kept {
             text.push(b'\n');
             entries.push((
                 record.sequence,
+                record.attempt(),
                 from,
                 text.len(),
                 content.len(),
@@ -268,8 +284,9 @@ impl Kept {
             let _ = self.file.set_len(segment.bytes);
             return Err(not_kept(error));
         }
-        for (sequence, from, to, content, difference) in entries {
+        for (sequence, attempt, from, to, content, difference) in entries {
             let entry = Entry {
+                attempt,
                 file: segment.number,
                 at: segment.bytes + from as u64,
                 line: (to - from) as u64,
@@ -286,22 +303,73 @@ impl Kept {
     }
 
     /// Notes what became of changes. Not synced: what is lost is told again from what is there.
-    pub(super) fn end(&mut self, outcomes: Vec<Outcome>) {
+    ///
+    /// What has failed before, fails again and changed nothing is taken back if nothing follows it: attempts
+    /// without end would drive out what can be put back. So such changes are to be begun by themselves.
+    pub(super) fn end(&mut self, mut outcomes: Vec<Outcome>) {
+        let failing = self.failing();
+        let taken_back = self.take_back(&outcomes, &failing);
+        outcomes.retain(|outcome| self.entries.contains_key(&outcome.sequence));
         let mut text = Vec::new();
         for outcome in outcomes {
-            let frame = Frame::Outcome(outcome.clone());
-            if serde_json::to_writer(&mut text, &frame).is_ok() {
-                text.push(b'\n');
-            }
+            push_outcome(&mut text, &outcome);
             if let Some(entry) = self.entries.get_mut(&outcome.sequence) {
                 entry.outcome = Some(outcome);
             }
         }
-        if let Some(segment) = self.segments.back_mut()
-            && self.file.write_all_at(&text, segment.bytes).is_ok()
-        {
+        let Some(segment) = self.segments.back_mut() else {
+            return;
+        };
+        if self.file.write_all_at(&text, segment.bytes).is_ok() {
             segment.bytes += text.len() as u64;
         }
+        if let Some(last) = taken_back {
+            // So that the next start knows the number. What follows is written over it.
+            let mut mark = Vec::new();
+            push_outcome(&mut mark, &last);
+            let _ = self.file.write_all_at(&mark, segment.bytes);
+        }
+    }
+
+    /// What has failed the last time, and changed nothing.
+    pub(super) fn failing(&self) -> HashSet<Attempt> {
+        let mut failing = HashSet::new();
+        for entry in self.entries.values() {
+            match entry.outcome.as_ref().map(|outcome| outcome.result) {
+                Some(Ended::Failed) => failing.insert(entry.attempt.clone()),
+                Some(_) => failing.remove(&entry.attempt),
+                None => false,
+            };
+        }
+        failing
+    }
+
+    /// Removes the last of those that have just ended, as far as all of them were `failing`, and failed. The
+    /// outcome of the very last, if it is gone, without words.
+    fn take_back(&mut self, outcomes: &[Outcome], failing: &HashSet<Attempt>) -> Option<Outcome> {
+        let segment = self.segments.back_mut()?;
+        let failed = |sequence: u64| {
+            let mut outcomes = outcomes.iter();
+            outcomes.any(|it| it.sequence == sequence && it.result == Ended::Failed)
+        };
+        let again = self.entries.iter().rev().take_while(|(sequence, entry)| {
+            entry.file == segment.number && failing.contains(&entry.attempt) && failed(**sequence)
+        });
+        let again: Vec<(u64, u64)> = again
+            .map(|(sequence, entry)| (*sequence, entry.at))
+            .collect();
+        let (last, _) = *again.first()?;
+        let (first, end) = *again.last()?;
+        self.file.set_len(end).ok()?;
+        segment.bytes = end;
+        segment.changes -= again.len() as u64;
+        self.entries.split_off(&first);
+        Some(Outcome {
+            sequence: last,
+            result: Ended::Failed,
+            error: None,
+            after: None,
+        })
     }
 
     /// Begins a new file if the newest is full, and drops the oldest as far as it must.
@@ -386,6 +454,14 @@ impl Kept {
             Error::Irrevocable(format!("what is kept of it cannot be read: {error}"))
         })?;
         Ok((record, entry.outcome.clone(), difference))
+    }
+}
+
+fn push_outcome(text: &mut Vec<u8>, outcome: &Outcome) {
+    let begin = text.len();
+    match serde_json::to_writer(&mut *text, &Frame::Outcome(outcome.clone())) {
+        Ok(()) => text.push(b'\n'),
+        Err(_) => text.truncate(begin),
     }
 }
 

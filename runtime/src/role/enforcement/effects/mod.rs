@@ -59,6 +59,9 @@ use crate::manifest::{Grants, Identity, Keep};
 use crate::node_files::Reader;
 use crate::sandbox::NodeFolders;
 
+/// The folder of the state folder that holds, by namespace and name, what is kept for plugins.
+pub(super) const KEPT: &str = "enforcement";
+
 /// What looking and changing takes.
 #[derive(Debug, Clone)]
 pub struct Setup<'a> {
@@ -151,7 +154,7 @@ impl Effects {
 
     /// Where what is kept for a plugin lies.
     pub fn folder(state: &Path, plugin: &Identity) -> PathBuf {
-        let folder = state.join("enforcement").join(plugin.namespace());
+        let folder = state.join(KEPT).join(plugin.namespace());
         folder.join(plugin.name())
     }
 

@@ -13,6 +13,7 @@ use super::Effects;
 use super::audit::Entry;
 use super::diff::diff;
 use super::error::Error;
+use super::history::shown;
 use super::kept::{Ended, Kept, Outcome, Record};
 use super::kind::{self, Desk, Kind};
 use super::place::Folder;
@@ -78,7 +79,7 @@ impl Job {
 
 impl Effects {
     /// Makes changes that do not depend on each other. The results are in their order. Each is made, or is as
-    /// if it had not been tried.
+    /// if it had not been tried, or is [`Error::Unfinished`].
     pub fn make_all(&self, changes: &[&Change], plan: &Plan<'_>) -> Vec<Result<Made, Error>> {
         let jobs = changes.iter().map(|change| Job::new(change, plan));
         self.perform(jobs.collect(), plan.seen)
@@ -91,11 +92,20 @@ impl Effects {
         let most_bytes = most_bytes.min(TOGETHER.1);
         let mut results: Vec<Option<Result<Made, Error>>> = Vec::new();
         results.resize_with(jobs.len(), || None);
-        let mut jobs = jobs.into_iter().enumerate().peekable();
+        let failing = kept.failing();
+        let kin = |job: &Job| match job.kind.reaches_further() {
+            true => Kin::Alone,
+            false if failing.contains(&job.record.attempt()) => Kin::Failing,
+            false => Kin::Other,
+        };
+        let jobs = jobs.into_iter().enumerate();
+        let mut jobs: Vec<(Kin, usize, Job)> = jobs.map(|(i, job)| (kin(&job), i, job)).collect();
+        jobs.sort_by_key(|(kin, ..)| *kin);
+        let mut jobs = jobs.into_iter().peekable();
         while jobs.peek().is_some() {
             if self.stopped.load(Ordering::Acquire) {
                 let left = jobs.by_ref();
-                left.for_each(|(index, _)| results[index] = Some(Err(Error::Stopped)));
+                left.for_each(|(_, index, _)| results[index] = Some(Err(Error::Stopped)));
                 break;
             }
             let mut batch = Batch {
@@ -104,11 +114,14 @@ impl Effects {
                 under_way: Vec::new(),
             };
             let mut bytes = 0;
+            let mut kin = None;
             // One at least, however little is kept.
             while batch.under_way.len() < most_jobs
                 && (bytes < most_bytes || batch.under_way.is_empty())
-                && let Some((index, mut job)) = jobs.next()
+                && let Some((of, index, mut job)) =
+                    jobs.next_if(|(of, ..)| kin.is_none_or(|kin| of.goes_with(kin)))
             {
+                kin = Some(of);
                 match look(&mut job, &mut batch.desk) {
                     Ok(true) => {
                         bytes += job.record.before.size() as u64;
@@ -136,10 +149,28 @@ fn look(job: &mut Job, desk: &mut Desk<'_>) -> Result<bool, Error> {
     Ok(differs || job.kind.always())
 }
 
+/// Which changes take each step together, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kin {
+    Other,
+    /// They have failed before: should they fail again, nothing of that is kept.
+    Failing,
+    /// Each by itself: what the next one finds depends on it.
+    Alone,
+}
+
+impl Kin {
+    fn goes_with(self, other: Self) -> bool {
+        self == other && self != Self::Alone
+    }
+}
+
 struct UnderWay {
     index: usize,
     job: Job,
     failed: Option<Error>,
+    /// Whether the node may be otherwise by now.
+    begun: bool,
     digests: (String, String),
     /// What is there afterwards, where that is known only then.
     found: Option<State>,
@@ -152,6 +183,7 @@ impl UnderWay {
             index,
             job,
             failed: None,
+            begun: false,
             digests,
             found: None,
         }
@@ -161,6 +193,14 @@ impl UnderWay {
     fn step(&mut self, step: impl FnOnce(&mut Job) -> Result<(), Error>) {
         if self.failed.is_none() {
             self.failed = step(&mut self.job).err();
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        match self.failed {
+            None => Ended::Done,
+            Some(Error::Unfinished(_)) => Ended::Interrupted,
+            Some(_) => Ended::Failed,
         }
     }
 }
@@ -186,13 +226,17 @@ impl Batch<'_> {
         self.settle();
         for it in &mut self.under_way {
             let stopped = self.effects.stopped.load(Ordering::Acquire);
+            it.begun = it.failed.is_none() && !stopped;
             it.step(|job| match stopped {
                 true => Err(Error::Stopped),
                 false => job.kind.apply(&mut self.desk),
             });
+            // What was found to be another thing by then was left alone.
+            it.begun &= !matches!(it.failed, Some(Error::Changed { .. }));
         }
         self.note();
         self.sync();
+        self.look_after(kept.most());
         for it in &mut self.under_way {
             match it.failed {
                 None => it.found = it.job.kind.outcome(&mut self.desk),
@@ -263,10 +307,7 @@ impl Batch<'_> {
                 subject: &it.job.record.subject,
                 before: &it.digests.0,
                 after: &it.digests.1,
-                result: (stage == "outcome").then(|| match error {
-                    None => Ended::Done.word(),
-                    Some(_) => Ended::Failed.word(),
-                }),
+                result: (stage == "outcome").then(|| it.ended().word()),
                 error: error.as_deref(),
             })
             .collect();
@@ -321,6 +362,30 @@ impl Batch<'_> {
         failpoint::hit("effect-synced");
     }
 
+    /// Tells those that failed and changed nothing from those that did something all the same, by what is
+    /// there now.
+    fn look_after(&mut self, most: u64) {
+        let failed = self.under_way.iter_mut();
+        let mut failed = failed
+            .filter(|it| it.begun && it.failed.is_some())
+            .peekable();
+        if failed.peek().is_none() {
+            return;
+        }
+        // Another desk: what was looked up and noted for this batch is not what is there.
+        let mut desk = self.effects.desk(None, most);
+        for it in failed {
+            let record = &it.job.record;
+            let now = Subject::read(&record.scheme, &record.subject)
+                .and_then(|subject| kind::now(&subject, &record.before, &mut desk).ok());
+            if now.as_ref().is_some_and(|now| now.digest() == it.digests.0) {
+                continue;
+            }
+            it.found = now.map(|now| shown(now, false));
+            it.failed = (it.failed.take()).map(|error| Error::Unfinished(Box::new(error)));
+        }
+    }
+
     /// Writes down what became of it. Should that fail, the intent is in the log, and the daemon tells the
     /// outcome from what is there when it starts.
     fn tell(&mut self, kept: &mut Kept) {
@@ -329,10 +394,7 @@ impl Batch<'_> {
         }
         let outcomes = self.under_way.iter_mut().map(|it| Outcome {
             sequence: it.job.record.sequence,
-            result: match it.failed {
-                None => Ended::Done,
-                Some(_) => Ended::Failed,
-            },
+            result: it.ended(),
             error: it.failed.as_ref().map(shorten),
             after: it.found.take(),
         });

@@ -203,7 +203,10 @@ pub(super) enum Unopened {
     Forbidden(Error),
 }
 
-/// Folders opened for one look or one batch of changes: each once.
+/// The most folders that are held open because they may be needed again.
+const HELD: usize = 128;
+
+/// Folders opened for one look or one batch of changes: each once, as long as there are not too many.
 pub(super) struct Folders<'a> {
     pub(super) tree: &'a Tree,
     /// For whom.
@@ -233,6 +236,10 @@ impl<'a> Folders<'a> {
             return opened.clone();
         }
         let opened = self.open(path, bound);
+        // A look goes down one folder after the other: those that it has left are needed no more.
+        if self.opened.len() >= HELD {
+            self.opened.clear();
+        }
         self.opened.insert(key, opened.clone());
         opened
     }
@@ -359,4 +366,34 @@ fn identity(path: &Path) -> Option<Identity> {
     let flags = AtFlags::empty();
     let found = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::BASIC_STATS).ok()?;
     Some(((found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn so_many_folders_are_held_open_and_no_more() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(&NodeFolders {
+            root: root.path().into(),
+            private: [].into(),
+        })
+        .unwrap();
+        let plugin = crate::manifest::Identity::new("local", "x").unwrap();
+        let mut folders = Folders::new(&tree, &plugin);
+        let mut held = Vec::new();
+        for i in 0..3 * HELD {
+            let name = i.to_string();
+            std::fs::create_dir(root.path().join(&name)).unwrap();
+            let folder = folders.folder(&name, Bound::Anywhere).unwrap();
+            assert!(folder.real.ends_with(&name));
+            held.push(Rc::downgrade(&folder));
+        }
+        let open = held.iter().filter(|it| it.strong_count() > 0).count();
+        assert!(open <= HELD, "{open}");
+        let again = folders.folder("0", Bound::Anywhere).unwrap();
+        assert!(again.real.ends_with("0"));
+    }
 }

@@ -185,6 +185,11 @@ impl Kind for ChangeModule {
     fn notes(&self) -> bool {
         true
     }
+
+    /// A module brings along those that it needs.
+    fn reaches_further(&self) -> bool {
+        matches!(self.wanted, Wanted::Load | Wanted::PutBack(..))
+    }
 }
 
 /// What a module is, and whether it is built in.

@@ -72,6 +72,11 @@ pub(super) trait Kind {
         false
     }
 
+    /// Whether it may change what the look of another change of the batch tells.
+    fn reaches_further(&self) -> bool {
+        false
+    }
+
     /// What is there afterwards, where that is not known before.
     fn outcome(&mut self, _: &mut Desk<'_>) -> Option<State> {
         None

@@ -530,6 +530,72 @@ fn what_is_kept_has_bounds_and_what_does_not_fit_is_not_changed() {
 }
 
 #[test]
+fn what_fails_again_and_again_drives_nothing_out() {
+    let mut node = Node::new(ETC);
+    node.keep = Keep {
+        max_size: ByteSize(64 << 10),
+        changes: 20,
+    };
+    let effects = node.effects();
+    make(&effects, write_file("/etc/a", "1")).unwrap();
+    let first = effects.latest("change").unwrap();
+    // What is in an immutable folder is no more to be replaced than the folder.
+    node.write("/etc/held/a", &"x".repeat(8 << 10));
+    let held = node.at("/etc/held");
+    run("chattr", &["+i", held.to_str().unwrap()]);
+    let failing = change("failing", write_file("/etc/held/a", "y"));
+    let plan = Plan {
+        revision: "1",
+        rules: &[],
+        seen: None,
+    };
+    let mut results = Vec::new();
+    let mut effects = effects;
+    for i in 0..60 {
+        if i == 30 {
+            drop(effects);
+            effects = node.effects();
+        }
+        // Now and then together with one that is made.
+        let other = change("other", write_file("/etc/b", &i.to_string()));
+        match i % 20 {
+            19 => {
+                let mut both = effects.make_all(&[&failing, &other], &plan);
+                assert!(both.pop().unwrap().is_ok());
+                results.extend(both);
+            }
+            _ => results.extend(effects.make_all(&[&failing], &plan)),
+        }
+    }
+    run("chattr", &["-i", held.to_str().unwrap()]);
+    assert!(results.iter().all(Result::is_err), "{results:?}");
+    let past = effects.history(None, 99);
+    let kept: Vec<(&str, Option<Ended>)> = (past.iter())
+        .map(|past| (&*past.change, past.result))
+        .collect();
+    assert_eq!(
+        kept,
+        [
+            ("other", Some(Ended::Done)),
+            ("other", Some(Ended::Done)),
+            ("other", Some(Ended::Done)),
+            ("failing", Some(Ended::Failed)),
+            ("change", Some(Ended::Done)),
+        ]
+    );
+    assert!(
+        past.first().unwrap().sequence > 60,
+        "no number is given twice"
+    );
+    effects.revert(first, "1", false).unwrap();
+    let made = effects.make_all(&[&failing], &plan).pop().unwrap().unwrap();
+    drop(effects);
+    let effects = node.effects();
+    effects.revert(made.sequence.unwrap(), "1", false).unwrap();
+    assert_eq!(node.read("/etc/held/a").len(), 8 << 10);
+}
+
+#[test]
 fn nothing_is_changed_that_cannot_be_kept_or_audited() {
     for full in ["enforcement", "audit"] {
         let node = Node::new(ETC);

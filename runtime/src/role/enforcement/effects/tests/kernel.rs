@@ -136,6 +136,39 @@ fn many_settings_are_noted_at_once() {
     assert_eq!(text.lines().count(), 5, "{text}");
 }
 
+/// A node whose kernel is a few files.
+fn with_settings(settings: &[(&str, &str)]) -> Node {
+    let mut node = Node::new(r#"{"changes":{"sysctls":["net.ipv4.*"]}}"#);
+    node.procfs = node.at("/kernel");
+    for (name, value) in settings {
+        node.write(&format!("/kernel/sys/net/ipv4/{name}"), value);
+    }
+    node
+}
+
+#[test]
+fn what_took_effect_before_it_failed_is_kept_and_put_back() {
+    let node = with_settings(&[("ip_forward", "0\n")]);
+    // So it is set, but cannot be noted.
+    node.write("/etc/sysctl.d", "a file");
+    let effects = node.effects();
+    let forward = || sysctl("net.ipv4.ip_forward", "1", true, true);
+    let error = make(&effects, forward()).unwrap_err();
+    assert!(matches!(error, Error::Unfinished(_)), "{error}");
+    assert!(error.to_string().contains("/etc/sysctl.d"), "{error}");
+    assert_eq!(node.read("/kernel/sys/net/ipv4/ip_forward"), "1\n");
+    // It is set already now, so that nothing is otherwise than before.
+    let error = make(&effects, forward()).unwrap_err();
+    assert!(!matches!(error, Error::Unfinished(_)), "{error}");
+    let past = effects.history(None, 9);
+    let first = past.last().unwrap();
+    assert_eq!(first.result, Some(Ended::Interrupted));
+    effects.revert(first.sequence, "1", false).unwrap();
+    assert_eq!(node.read("/kernel/sys/net/ipv4/ip_forward"), "0\n");
+    let log = std::fs::read_to_string(node.state.join("audit/audit.jsonl")).unwrap();
+    assert!(log.contains(r#""result":"interrupted""#), "{log}");
+}
+
 /// A node whose kernel is a few files and whose modprobe is a script.
 fn with_modules(script: &str) -> Node {
     let mut node = Node::new(r#"{"changes":{"kernelModules":["*"]}}"#);
@@ -206,6 +239,35 @@ fn modules_are_loaded_now_at_the_start_or_never() {
     let built_in = ModuleName::parse("ext4").unwrap();
     let made = make(&effects, Action::LoadModule { name: built_in }).unwrap();
     assert_eq!(made.sequence, None);
+}
+
+#[test]
+fn what_a_module_brings_along_was_not_there_before_it_and_is_not_changed() {
+    let node = with_modules(
+        "cd \"$2\" && case $4 in --remove) sed -i \"/^$3 /d\" kernel/modules;; \
+         *) for it in bridge $3; do grep -q \"^$it \" kernel/modules || \
+         echo \"$it 1 0 - Live 0x0\" >> kernel/modules; done;; esac",
+    );
+    let effects = node.effects();
+    let load = |name: &str| {
+        let name = ModuleName::parse(name).unwrap();
+        change(name.as_str(), Action::LoadModule { name: name.clone() })
+    };
+    let changes = [load("br_netfilter"), load("bridge"), load("dummy")];
+    let plan = Plan {
+        revision: "1",
+        rules: &[],
+        seen: None,
+    };
+    let made = effects.make_all(&changes.each_ref(), &plan);
+    let made: Vec<bool> = made
+        .into_iter()
+        .map(|it| it.unwrap().sequence.is_some())
+        .collect();
+    assert_eq!(made, [true, false, true]);
+    let past = effects.history(None, 9);
+    let past: Vec<&str> = past.iter().map(|it| &*it.change).collect();
+    assert_eq!(past, ["dummy", "br_netfilter"]);
 }
 
 #[test]
