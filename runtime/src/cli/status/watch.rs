@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::{Failed, OutputFormat, bytes, print};
+use super::super::screen::{Screen, clip};
+use super::super::{Failed, OutputFormat, bytes};
 use super::{Status, condition, pretty, text};
 
 /// Rates are over this many looks, so that they can be read.
@@ -338,14 +338,6 @@ fn clean(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn clip(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
-}
-
 /// Breaks between words where it can; later lines begin with `indent`.
 fn wrap(line: &str, width: usize, indent: &str) -> impl Iterator<Item = String> + use<> {
     let width = width.max(20);
@@ -420,50 +412,6 @@ fn paint(text: &str, style: &str) -> String {
     match style {
         "" => text.to_owned(),
         style => format!("{style}{text}\x1b[0m"),
-    }
-}
-
-/// The terminal's other screen while this lives, or plain output if there is no terminal.
-struct Screen {
-    terminal: bool,
-}
-
-impl Screen {
-    fn open(output: OutputFormat) -> Self {
-        let terminal = std::io::stdout().is_terminal() && output == OutputFormat::Text;
-        if terminal {
-            print("\x1b[?1049h\x1b[?25l");
-        }
-        Self { terminal }
-    }
-
-    /// Columns and rows.
-    fn size(&self) -> (usize, usize) {
-        match rustix::termios::tcgetwinsize(std::io::stdout()) {
-            Ok(size) if self.terminal && size.ws_col > 0 => {
-                (usize::from(size.ws_col), usize::from(size.ws_row))
-            }
-            _ => (usize::MAX, usize::MAX),
-        }
-    }
-
-    /// Replaces what was shown. Nothing is cleared before it is written over, and the terminal is
-    /// asked to show it at once: no flicker. Whether anybody reads it.
-    fn show(&self, page: &str) -> bool {
-        if self.terminal {
-            let page = page.trim_end_matches('\n').replace('\n', "\x1b[K\r\n");
-            print(&format!("\x1b[?2026h\x1b[H{page}\x1b[K\x1b[J\x1b[?2026l"))
-        } else {
-            print(page)
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.terminal {
-            print("\x1b[?25h\x1b[?1049l");
-        }
     }
 }
 

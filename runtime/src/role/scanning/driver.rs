@@ -15,7 +15,7 @@ use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber,
 use super::findings::{Findings, Limits, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
 use super::outline::{self, Outline};
-use super::report::{PassReport, ScanningReport};
+use super::report::ScanningReport;
 use super::snapshot::Looker;
 use crate::manifest::{Identity, Manifest, Scanning};
 use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
@@ -216,14 +216,22 @@ impl ScanningStatus {
         Some(report)
     }
 
-    /// Begins a pass over all files as soon as none is under way.
-    pub fn request(&self, kind: PassKind) -> bool {
+    /// Begins a pass over all files as soon as none is under way. Its number, as the report will have it;
+    /// none if the plugin is shown no files.
+    pub fn request(&self, kind: PassKind) -> Option<u64> {
         let context = &self.0.context;
-        let Some((feed, _)) = context.rooms.lock().clone() else {
+        let (feed, _) = context.rooms.lock().clone()?;
+        feed.request(&context.plugin.to_string(), kind)
+    }
+
+    /// Whether any findings of it are kept, also while it does not run.
+    pub fn has_findings(&self) -> bool {
+        let context = &self.0.context;
+        let Some(findings) = context.rooms.findings() else {
             return false;
         };
-        feed.request(&context.plugin.to_string(), kind);
-        true
+        let tally = findings.tally(&context.plugin);
+        tally.open.total() + tally.suppressed + tally.resolved > 0
     }
 }
 
@@ -273,8 +281,9 @@ impl Scanner {
                         self.begin(kind).await;
                     }
                     Some(Message::Batch(batch)) => self.batch(&findings, batch, &mut skipped).await,
-                    Some(Message::End { kind, complete }) => {
-                        self.end(&findings, kind, complete, begun.elapsed()).await;
+                    Some(Message::End { number, kind, complete }) => {
+                        self.end(&findings, complete).await;
+                        self.shared.live().report.passed(number, kind, complete, begun.elapsed());
                     }
                     None => {
                         self.problem(Some("the feed of files has ended; please report this as a bug".to_owned()));
@@ -459,7 +468,7 @@ impl Scanner {
         report.unjudged_files.push(format!("{path:?}: {why}"));
     }
 
-    async fn end(&self, findings: &Findings, kind: PassKind, complete: bool, took: Duration) {
+    async fn end(&self, findings: &Findings, complete: bool) {
         let ended = ask(&self.work, |reply| Box::new(End { complete, reply })).await;
         match ended {
             Ok(Ok(found)) => {
@@ -473,17 +482,6 @@ impl Scanner {
         if complete {
             self.look_for_what_is_gone(findings).await;
         }
-        let mut live = self.shared.live();
-        live.report.passes += 1;
-        live.report.last_pass = Some(PassReport {
-            kind: match kind {
-                PassKind::Changed => "changed",
-                PassKind::Full => "full",
-            },
-            ended: Timestamp::now(),
-            seconds: took.as_secs_f64(),
-            complete,
-        });
     }
 
     /// Files with findings may have gone while nobody watched.
