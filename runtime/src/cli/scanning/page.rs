@@ -111,10 +111,40 @@ fn detail(plugin: &Scanned) -> String {
         let (count, first) = (number(&report["troubles"]), text(&report["firstTrouble"]));
         line("not seen", &format!("{count}, the first: {first}"));
     }
+    for destination in report["destinations"].as_array().into_iter().flatten() {
+        line("sent to", &sent(destination));
+    }
     if let Some(problem) = report["problem"].as_str() {
         line("problem", problem);
     }
     page
+}
+
+/// A destination of changes of findings.
+fn sent(destination: &Value) -> String {
+    let mut said = format!(
+        "{} ({}): {}, {} changes",
+        text(&destination["name"]),
+        text(&destination["kind"]),
+        text(&destination["state"]),
+        number(&destination["lines"])
+    );
+    for (field, what) in [
+        ("waitingChanges", "wait"),
+        ("deadLettered", "dead-lettered"),
+        ("lostChanges", "lost"),
+    ] {
+        let count = number(&destination[field]);
+        if count > 0 {
+            said += &format!(", {count} {what}");
+        }
+    }
+    for (field, what) in [("lastError", "last error: "), ("problem", "")] {
+        if let Some(error) = destination[field].as_str() {
+            said += &format!("; {what}{error}");
+        }
+    }
+    said
 }
 
 fn findings(report: &Value) -> String {
@@ -247,6 +277,20 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("none under way"), "{page}");
+    }
+
+    #[test]
+    fn a_destination_says_what_it_lacks() {
+        let mut destination = json!({
+            "name": "siem", "kind": "http", "state": "Healthy", "lines": 7,
+            "waitingChanges": 0, "deadLettered": 0, "lostChanges": 0
+        });
+        assert_eq!(sent(&destination), "siem (http): Healthy, 7 changes");
+        destination["state"] = json!("Retrying");
+        destination["lostChanges"] = json!(3);
+        destination["lastError"] = json!("cannot connect");
+        let wanted = "siem (http): Retrying, 7 changes, 3 lost; last error: cannot connect";
+        assert_eq!(sent(&destination), wanted);
     }
 
     #[test]

@@ -294,7 +294,9 @@ fn problems(plugin: &Value) -> Vec<String> {
     let logs = &plugin["logs"];
     found.extend(logs["problem"].as_str().map(str::to_owned));
     let pushed = plugin["metrics"]["remoteWrite"].as_array();
-    let all = logs["destinations"].as_array().into_iter().chain(pushed);
+    let found_by = plugin["scanning"]["destinations"].as_array();
+    let all = logs["destinations"].as_array().into_iter();
+    let all = all.chain(pushed).chain(found_by);
     for destination in all.flatten() {
         found.extend(destination["problem"].as_str().map(str::to_owned));
         if destination["state"] != "Healthy" {

@@ -15,6 +15,7 @@ use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber,
 use super::findings::{Findings, Limits, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
 use super::outline::{self, Outline};
+use super::publish::{self, Publisher};
 use super::report::ScanningReport;
 use super::snapshot::Looker;
 use crate::manifest::{Identity, Manifest, Scanning};
@@ -92,6 +93,8 @@ pub struct Context {
     pub facts: Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>,
     /// Where tasks run that call no guest.
     pub runtime: Handle,
+    /// For destinations of findings.
+    pub publish: publish::Context,
 }
 
 /// The role `scanning` of one plugin.
@@ -111,6 +114,7 @@ pub struct ScanningStatus(Arc<Shared>);
 
 struct Shared {
     context: Context,
+    publisher: Publisher,
     live: Mutex<Live>,
 }
 
@@ -129,8 +133,12 @@ impl Shared {
 impl ScanningDriver {
     /// A driver that stands still.
     pub fn new(context: Context) -> Self {
-        let live = Mutex::default();
-        let shared = Arc::new(Shared { context, live });
+        let publisher = Publisher::new(context.publish.clone(), context.runtime.clone());
+        let shared = Arc::new(Shared {
+            context,
+            publisher,
+            live: Mutex::default(),
+        });
         let running = None;
         Self { shared, running }
     }
@@ -142,13 +150,18 @@ impl ScanningDriver {
 }
 
 /// How instances are made ready for this role.
-pub fn prepare() -> Prepare {
-    Arc::new(|manifest, instance| Box::pin(outline::prepare(manifest, instance)))
+pub fn prepare(context: publish::Context) -> Prepare {
+    Arc::new(
+        move |manifest, instance| match publish::check(manifest, &context) {
+            Ok(()) => Box::pin(outline::prepare(manifest, instance)),
+            Err(problem) => Box::pin(std::future::ready(Ok(Err(problem)))),
+        },
+    )
 }
 
 impl Driver for ScanningDriver {
     fn prepare(&self) -> Prepare {
-        prepare()
+        prepare(self.shared.context.publish.clone())
     }
 
     /// Always: another revision judges by other rules.
@@ -157,11 +170,13 @@ impl Driver for ScanningDriver {
     }
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
+        let settings = manifest.spec.scanning.clone().unwrap_or_default();
         self.shared.live().runs = true;
+        self.shared.publisher.set(&settings.destinations);
         let cancel = CancellationToken::new();
         let scan = Scanner {
             shared: self.shared.clone(),
-            settings: manifest.spec.scanning.clone().unwrap_or_default(),
+            settings,
             manifest,
             work,
             cancel: cancel.clone(),
@@ -174,17 +189,23 @@ impl Driver for ScanningDriver {
         self.running = Some(Running { cancel, task });
     }
 
-    fn stop(&mut self, drain: Duration, _: bool) -> Task<'static, ()> {
+    fn stop(&mut self, drain: Duration, again: bool) -> Task<'static, ()> {
         self.shared.live().runs = false;
         let running = self.running.take();
+        let shared = self.shared.clone();
         Box::pin(async move {
             let Some(Running { cancel, task }) = running else {
                 return;
             };
+            let until = Instant::now() + drain;
             cancel.cancel();
             let abort = task.abort_handle();
-            if tokio::time::timeout(drain, task).await.is_err() {
+            if tokio::time::timeout_at(until.into(), task).await.is_err() {
                 abort.abort();
+            }
+            if !again {
+                let left = until.saturating_duration_since(Instant::now());
+                shared.publisher.stop(left).await;
             }
         })
     }
@@ -213,6 +234,7 @@ impl ScanningStatus {
             report.pass = status.pass.filter(mine);
             report.watched = Some(status.watched);
         }
+        report.destinations = self.0.publisher.status();
         Some(report)
     }
 
@@ -312,6 +334,8 @@ impl Scanner {
         let rooms = self.shared.context.rooms.clone();
         let opened = tokio::task::spawn_blocking(move || rooms.open()).await;
         let (feed, findings) = opened.map_err(|error| error.to_string())??;
+        // What is suppressed from now on is told, too.
+        self.shared.publisher.listen(&findings);
         let (plugin, suppress) = (&self.shared.context.plugin, &self.settings.suppress);
         let enrolled = findings
             .enrol(plugin, outline.rules.clone(), suppress)

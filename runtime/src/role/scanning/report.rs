@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::feed::{PassKind, Progress, Watched};
 use super::findings::SeverityCounts;
+use super::publish::PublishStatus;
 
 /// What a plugin with the role `scanning` was shown, and how many findings there are.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -49,6 +50,9 @@ pub struct ScanningReport {
     /// See there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_trouble: Option<String>,
+    /// Where changes of findings go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<PublishStatus>,
     /// What is wrong with the role itself and what to do, if anything is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
