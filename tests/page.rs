@@ -146,7 +146,10 @@ fn the_page_shows_what_was_found() {
          grants: {{scan: {{files: [{scanned:?}]}}}}\n"
     );
     let far = "{name: far, http: {url: 'http://127.0.0.1:1/', retry: {initial: 20ms, max: 50ms}}}";
-    node.manifest("app", &format!("{spec}scanning: {{destinations: [{far}]}}\n"));
+    node.manifest(
+        "app",
+        &format!("{spec}scanning: {{destinations: [{far}]}}\n"),
+    );
     node.start();
     node.wait_plugin("app", "a pass", |report| {
         report["scanning"]["passes"].as_u64() >= Some(1)

@@ -194,14 +194,13 @@ impl Driver for ScanningDriver {
         let running = self.running.take();
         let shared = self.shared.clone();
         Box::pin(async move {
-            let Some(Running { cancel, task }) = running else {
-                return;
-            };
             let until = Instant::now() + drain;
-            cancel.cancel();
-            let abort = task.abort_handle();
-            if tokio::time::timeout_at(until.into(), task).await.is_err() {
-                abort.abort();
+            if let Some(Running { cancel, task }) = running {
+                cancel.cancel();
+                let abort = task.abort_handle();
+                if tokio::time::timeout_at(until.into(), task).await.is_err() {
+                    abort.abort();
+                }
             }
             if !again {
                 let left = until.saturating_duration_since(Instant::now());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::findings::{Changes, Findings, Heard};
 use crate::manifest::{Destination, Manifest};
@@ -59,6 +59,8 @@ pub(super) struct Publisher {
     context: Context,
     runtime: Handle,
     live: Arc<Mutex<Live>>,
+    /// Destinations that the manifest names no more, sending their last.
+    leaving: TaskTracker,
 }
 
 #[derive(Default)]
@@ -80,11 +82,11 @@ fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
 
 impl Publisher {
     pub(super) fn new(context: Context, runtime: Handle) -> Self {
-        let live = Arc::default();
         Self {
             context,
             runtime,
-            live,
+            live: Arc::default(),
+            leaving: TaskTracker::new(),
         }
     }
 
@@ -117,13 +119,14 @@ impl Publisher {
         let look = look_at_abandoned(self.context.clone(), present);
         live._look = Some(AbortOnDropHandle::new(self.runtime.spawn(look)));
         for (sink, heir) in leave {
-            self.runtime.spawn(async move {
+            let leave = async move {
                 let left = sink.end(LEAVE).await;
                 match heir {
                     Some(heir) => heir.inherit(left),
                     None => sink.give_up(&left),
                 }
-            });
+            };
+            self.leaving.spawn_on(leave, &self.runtime);
         }
     }
 
@@ -150,8 +153,11 @@ impl Publisher {
 
     /// Sends what there is for at most `drain`, and lets go of all destinations.
     pub(super) fn stop(&self, drain: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let live = self.live.clone();
+        let (live, leaving) = (self.live.clone(), self.leaving.clone());
         async move {
+            leaving.close();
+            leaving.wait().await;
+            leaving.reopen();
             let listener = lock(&live).listener.take();
             if let Some(listener) = listener {
                 listener.cancel.cancel();
@@ -172,6 +178,12 @@ impl Publisher {
     pub(super) fn status(&self) -> Vec<PublishStatus> {
         let sinks = lock(&self.live).sinks.clone();
         sinks.iter().map(|sink| sink.status()).collect()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        lock(&self.live).sinks.iter().for_each(|sink| sink.cancel());
     }
 }
 

@@ -284,10 +284,15 @@ impl Sink {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends its tasks.
+    pub(super) fn cancel(&self) {
+        self.stop.cancel();
+    }
+
     /// Sends what waits for at most `patience`, and lets go of the destination.
     pub(super) async fn end(&self, patience: Duration) -> Left {
         let begun = Instant::now();
-        self.stop.cancel();
+        self.cancel();
         // Their end is waited for, so that nothing is handed in twice.
         self.tasks.wait().await;
         // Not all of the time, which what is at work needs, too.
