@@ -135,6 +135,49 @@ fn the_page_shows_where_series_are_pushed_to() {
 }
 
 #[test]
+fn the_page_shows_what_was_found() {
+    let mut node = Node::new();
+    let scanned = node.path("scanned");
+    std::fs::create_dir(&scanned).unwrap();
+    std::fs::write(scanned.join("bad"), "with EICAR-STANDARD\n").unwrap();
+    let rule = r#"rule eicar { strings: $a = "EICAR-STANDARD" condition: $a }"#;
+    let spec = format!(
+        "module: {{bundled: security-scanner}}\nconfig: {{yara: [{{name: test, text: '{rule}'}}]}}\n\
+         grants: {{scan: {{files: [{scanned:?}]}}}}\n"
+    );
+    let far = "{name: far, http: {url: 'http://127.0.0.1:1/', retry: {initial: 20ms, max: 50ms}}}";
+    node.manifest(
+        "app",
+        &format!("{spec}scanning: {{destinations: [{far}]}}\n"),
+    );
+    node.start();
+    node.wait_plugin("app", "a pass", |report| {
+        report["scanning"]["passes"].as_u64() >= Some(1)
+    });
+    let mut browser = Browser::open(&format!("http://{}/", node.address()));
+    browser.wait(&phase_is("Running"));
+    browser.press("ArrowDown", "");
+    browser.press("Enter", "\r");
+    for text in ["Scanning", "Open findings", "Last pass", "Changes are seen"] {
+        browser.wait(&shows(text));
+    }
+    let list = format!("{ROW}.querySelector('[aria-label=\"Open findings\"]')");
+    browser.wait(&format!("{list}?.checkVisibility()"));
+    let path = scanned.join("bad").display().to_string();
+    browser.wait(&format!("{list}.textContent.includes({})", json!(path)));
+    let table = format!("{ROW}.querySelector('[aria-label=\"Findings are sent to\"]')");
+    browser.wait(&format!("{table}.textContent.includes('far (http)')"));
+    browser.wait(&shows("Destination far"));
+    node.manifest("app", &format!("{spec}scanning: {{}}\n"));
+    browser.wait(&format!("!{table}.checkVisibility()"));
+    assert!(
+        browser.complaints().is_empty(),
+        "{:#?}",
+        browser.complaints()
+    );
+}
+
+#[test]
 fn a_browser_may_do_nothing_with_the_page_but_show_it() {
     let mut node = Node::new();
     node.start();

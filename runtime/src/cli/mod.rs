@@ -7,6 +7,8 @@ mod inspect;
 mod kubectl;
 mod pack;
 mod run;
+mod scanning;
+mod screen;
 mod status;
 mod table;
 
@@ -15,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage (or something to change, of the commands
-/// that say so), 3 no daemon answers.
+/// Exit codes: 0 done, 1 failed or problems found, 2 wrong usage (or something to change, or found, of the
+/// commands that say so), 3 no daemon answers.
 pub(crate) const UNREACHABLE: u8 = 3;
 /// The audience of status tokens.
 const AUDIENCE: &str = "bulkhead.dev";
@@ -39,6 +41,8 @@ enum Command {
     Check(check::Check),
     #[command(subcommand)]
     Enforcement(enforcement::Enforcement),
+    #[command(subcommand)]
+    Scanning(scanning::Scanning),
     /// Work with plugin modules.
     #[command(subcommand)]
     Plugin(Plugin),
@@ -90,6 +94,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Status(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::Enforcement(command) => command.execute(),
+        Command::Scanning(command) => command.execute(),
         Command::Plugin(Plugin::Inspect(command)) => command.execute(),
         Command::Plugin(Plugin::Pack(command)) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),

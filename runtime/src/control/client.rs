@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::{Answer, Refusal, Request, socket};
+use super::{Ask, Refusal, socket};
 
 /// The longest that an order may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -43,7 +43,7 @@ pub enum ClientError {
 ///
 /// # Errors
 /// If there is none, or it is no.
-pub async fn send(state: &Path, request: &Request) -> Result<Answer, ClientError> {
+pub async fn send<A: Ask>(state: &Path, request: &A) -> Result<A::Answer, ClientError> {
     let path = socket(state);
     let stream = UnixStream::connect(&path).await;
     let stream = stream.map_err(|source| ClientError::Unreachable { path, source })?;
@@ -52,7 +52,7 @@ pub async fn send(state: &Path, request: &Request) -> Result<Answer, ClientError
     let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
     let connection = tokio::spawn(connection);
     let body = serde_json::to_vec(request).map_err(|error| broken(&error))?;
-    let request = hyper::Request::post("/v1/enforcement")
+    let request = hyper::Request::post(A::PATH)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .body(Body::from(body))

@@ -2,13 +2,16 @@
 //! endpoint only tells; what changes something comes through here.
 
 mod client;
+mod scanning;
 mod server;
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use client::{ClientError, send};
+pub use scanning::{ScanAnswer, ScanOrder, Scanned};
 pub use server::{Controls, Error, listen};
 
 /// The socket of a daemon with this state folder.
@@ -16,7 +19,20 @@ fn socket(state: &Path) -> PathBuf {
     state.join("control.sock")
 }
 
-/// What is sent.
+/// What can be sent.
+pub trait Ask: Serialize {
+    /// Where to.
+    const PATH: &'static str;
+    /// What comes back.
+    type Answer: DeserializeOwned;
+}
+
+impl Ask for Request {
+    const PATH: &'static str = "/v1/enforcement";
+    type Answer = Answer;
+}
+
+/// What is sent to a plugin with the role `enforcement`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {

@@ -13,14 +13,22 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Order, Refusal, Request, socket};
+use super::{Answer, Ask, Order, Refusal, Request, ScanOrder, scanning, socket};
 use crate::role::enforcement::{EnforcementReport, EnforcementStatus, Revert};
+use crate::role::scanning::ScanningStatus;
+use crate::role::scanning::findings::Findings;
 
 /// Who finds the plugin that an order is for.
 pub trait Controls: Send + Sync + 'static {
     /// The plugins with the role `enforcement` of this name, `NAMESPACE/NAME` or `NAME`, by their
     /// full names.
     fn enforcement(&self, name: &str) -> Vec<(String, EnforcementStatus)>;
+
+    /// The plugins that scan or have findings, by their full names: those of this name, or all.
+    fn scanning(&self, name: Option<&str>) -> Vec<(String, ScanningStatus)>;
+
+    /// What was found, if any plugin scans or did.
+    fn findings(&self) -> Option<Findings>;
 }
 
 /// The socket cannot be listened on.
@@ -54,7 +62,8 @@ pub fn listen(
     let listener = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let router = Router::new()
-        .route("/v1/enforcement", post(enforcement))
+        .route(Request::PATH, post(enforcement))
+        .route(ScanOrder::PATH, post(scanning::answer))
         .with_state(controls);
     Ok(async move {
         let served = axum::serve(listener, router)
@@ -75,25 +84,11 @@ async fn enforcement(
     Json(request): Json<Request>,
 ) -> Response {
     let name = request.plugin;
-    let mut found = controls.enforcement(&name);
-    let status = match (found.pop(), found.is_empty()) {
-        (Some(status), true) => status,
-        (None, _) => {
-            return refuse(
-                StatusCode::NOT_FOUND,
-                format!(
-                    "there is no plugin {name:?} with the role enforcement on this node; `bulkhead status` lists them"
-                ),
-            );
-        }
-        (Some(_), false) => {
-            return refuse(
-                StatusCode::CONFLICT,
-                format!("more than one plugin has the name {name:?}; say NAMESPACE/{name}"),
-            );
-        }
+    let found = controls.enforcement(&name);
+    let (plugin, status) = match only(found, &name, "enforcement") {
+        Ok(found) => found,
+        Err((code, message)) => return refuse(code, message),
     };
-    let (plugin, status) = status;
     let answered = match request.order {
         Order::Check {} => status.check().await.map(reported),
         Order::Resume {} => status.resume().await.map(reported),
@@ -122,6 +117,27 @@ async fn enforcement(
     }
 }
 
+/// The one that is meant by a name.
+pub(super) fn only<T>(
+    mut found: Vec<T>,
+    name: &str,
+    role: &str,
+) -> Result<T, (StatusCode, String)> {
+    match (found.pop(), found.is_empty()) {
+        (Some(found), true) => Ok(found),
+        (None, _) => Err((
+            StatusCode::NOT_FOUND,
+            format!(
+                "there is no plugin {name:?} with the role {role} on this node; `bulkhead status` lists them"
+            ),
+        )),
+        (Some(_), false) => Err((
+            StatusCode::CONFLICT,
+            format!("more than one plugin has the name {name:?}; say NAMESPACE/{name}"),
+        )),
+    }
+}
+
 fn reported(report: EnforcementReport) -> Answer {
     Answer {
         report: serde_json::to_value(report).unwrap_or_default(),
@@ -129,6 +145,6 @@ fn reported(report: EnforcementReport) -> Answer {
     }
 }
 
-fn refuse(code: StatusCode, message: String) -> Response {
+pub(super) fn refuse(code: StatusCode, message: String) -> Response {
     (code, Json(Refusal { message })).into_response()
 }

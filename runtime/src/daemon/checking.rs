@@ -92,6 +92,7 @@ impl Checker {
         let values = Arc::new(values);
         let dead_letters = DeadLetters::new(&self.folder, "check", "check")
             .ok_or_else(|| one("the temporary folder's path is not absolute".into()))?;
+        let dead_letters = Arc::new(dead_letters);
         let queues = Queues::new(&self.folder, Path::new("/"), "check", "check")
             .ok_or_else(|| one("its name cannot be that of a folder".into()))?;
         let surroundings = Surroundings {
@@ -105,7 +106,7 @@ impl Checker {
             store: self.store.clone(),
             values: values.clone(),
             first_seen: SystemTime::now(),
-            dead_letters: Arc::new(dead_letters),
+            dead_letters: dead_letters.clone(),
             queues: queues.clone(),
             own: Own::default(),
             surroundings: surroundings.clone(),
@@ -115,7 +116,13 @@ impl Checker {
         .map_err(|error| one(error.to_string()))?;
         let remote_write = metrics::RemoteWriteContext {
             identity: identity.clone(),
-            queues: queues.for_metrics(),
+            queues: queues.clone().for_metrics(),
+            surroundings: surroundings.clone(),
+        };
+        let publish = scanning::PublishContext {
+            identity: identity.clone(),
+            queues: queues.for_findings(),
+            dead_letters,
             surroundings,
         };
         let slot = self
@@ -132,7 +139,7 @@ impl Checker {
                 (Role::Logs, driver.prepare()),
                 (Role::Metrics, metrics::prepare(remote_write)),
                 (Role::Enforcement, enforcement::prepare()),
-                (Role::Scanning, scanning::prepare()),
+                (Role::Scanning, scanning::prepare(publish)),
             ],
             slot,
         )

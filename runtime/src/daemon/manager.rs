@@ -434,6 +434,7 @@ impl Shared {
         let values = Arc::new(Values::open(self.store.clone(), &name).map_err(text)?);
         let dead_letters = DeadLetters::new(&self.state, identity.namespace(), identity.name())
             .ok_or("the state folder's path is not absolute")?;
+        let dead_letters = Arc::new(dead_letters);
         let root = &*self.root;
         let queues = Queues::new(&self.state, root, identity.namespace(), identity.name())
             .ok_or("its name cannot be that of a folder")?;
@@ -455,7 +456,7 @@ impl Shared {
             store: self.store.clone(),
             values: values.clone(),
             first_seen: first_seen.at,
-            dead_letters: Arc::new(dead_letters),
+            dead_letters: dead_letters.clone(),
             queues: queues.clone(),
             own: own_log::find(),
             surroundings: surroundings.clone(),
@@ -469,8 +470,8 @@ impl Shared {
             runtime: self.control.clone(),
             remote_write: metrics::RemoteWriteContext {
                 identity: name.clone(),
-                queues: queues.for_metrics(),
-                surroundings,
+                queues: queues.clone().for_metrics(),
+                surroundings: surroundings.clone(),
             },
         });
         let metrics_status = metrics.status();
@@ -493,6 +494,12 @@ impl Shared {
             rooms: self.scanning.clone(),
             facts: Arc::new(move || enforcement::facts(&node, &labels.borrow())),
             runtime: self.control.clone(),
+            publish: scanning::PublishContext {
+                identity: name.clone(),
+                queues: queues.for_findings(),
+                dead_letters,
+                surroundings,
+            },
         });
         let scanning_status = scanning.status();
         let drivers: Vec<(Role, Box<dyn Driver>)> = vec![

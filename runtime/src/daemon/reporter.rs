@@ -210,4 +210,20 @@ impl Controls for NodeReporter {
             .map(|(identity, view)| (identity.to_string(), view.enforcement.clone()))
             .collect()
     }
+
+    fn scanning(&self, name: Option<&str>) -> Vec<(String, ScanningStatus)> {
+        let inner = self.read();
+        let plugins = inner.plugins.iter().filter(|(identity, view)| {
+            let called =
+                name.is_none_or(|name| identity.name() == name || identity.to_string() == name);
+            called && (view.scanning.report().is_some() || view.scanning.has_findings())
+        });
+        plugins
+            .map(|(identity, view)| (identity.to_string(), view.scanning.clone()))
+            .collect()
+    }
+
+    fn findings(&self) -> Option<Findings> {
+        self.scanning.findings()
+    }
 }

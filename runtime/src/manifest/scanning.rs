@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::{NodePath, SubjectGlob, SysctlGlob};
 use super::node_glob::NodeGlob;
 use super::quantity::{ByteSize, CpuShare, Period};
+use super::spec::Destination;
 
 /// What may be shown of the node; nothing unless named. Never secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -100,6 +101,9 @@ pub struct Scanning {
     /// Findings that are known and accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suppress: Vec<Suppression>,
+    /// Where changes of its findings go; nowhere unless given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<Destination>,
 }
 
 /// Which files are scanned.

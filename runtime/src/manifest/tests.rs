@@ -10,6 +10,7 @@ mod endpoints;
 mod metadata;
 mod policy;
 mod remote_write;
+mod scanning;
 mod syslog;
 
 const FILE: &str = "/etc/bulkhead/manifests/p.yaml";

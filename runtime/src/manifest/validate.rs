@@ -275,24 +275,30 @@ impl Check<'_> {
                 "write a size such as 256Ki",
             );
         }
-        match logs.destinations.len() {
-            0 => self.refuse(
+        if logs.destinations.is_empty() {
+            self.refuse(
                 "logs.destinations",
                 "is empty, so that no line would go anywhere",
                 "add for example `- {name: out, stdout: {}}`",
-            ),
-            1..=MAX_DESTINATIONS => {}
-            n => self.refuse(
-                "logs.destinations",
-                format!("has {n} entries"),
+            );
+        }
+        self.destinations("logs.destinations", &logs.destinations, &logs.sources);
+    }
+
+    /// `sources`: what they must not write to.
+    fn destinations(&self, list: &str, destinations: &[Destination], sources: &[LogSource]) {
+        if destinations.len() > MAX_DESTINATIONS {
+            self.refuse(
+                list,
+                format!("has {} entries", destinations.len()),
                 format!("keep at most {MAX_DESTINATIONS}, or make a second plugin"),
-            ),
+            );
         }
         let mut names = HashSet::new();
         let mut paths = HashSet::new();
-        let destinations = logs.destinations.iter().take(MAX_DESTINATIONS);
+        let destinations = destinations.iter().take(MAX_DESTINATIONS);
         for (i, destination) in destinations.enumerate() {
-            let field = format!("logs.destinations[{i}]");
+            let field = format!("{list}[{i}]");
             if !names.insert(&destination.name) {
                 self.refuse(
                     format!("{field}.name"),
@@ -300,7 +306,7 @@ impl Check<'_> {
                     "give each a name of its own",
                 );
             }
-            self.destination(&field, destination, logs);
+            self.destination(&field, destination, sources);
             if let DestinationKind::File(file) = &destination.kind
                 && !paths.insert(&file.path)
             {
@@ -397,7 +403,7 @@ impl Check<'_> {
         }
     }
 
-    fn destination(&self, field: &str, destination: &Destination, logs: &Logs) {
+    fn destination(&self, field: &str, destination: &Destination, sources: &[LogSource]) {
         if !is_dns_label(&destination.name) {
             self.refuse(
                 format!("{field}.name"),
@@ -410,7 +416,7 @@ impl Check<'_> {
         }
         match &destination.kind {
             DestinationKind::Stdout(_) => {}
-            DestinationKind::File(file) => self.file(&format!("{field}.file"), file, logs),
+            DestinationKind::File(file) => self.file(&format!("{field}.file"), file, sources),
             DestinationKind::Http(http) => self.http(&format!("{field}.http"), http),
             DestinationKind::Elasticsearch(to) => {
                 self.elasticsearch(&format!("{field}.elasticsearch"), to);
@@ -443,7 +449,7 @@ impl Check<'_> {
         }
     }
 
-    fn file(&self, field: &str, file: &FileDestination, logs: &Logs) {
+    fn file(&self, field: &str, file: &FileDestination, sources: &[LogSource]) {
         self.not_zero_size(format!("{field}.maxSize"), file.max_size);
         let field = format!("{field}.path");
         if !self.node_path(&field, &file.path) {
@@ -457,7 +463,7 @@ impl Check<'_> {
             );
         } else if file.path.file_name().is_none() || file.path.to_string_lossy().ends_with('/') {
             self.refuse(field, "is a folder", "name a file in it");
-        } else if logs.sources.iter().any(|source| reads(source, &file.path)) {
+        } else if sources.iter().any(|source| reads(source, &file.path)) {
             self.refuse(
                 field,
                 "is also read by this plugin, so that every line would come back for ever",

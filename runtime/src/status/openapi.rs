@@ -12,11 +12,12 @@ use serde_json::{Map, Value, json};
 
 use super::auth::PROBES;
 use super::changes::RuleList;
-use super::findings::{FindingList, PARAMETERS};
+use super::findings::PARAMETERS;
 use super::refusal::Refusal;
 use super::report::{JournalReport, NodeReport, PluginList, PluginReport};
 use crate::role::enforcement::History;
 use crate::role::metrics::Format;
+use crate::role::scanning::findings::FindingList;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::{Failed, OutputFormat, bytes, print};
+use super::super::screen::{Screen, clip};
+use super::super::{Failed, OutputFormat, bytes};
 use super::{Status, condition, pretty, text};
 
 /// Rates are over this many looks, so that they can be read.
@@ -294,7 +294,9 @@ fn problems(plugin: &Value) -> Vec<String> {
     let logs = &plugin["logs"];
     found.extend(logs["problem"].as_str().map(str::to_owned));
     let pushed = plugin["metrics"]["remoteWrite"].as_array();
-    let all = logs["destinations"].as_array().into_iter().chain(pushed);
+    let found_by = plugin["scanning"]["destinations"].as_array();
+    let all = logs["destinations"].as_array().into_iter();
+    let all = all.chain(pushed).chain(found_by);
     for destination in all.flatten() {
         found.extend(destination["problem"].as_str().map(str::to_owned));
         if destination["state"] != "Healthy" {
@@ -336,14 +338,6 @@ fn shown(rate: Option<f64>) -> String {
 /// One line without control characters: a plugin's words must not steer the terminal.
 fn clean(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-fn clip(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
 }
 
 /// Breaks between words where it can; later lines begin with `indent`.
@@ -420,50 +414,6 @@ fn paint(text: &str, style: &str) -> String {
     match style {
         "" => text.to_owned(),
         style => format!("{style}{text}\x1b[0m"),
-    }
-}
-
-/// The terminal's other screen while this lives, or plain output if there is no terminal.
-struct Screen {
-    terminal: bool,
-}
-
-impl Screen {
-    fn open(output: OutputFormat) -> Self {
-        let terminal = std::io::stdout().is_terminal() && output == OutputFormat::Text;
-        if terminal {
-            print("\x1b[?1049h\x1b[?25l");
-        }
-        Self { terminal }
-    }
-
-    /// Columns and rows.
-    fn size(&self) -> (usize, usize) {
-        match rustix::termios::tcgetwinsize(std::io::stdout()) {
-            Ok(size) if self.terminal && size.ws_col > 0 => {
-                (usize::from(size.ws_col), usize::from(size.ws_row))
-            }
-            _ => (usize::MAX, usize::MAX),
-        }
-    }
-
-    /// Replaces what was shown. Nothing is cleared before it is written over, and the terminal is
-    /// asked to show it at once: no flicker. Whether anybody reads it.
-    fn show(&self, page: &str) -> bool {
-        if self.terminal {
-            let page = page.trim_end_matches('\n').replace('\n', "\x1b[K\r\n");
-            print(&format!("\x1b[?2026h\x1b[H{page}\x1b[K\x1b[J\x1b[?2026l"))
-        } else {
-            print(page)
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.terminal {
-            print("\x1b[?25h\x1b[?1049l");
-        }
     }
 }
 

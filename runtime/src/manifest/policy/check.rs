@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Allowance, ModuleSource, NamespacePolicy, NodeLimits, Policy, TrustedModule};
+use super::{
+    Allowance, AllowedLogs, ModuleSource, NamespacePolicy, NodeLimits, Policy, TrustedModule,
+};
 use crate::manifest::changes::SysctlGlob;
 use crate::manifest::declared::Manifest;
 use crate::manifest::error::{Error, Problem, Reason};
-use crate::manifest::spec::{DestinationKind, LogSourceKind, Module, Plugin};
+use crate::manifest::spec::{Destination, DestinationKind, LogSourceKind, Module, Plugin};
 
 /// Who writes here decides what root runs.
 const ROOT_EQUIVALENT_WRITES: &[&str] = &[
@@ -227,6 +229,14 @@ impl Policy {
     }
 }
 
+impl AllowedLogs {
+    /// Whether something may be sent to such destinations.
+    fn may_send(&self, kind: &str) -> bool {
+        let kinds = self.destinations.as_ref();
+        kinds.is_none_or(|kinds| kinds.contains(kind))
+    }
+}
+
 impl Allowance {
     /// Notes what is not in it.
     fn refuse(&self, policy: &Policy, manifest: &Manifest, refused: &mut Vec<Refusal>) {
@@ -286,6 +296,15 @@ impl Allowance {
             let yaml = "remoteWrite: true".to_owned();
             add("metrics.remoteWrite".to_owned(), what, yaml);
         }
+        let found = spec.scanning.iter().flat_map(|it| &it.destinations);
+        for (i, destination) in found.enumerate() {
+            let kind = destination.kind.name();
+            if !self.logs.as_ref().is_some_and(|logs| logs.may_send(kind)) {
+                let field = format!("scanning.destinations[{i}].{kind}");
+                let what = not(&format!("send findings to `{kind}`"));
+                add(field, what, format!("logs: {{destinations: [{kind}]}}"));
+            }
+        }
         let Some(logs) = &spec.logs else {
             return;
         };
@@ -325,8 +344,7 @@ impl Allowance {
         }
         for (i, destination) in logs.destinations.iter().enumerate() {
             let kind = destination.kind.name();
-            let kinds = allowed.destinations.as_ref();
-            if kinds.is_some_and(|kinds| !kinds.contains(kind)) {
+            if !allowed.may_send(kind) {
                 let field = format!("logs.destinations[{i}].{kind}");
                 let what = not(&format!("send logs to `{kind}`"));
                 add(field, what, format!("logs: {{destinations: [{kind}]}}"));
@@ -448,6 +466,16 @@ fn above(most: &NodeLimits, spec: &Plugin, whose: &str) -> Vec<Refusal> {
     above
 }
 
+/// The destinations of logs and of findings, with their fields.
+fn destinations(spec: &Plugin) -> impl Iterator<Item = (String, &Destination)> {
+    let logs = spec.logs.iter().flat_map(|logs| &logs.destinations);
+    let logs = logs.enumerate().map(|it| ("logs", it));
+    let scanning = spec.scanning.iter().flat_map(|it| &it.destinations);
+    let scanning = scanning.enumerate().map(|it| ("scanning", it));
+    let all = logs.chain(scanning);
+    all.map(|(role, (i, destination))| (format!("{role}.destinations[{i}]"), destination))
+}
+
 /// Field, path and whether it is written to.
 fn paths(spec: &Plugin) -> Vec<(String, PathBuf, bool)> {
     let grants = spec.grants.files.iter().enumerate().map(|(i, grant)| {
@@ -457,8 +485,7 @@ fn paths(spec: &Plugin) -> Vec<(String, PathBuf, bool)> {
             grant.writable,
         )
     });
-    let destinations = spec.logs.iter().flat_map(|logs| &logs.destinations);
-    let destinations = destinations.enumerate().flat_map(|(i, destination)| {
+    let destinations = destinations(spec).flat_map(|(field, destination)| {
         let file = match &destination.kind {
             DestinationKind::File(file) => Some(("file", &file.path)),
             _ => None,
@@ -467,7 +494,7 @@ fn paths(spec: &Plugin) -> Vec<(String, PathBuf, bool)> {
         let queue = queue.and_then(|queue| Some(("queue", queue.path.as_ref()?)));
         let paths = file.into_iter().chain(queue);
         paths.map(move |(what, path)| {
-            let field = format!("logs.destinations[{i}].{what}.path");
+            let field = format!("{field}.{what}.path");
             (field, path.clone(), true)
         })
     });
@@ -481,17 +508,13 @@ fn paths(spec: &Plugin) -> Vec<(String, PathBuf, bool)> {
 
 /// Destinations that would send what is the daemon's: its files and environment.
 fn borrowed(spec: &Plugin, namespace: &str) -> Vec<Refusal> {
-    let described = |field: &str, i: usize, value: serde_json::Result<Value>| {
-        (format!("{field}[{i}]"), value.unwrap_or_default())
-    };
-    let destinations = spec.logs.iter().flat_map(|logs| &logs.destinations);
-    let destinations = destinations
-        .enumerate()
-        .map(|(i, it)| described("logs.destinations", i, serde_json::to_value(it)));
+    let destinations =
+        destinations(spec).map(|(field, it)| (field, serde_json::to_value(it).unwrap_or_default()));
     let targets = spec.metrics.iter().flat_map(|it| &it.remote_write);
-    let targets = targets
-        .enumerate()
-        .map(|(i, it)| described("metrics.remoteWrite", i, serde_json::to_value(it)));
+    let targets = targets.enumerate().map(|(i, it)| {
+        let value = serde_json::to_value(it).unwrap_or_default();
+        (format!("metrics.remoteWrite[{i}]"), value)
+    });
     let refusals = destinations.chain(targets).filter_map(|(field, value)| {
         let mut found = None;
         find_borrowed(&value, &mut found);

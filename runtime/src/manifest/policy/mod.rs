@@ -113,7 +113,8 @@ pub struct Allowance {
     pub files: Vec<AllowedFolder>,
     /// Pushing what plugins measure (`metrics.remoteWrite`).
     pub remote_write: bool,
-    /// What may be read as logs and where it may be sent; without it no `logs`.
+    /// What may be read as logs and where it, and findings, may be sent; without it no `logs`, and no
+    /// `scanning.destinations`.
     pub logs: Option<AllowedLogs>,
 }
 

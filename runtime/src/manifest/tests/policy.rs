@@ -252,6 +252,62 @@ fn pushing_what_is_measured_is_allowed_by_name() {
 }
 
 #[test]
+fn findings_are_sent_where_logs_may_be() {
+    let sending = |destination: &str| {
+        format!(
+            "module: {{bundled: security-scanner}}\nscanning: {{destinations: [{{name: far, {destination}}}]}}\n"
+        )
+    };
+    let http = "http: {url: 'http://a', headers: {X: '${secret:a/b}'}}";
+    for none in [
+        "namespaces: {shop: {}}",
+        "namespaces: {shop: {grants: {logs: {destinations: [loki]}}}}",
+    ] {
+        let text = refused(&policy(none).unwrap(), &sending(http));
+        let expected =
+            "scanning.destinations[0].http: namespace `shop` may not send findings to `http`";
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            text.contains("grants: {logs: {destinations: [http]}}"),
+            "{text}"
+        );
+    }
+    for some in [
+        "namespaces: {shop: {grants: {logs: {destinations: [http]}}}}",
+        "namespaces: {shop: {grants: {logs: {}}}}",
+        "namespaces: {shop: {allGrants: true}}",
+    ] {
+        assert_eq!(
+            refused(&policy(some).unwrap(), &sending(http)),
+            "",
+            "{some}"
+        );
+    }
+    let some = policy(
+        "namespaces: {shop: {grants: {logs: {}, files: [{host: /srv/shop, writable: true}]}}}",
+    );
+    let some = some.unwrap();
+    assert_eq!(refused(&some, &sending("file: {path: /srv/shop/f}")), "");
+    for (destination, expected) in [
+        (
+            "file: {path: /srv/other/f}",
+            "scanning.destinations[0].file.path: namespace `shop` may not write to /srv/other/f",
+        ),
+        (
+            "stdout: {}, queue: {path: /srv/other}",
+            "scanning.destinations[0].queue.path: namespace `shop` may not write to /srv/other",
+        ),
+        (
+            "http: {url: 'http://a', headers: {X: '${file:/etc/shadow}'}}",
+            "scanning.destinations[0]: namespace `shop` may not use the daemon's files",
+        ),
+    ] {
+        let text = refused(&some, &sending(destination));
+        assert!(text.contains(expected), "{destination}: {text}");
+    }
+}
+
+#[test]
 fn what_is_shown_to_scan_is_let_in_by_name() {
     let nothing = policy("namespaces: {shop: {}}").unwrap();
     let scan = |grants: &str| {

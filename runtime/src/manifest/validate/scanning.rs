@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Check, kernel_folder};
 use crate::manifest::quantity::{ByteSize, Period};
 use crate::manifest::scanning::{ScanGrants, Scanning};
+use crate::manifest::spec::Receives;
 
 /// How often things may be looked at.
 const FILES: [Period; 2] = [Period::seconds(60), Period::seconds(90 * 24 * 3600)];
@@ -60,6 +61,16 @@ impl Check<'_> {
                 format!("{} a second is less than {SLOWEST}", scanning.budget.read),
                 "write how many bytes may be read in a second, for example 64Mi",
             );
+        }
+        self.destinations("scanning.destinations", &scanning.destinations, &[]);
+        for (i, destination) in scanning.destinations.iter().enumerate() {
+            if destination.receives == Receives::Routed {
+                self.refuse(
+                    format!("scanning.destinations[{i}].receives"),
+                    "is `routed`, and plugins do not route findings",
+                    "leave it out",
+                );
+            }
         }
         if scanning.suppress.len() > SUPPRESSIONS {
             self.refuse(

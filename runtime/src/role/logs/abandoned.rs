@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::delivery::METRICS_LANES;
+use super::delivery::ONE_LANE;
 use super::driver::LANES;
 use super::queue::{Abandoned, Error, Home};
 use crate::state::RETENTION;
@@ -36,9 +36,9 @@ pub fn purge(state: &Path, node_root: &Path, is_known: impl Fn(&str) -> bool) {
 }
 
 fn lanes(queues: &Home) -> usize {
-    match queues.is_for_metrics() {
-        true => METRICS_LANES,
-        false => LANES,
+    match queues.is_for_logs() {
+        true => LANES,
+        false => ONE_LANE,
     }
 }
 

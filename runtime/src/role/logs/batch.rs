@@ -92,6 +92,30 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Without lines yet; they come from no file, but have these attributes.
+    pub fn of_no_file(attributes: Vec<(String, String)>) -> Self {
+        let span = Span {
+            file: FileId {
+                device: 0,
+                inode: 0,
+            },
+            generation: 0,
+            fingerprint: Fingerprint::default(),
+            source: Arc::new(Source {
+                path: Path::new("").into(),
+                attributes,
+            }),
+            start: 0,
+            end: 0,
+            again: false,
+            footprint: None,
+        };
+        Self {
+            spans: vec![span],
+            ..Self::default()
+        }
+    }
+
     /// The bytes of line `index`.
     ///
     /// # Panics

@@ -156,6 +156,26 @@ impl Parcel {
         }
     }
 
+    /// The same of a batch whose lines are JSON objects.
+    pub fn made_of_objects(batch: Batch) -> Self {
+        let mut to = DestinationSet::default();
+        to.insert(0);
+        let lines = batch.lines.iter().zip(0..).map(|(line, index)| OutputLine {
+            time: line.time,
+            line: index,
+            ordinal: 0,
+            to,
+            body: (line.offset, line.length),
+            body_in_batch: true,
+            body_is_json: true,
+            fields: (0, 0),
+        });
+        let content = Content::Lines(lines.collect());
+        let mut parcel = Self::made(batch);
+        parcel.output.content = content;
+        parcel
+    }
+
     /// The lines that go to `destination`, in order. Empty for payload content.
     pub fn records(&self, destination: DestinationIndex) -> impl Iterator<Item = Record<'_>> {
         let (all, keep, lines): (usize, &[u32], &[OutputLine]) = match &self.output.content {

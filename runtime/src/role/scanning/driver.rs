@@ -15,7 +15,8 @@ use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber,
 use super::findings::{Findings, Limits, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
 use super::outline::{self, Outline};
-use super::report::{PassReport, ScanningReport};
+use super::publish::{self, Publisher};
+use super::report::ScanningReport;
 use super::snapshot::Looker;
 use crate::manifest::{Identity, Manifest, Scanning};
 use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
@@ -92,6 +93,8 @@ pub struct Context {
     pub facts: Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>,
     /// Where tasks run that call no guest.
     pub runtime: Handle,
+    /// For destinations of findings.
+    pub publish: publish::Context,
 }
 
 /// The role `scanning` of one plugin.
@@ -111,6 +114,7 @@ pub struct ScanningStatus(Arc<Shared>);
 
 struct Shared {
     context: Context,
+    publisher: Publisher,
     live: Mutex<Live>,
 }
 
@@ -129,8 +133,12 @@ impl Shared {
 impl ScanningDriver {
     /// A driver that stands still.
     pub fn new(context: Context) -> Self {
-        let live = Mutex::default();
-        let shared = Arc::new(Shared { context, live });
+        let publisher = Publisher::new(context.publish.clone(), context.runtime.clone());
+        let shared = Arc::new(Shared {
+            context,
+            publisher,
+            live: Mutex::default(),
+        });
         let running = None;
         Self { shared, running }
     }
@@ -142,13 +150,18 @@ impl ScanningDriver {
 }
 
 /// How instances are made ready for this role.
-pub fn prepare() -> Prepare {
-    Arc::new(|manifest, instance| Box::pin(outline::prepare(manifest, instance)))
+pub fn prepare(context: publish::Context) -> Prepare {
+    Arc::new(
+        move |manifest, instance| match publish::check(manifest, &context) {
+            Ok(()) => Box::pin(outline::prepare(manifest, instance)),
+            Err(problem) => Box::pin(std::future::ready(Ok(Err(problem)))),
+        },
+    )
 }
 
 impl Driver for ScanningDriver {
     fn prepare(&self) -> Prepare {
-        prepare()
+        prepare(self.shared.context.publish.clone())
     }
 
     /// Always: another revision judges by other rules.
@@ -157,11 +170,13 @@ impl Driver for ScanningDriver {
     }
 
     fn start(&mut self, manifest: Arc<Manifest>, work: WorkSender) {
+        let settings = manifest.spec.scanning.clone().unwrap_or_default();
         self.shared.live().runs = true;
+        self.shared.publisher.set(&settings.destinations);
         let cancel = CancellationToken::new();
         let scan = Scanner {
             shared: self.shared.clone(),
-            settings: manifest.spec.scanning.clone().unwrap_or_default(),
+            settings,
             manifest,
             work,
             cancel: cancel.clone(),
@@ -174,17 +189,22 @@ impl Driver for ScanningDriver {
         self.running = Some(Running { cancel, task });
     }
 
-    fn stop(&mut self, drain: Duration, _: bool) -> Task<'static, ()> {
+    fn stop(&mut self, drain: Duration, again: bool) -> Task<'static, ()> {
         self.shared.live().runs = false;
         let running = self.running.take();
+        let shared = self.shared.clone();
         Box::pin(async move {
-            let Some(Running { cancel, task }) = running else {
-                return;
-            };
-            cancel.cancel();
-            let abort = task.abort_handle();
-            if tokio::time::timeout(drain, task).await.is_err() {
-                abort.abort();
+            let until = Instant::now() + drain;
+            if let Some(Running { cancel, task }) = running {
+                cancel.cancel();
+                let abort = task.abort_handle();
+                if tokio::time::timeout_at(until.into(), task).await.is_err() {
+                    abort.abort();
+                }
+            }
+            if !again {
+                let left = until.saturating_duration_since(Instant::now());
+                shared.publisher.stop(left).await;
             }
         })
     }
@@ -213,17 +233,26 @@ impl ScanningStatus {
             report.pass = status.pass.filter(mine);
             report.watched = Some(status.watched);
         }
+        report.destinations = self.0.publisher.status();
         Some(report)
     }
 
-    /// Begins a pass over all files as soon as none is under way.
-    pub fn request(&self, kind: PassKind) -> bool {
+    /// Begins a pass over all files as soon as none is under way. Its number, as the report will have it;
+    /// none if the plugin is shown no files.
+    pub fn request(&self, kind: PassKind) -> Option<u64> {
         let context = &self.0.context;
-        let Some((feed, _)) = context.rooms.lock().clone() else {
+        let (feed, _) = context.rooms.lock().clone()?;
+        feed.request(&context.plugin.to_string(), kind)
+    }
+
+    /// Whether any findings of it are kept, also while it does not run.
+    pub fn has_findings(&self) -> bool {
+        let context = &self.0.context;
+        let Some(findings) = context.rooms.findings() else {
             return false;
         };
-        feed.request(&context.plugin.to_string(), kind);
-        true
+        let tally = findings.tally(&context.plugin);
+        tally.open.total() + tally.suppressed + tally.resolved > 0
     }
 }
 
@@ -273,8 +302,9 @@ impl Scanner {
                         self.begin(kind).await;
                     }
                     Some(Message::Batch(batch)) => self.batch(&findings, batch, &mut skipped).await,
-                    Some(Message::End { kind, complete }) => {
-                        self.end(&findings, kind, complete, begun.elapsed()).await;
+                    Some(Message::End { number, kind, complete }) => {
+                        self.end(&findings, complete).await;
+                        self.shared.live().report.passed(number, kind, complete, begun.elapsed());
                     }
                     None => {
                         self.problem(Some("the feed of files has ended; please report this as a bug".to_owned()));
@@ -303,6 +333,8 @@ impl Scanner {
         let rooms = self.shared.context.rooms.clone();
         let opened = tokio::task::spawn_blocking(move || rooms.open()).await;
         let (feed, findings) = opened.map_err(|error| error.to_string())??;
+        // What is suppressed from now on is told, too.
+        self.shared.publisher.listen(&findings);
         let (plugin, suppress) = (&self.shared.context.plugin, &self.settings.suppress);
         let enrolled = findings
             .enrol(plugin, outline.rules.clone(), suppress)
@@ -459,7 +491,7 @@ impl Scanner {
         report.unjudged_files.push(format!("{path:?}: {why}"));
     }
 
-    async fn end(&self, findings: &Findings, kind: PassKind, complete: bool, took: Duration) {
+    async fn end(&self, findings: &Findings, complete: bool) {
         let ended = ask(&self.work, |reply| Box::new(End { complete, reply })).await;
         match ended {
             Ok(Ok(found)) => {
@@ -473,17 +505,6 @@ impl Scanner {
         if complete {
             self.look_for_what_is_gone(findings).await;
         }
-        let mut live = self.shared.live();
-        live.report.passes += 1;
-        live.report.last_pass = Some(PassReport {
-            kind: match kind {
-                PassKind::Changed => "changed",
-                PassKind::Full => "full",
-            },
-            ended: Timestamp::now(),
-            seconds: took.as_secs_f64(),
-            complete,
-        });
     }
 
     /// Files with findings may have gone while nobody watched.

@@ -1,11 +1,14 @@
 //! The role's figures, as the status endpoint shows them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::feed::{Progress, Watched};
+use super::feed::{PassKind, Progress, Watched};
 use super::findings::SeverityCounts;
+use super::publish::PublishStatus;
 
 /// What a plugin with the role `scanning` was shown, and how many findings there are.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -47,15 +50,37 @@ pub struct ScanningReport {
     /// See there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_trouble: Option<String>,
+    /// Where changes of findings go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<PublishStatus>,
     /// What is wrong with the role itself and what to do, if anything is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+impl ScanningReport {
+    /// A pass has ended just now.
+    pub(super) fn passed(&mut self, number: u64, kind: PassKind, complete: bool, took: Duration) {
+        self.passes += 1;
+        self.last_pass = Some(PassReport {
+            number,
+            kind: match kind {
+                PassKind::Changed => "changed",
+                PassKind::Full => "full",
+            },
+            ended: Timestamp::now(),
+            seconds: took.as_secs_f64(),
+            complete,
+        });
+    }
 }
 
 /// A pass that has ended.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PassReport {
+    /// How many passes for any plugin have begun until this one, since the daemon started.
+    pub number: u64,
     /// `changed` or `full`.
     pub kind: &'static str,
     /// When it ended (UTC).

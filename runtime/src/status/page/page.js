@@ -6,6 +6,9 @@ const EVERY = 1_000;
 const LONGEST_WAIT = 15_000;
 const PATIENCE = 5_000;
 const JOURNAL_EVERY = 2_000;
+const FINDINGS_EVERY = 5_000;
+const FINDINGS = 20; // The latest open ones are listed.
+const SEVERITIES = ["critical", "high", "medium", "low", "info"];
 const RECENT = 600_000; // A failure that is made good is shown this long.
 
 // ---- Elements ------------------------------------------------------------------------------------
@@ -194,9 +197,9 @@ class Chart {
 
 // ---- What is wrong -------------------------------------------------------------------------------
 
-// Wherever lines and series go.
-function destinations(plugin) {
-  return [...(plugin.logs?.destinations ?? []), ...(plugin.metrics?.remoteWrite ?? [])];
+// Wherever lines, series and changes of findings go.
+function destinations({ logs, metrics, scanning }) {
+  return [...(logs?.destinations ?? []), ...(metrics?.remoteWrite ?? []), ...(scanning?.destinations ?? [])];
 }
 
 // The problems of now, the worst first.
@@ -215,6 +218,7 @@ function problems(plugin) {
   if (flapping > 0) found.push({ bad: false, what: "Flapping", message: `something else keeps undoing ${count(flapping)} of its changes` });
   const failed = plugin.enforcement?.outstanding.find(({ state }) => state === "failed" || state === "refused");
   if (failed) found.push({ bad: false, what: "Change", message: `${failed.subject} ${failed.state}: ${failed.message}` });
+  if (plugin.scanning?.problem) found.push({ bad: false, what: "Scanning", message: plugin.scanning.problem });
   if (plugin.metrics?.problem) found.push({ bad: false, what: "Metrics", message: plugin.metrics.problem });
   for (const { name, state, lastError, since, problem } of destinations(plugin)) {
     const message = problem ?? (state !== "Healthy" ? lastError ?? state : null);
@@ -390,6 +394,7 @@ class Detail {
         make("thead", null, make("tr", null, ...columns.map((head, index) => make("th", { scope: "col", class: cost(index) }, head)))),
         this.collectors)));
     this.enforcement = new Enforcement();
+    this.scanning = new Scanning(id);
     this.entries = make("div", { class: "journal", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Journal" });
     this.journalNote = make("p", { class: "dim" });
     this.journal = make("details", { class: "wide" }, make("summary", null, "Journal: what the plugin said lately"), this.journalNote, this.entries);
@@ -397,7 +402,7 @@ class Detail {
     const parts = make("div", { class: "parts" },
       part("Conditions", true, this.conditions), this.linesPart, this.seriesPart,
       part("Revision", false, this.revision.node), part("Work", false, this.work.node),
-      ...this.enforcement.parts, this.destinations.part, this.remoteWrite.part, this.collectorsPart, this.failurePart, this.journal);
+      ...this.enforcement.parts, ...this.scanning.parts, this.destinations.part, this.remoteWrite.part, this.collectorsPart, this.failurePart, this.journal);
     this.node = make("tr", { class: "detail", role: "row", id: `detail-${id}` },
       make("td", { colspan: "7", role: "cell" }, parts));
   }
@@ -440,6 +445,7 @@ class Detail {
     this.remoteWrite.part.hidden = !plugin.metrics?.remoteWrite;
     if (plugin.metrics) this.updateMetrics(plugin.metrics);
     this.enforcement.update(plugin.enforcement);
+    this.scanning.update(plugin.scanning);
 
     this.failurePart.hidden = !lastFailure;
     if (lastFailure) {
@@ -570,7 +576,86 @@ class Enforcement {
   }
 }
 
-// A table of where lines or series go.
+// What is scanned and was found, as a plugin with the role scanning has it.
+class Scanning {
+  asked = -Infinity;
+
+  constructor(id) {
+    this.id = id;
+    this.facts = new Facts();
+    this.bar = make("progress", { max: "1", "aria-label": "Pass under way", hidden: "" });
+    this.findings = make("tbody");
+    this.note = make("p", { class: "dim" });
+    const heads = ["Severity", "Rule", "What", "What was found", "Found"];
+    this.create = () => make("tr", null, ...heads.map((_, index) => make("td", index === 2 || index === 3 ? { class: "text" } : null)));
+    this.table = make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Open findings" }, make("table", { class: "inner" },
+      make("thead", null, make("tr", null, ...heads.map((head) => make("th", { scope: "col" }, head)))), this.findings));
+    this.factsPart = part("Scanning", false, this.bar, this.facts.node);
+    this.findingsPart = part("Latest open findings", true, this.note, this.table);
+    this.destinations = new Destinations("Findings are sent to", ["Name", "State", "Failed", "Changes", "Bytes", "Requests", "Retries", "Dead-lettered", "Lost", "Waiting", "Queue", "Last success", "Last error"]);
+    this.parts = [this.factsPart, this.findingsPart, this.destinations.part];
+  }
+
+  update(report) {
+    this.factsPart.hidden = this.findingsPart.hidden = !report;
+    this.destinations.part.hidden = !report?.destinations;
+    if (!report) return;
+    const { pass, lastPass, watched } = report;
+    const open = SEVERITIES.filter((severity) => report.findings[severity] > 0);
+    this.facts.set("Open findings", open.map((severity) => `${count(report.findings[severity])} ${severity}`).join(", ") || "none");
+    this.facts.set("Accepted", report.suppressed > 0 ? count(report.suppressed) : null);
+    this.bar.hidden = pass?.done == null;
+    if (pass?.done != null) this.bar.value = pass.done;
+    this.facts.set("Pass under way", pass ? this.passOf(pass) : "none");
+    this.facts.set("Left", pass?.remaining == null ? null : `about ${span(pass.remaining)}`);
+    this.facts.set("Paused", pass?.paused ? `processes of the node wait for ${pass.paused}` : null);
+    const incomplete = lastPass && !lastPass.complete ? "; not complete, the rest comes with the next" : "";
+    this.facts.set("Last pass", lastPass ? `${lastPass.kind}, ${ago(lastPass.ended)}, took ${span(lastPass.seconds)}${incomplete}` : "none yet", { title: local(lastPass?.ended) });
+    this.facts.set("Judged", `${count(report.files)} files (${bytes(report.bytes)}), ${count(report.events)} of them as they changed`);
+    this.facts.set("Not judged", report.unjudged > 0 ? count(report.unjudged) : null, { title: report.unjudgedFiles?.join("\n") });
+    const seen = watched && `on ${count(watched.fileSystems)} file systems as a whole, in ${count(watched.folders)} folders${watched.polled ? "; the rest every five minutes" : ""}`;
+    this.facts.set("Changes are seen", seen ?? null, { title: watched?.fallbacks.join("\n") || null });
+    this.facts.set("Missed at once", watched?.rescans > 0 ? `${count(watched.rescans)} times, and scanned again` : null);
+    this.facts.set("Node judged", report.lastAssessment ? ago(report.lastAssessment) : null, { title: local(report.lastAssessment) });
+    this.facts.set("Not seen", report.troubles > 0 ? `${count(report.troubles)}: ${report.firstTrouble}` : null);
+    this.facts.set("Problem", report.problem ?? null);
+    this.destinations.update((report.destinations ?? []).map((one) => ({ ...one, waiting: one.waitingChanges })), (one) => ({
+      name: `${one.name} (${one.kind})`,
+      counts: [one.lines, one.requests, one.retries, one.deadLettered, one.lostChanges],
+      unit: "changes",
+    }));
+    if (performance.now() - this.asked > FINDINGS_EVERY) this.read();
+  }
+
+  passOf({ participants, files, expectedFiles, bytes: length, expectedBytes, done }) {
+    const mine = participants.find(({ name }) => name === this.id);
+    const of = (expected) => (expected == null ? "" : ` of ${expected}`);
+    const percent = done == null ? "" : ` (${Math.floor(done * 100)}%)`;
+    return `${mine?.full ? "full" : "changed"}, ${count(files)}${of(count(expectedFiles))} files, ${bytes(length)}${of(bytes(expectedBytes))}${percent}`;
+  }
+
+  async read() {
+    this.asked = performance.now();
+    try {
+      const [namespace, name] = this.id.split("/").map(encodeURIComponent);
+      const { items } = await ask(`v1/findings?namespace=${namespace}&name=${name}&state=open&limit=${FINDINGS}`);
+      list(this.findings, items, this.create, (row, { severity, rule, title, subject, message, firstSeen, rationale, remediation }) => {
+        const texts = [severity, rule, subject.path ?? subject.name, message, ago(firstSeen)];
+        texts.forEach((content, index) => text(row.children[index], content));
+        attribute(row.children[0], "class", severity === "critical" || severity === "high" ? "bad" : null);
+        attribute(row, "title", [title, rationale, remediation].filter(Boolean).join("\n\n") || null);
+      });
+      this.table.hidden = items.length === 0;
+      text(this.note, items.length === 0 ? "There are none." : "");
+      this.note.hidden = items.length > 0;
+    } catch (error) {
+      this.note.hidden = false;
+      text(this.note, `They could not be read: ${error.message}`);
+    }
+  }
+}
+
+// A table of where lines, series or findings go.
 class Destinations {
   constructor(title, heads) {
     this.rows = make("tbody");

@@ -43,8 +43,8 @@ use worker::Worker;
 /// Parcels that wait in a lane, beside the one at work.
 pub const WAITING: usize = 1;
 
-/// How many lanes what pushes metrics has: samples are sent in the order of their times.
-pub const METRICS_LANES: usize = 1;
+/// How many lanes what pushes metrics or findings has: they are sent in the order of their times.
+pub const ONE_LANE: usize = 1;
 
 /// Is told how each parcel fared at each destination.
 pub trait Settle: Send + Sync + 'static {
@@ -54,6 +54,13 @@ pub trait Settle: Send + Sync + 'static {
     ///
     /// Must not block.
     fn settled(&self, destination: DestinationIndex, parcel: &Arc<Parcel>, dead_lettered: &[u32]);
+}
+
+/// Nobody waits to hear how parcels fared.
+pub struct Unheard;
+
+impl Settle for Unheard {
+    fn settled(&self, _: DestinationIndex, _: &Arc<Parcel>, _: &[u32]) {}
 }
 
 /// What the outlets of one plugin share.

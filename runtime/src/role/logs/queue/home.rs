@@ -6,8 +6,9 @@
 //! `elsewhere`: a queue with lines in it stays where it is, whatever the manifest says since, and moves
 //! when it is opened empty.
 //!
-//! The queues of what pushes metrics have folders beside these, with `NAMESPACE.metrics` for the
-//! namespace, which has no dots itself: the two roles of a plugin may call destinations the same.
+//! The queues of what pushes metrics or findings have folders beside these, with `NAMESPACE.metrics` or
+//! `NAMESPACE.findings` for the namespace, which has no dots itself: the roles of a plugin may call
+//! destinations the same.
 //!
 //! The queue of a destination that is gone is kept for a while, as a plugin's state is: the destination
 //! may come back, by hand or because an update is rolled back.
@@ -32,6 +33,8 @@ const ELSEWHERE: &str = "elsewhere";
 const ABANDONED: &str = "abandoned";
 /// What the folder of a namespace ends in that holds the queues of pushed metrics.
 const OF_METRICS: &str = ".metrics";
+/// The same for findings.
+const OF_FINDINGS: &str = ".findings";
 
 /// Where the queues of one plugin lie.
 #[derive(Debug, Clone)]
@@ -108,9 +111,15 @@ impl Home {
         self
     }
 
-    /// Whether they are for what the plugin measures.
-    pub(in crate::role::logs) fn is_for_metrics(&self) -> bool {
-        self.namespace.ends_with(OF_METRICS)
+    /// Those for what the plugin finds, if this is for its logs.
+    pub fn for_findings(mut self) -> Self {
+        self.namespace.push_str(OF_FINDINGS);
+        self
+    }
+
+    /// Whether they are for its logs.
+    pub(in crate::role::logs) fn is_for_logs(&self) -> bool {
+        !self.namespace.contains('.')
     }
 
     /// Of all plugins that have, or had, a queue.
@@ -133,8 +142,9 @@ impl Home {
 
     /// The plugin, `NAMESPACE/NAME`.
     pub(in crate::role::logs) fn plugin(&self) -> String {
-        let namespace = self.namespace.strip_suffix(OF_METRICS);
-        format!("{}/{}", namespace.unwrap_or(&self.namespace), self.name)
+        let namespace = self.namespace.split_once('.');
+        let namespace = namespace.map_or(&*self.namespace, |(namespace, _)| namespace);
+        format!("{namespace}/{}", self.name)
     }
 
     fn place<'a>(&'a self, destination: &'a str, path: Option<&Path>) -> Place<'a> {

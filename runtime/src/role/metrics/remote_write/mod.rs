@@ -27,10 +27,10 @@ use crate::manifest::{Manifest, RemoteWrite};
 use crate::role::logs::Queues;
 use crate::role::logs::abandoned;
 use crate::role::logs::batch::Batch;
-use crate::role::logs::delivery::{self, METRICS_LANES, Outlet, Settle};
+use crate::role::logs::delivery::{self, ONE_LANE, Outlet, Unheard};
 use crate::role::logs::destination::secrets::Template;
 use crate::role::logs::destination::{OpenError, Surroundings, remote_write};
-use crate::role::logs::output::{DestinationIndex, Parcel};
+use crate::role::logs::output::Parcel;
 use push::Known;
 pub use report::RemoteWriteStatus;
 
@@ -103,13 +103,6 @@ pub(super) struct Writer {
 pub(super) struct Running {
     writers: Vec<Arc<Writer>>,
     tasks: Vec<AbortOnDropHandle<()>>,
-}
-
-/// Nobody waits to hear what became of a push.
-struct Unheard;
-
-impl Settle for Unheard {
-    fn settled(&self, _: DestinationIndex, _: &Arc<Parcel>, _: &[u32]) {}
 }
 
 /// Whether all that the manifest pushes to can be opened.
@@ -234,7 +227,7 @@ impl Writer {
         let opened = remote_write::open(target, &context.surroundings);
         let delivery = delivery::Context {
             plugin: context.identity.clone(),
-            lanes: METRICS_LANES,
+            lanes: ONE_LANE,
             settle: Arc::new(Unheard),
             // Nobody would send them again, and there would be as many each time.
             dead_letters: None,

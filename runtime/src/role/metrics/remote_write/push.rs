@@ -6,14 +6,12 @@
 //! request. What is known of a family stands before its first series.
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
 
 use prost::{encode_length_delimiter, length_delimiter_len};
 
 use super::super::exposition::{Exposition, FamilyInfo, Sample};
 use super::super::found::Kind;
-use crate::role::logs::batch::{Batch, FileId, Fingerprint, Line, Source, Span};
+use crate::role::logs::batch::{Batch, Line};
 
 /// The value that says that a series has ended.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -81,28 +79,8 @@ struct Writing {
 
 impl Writing {
     fn new(time: i64) -> Self {
-        // What a batch of lines says of their files: there are none.
-        let span = Span {
-            file: FileId {
-                device: 0,
-                inode: 0,
-            },
-            generation: 0,
-            fingerprint: Fingerprint::default(),
-            source: Arc::new(Source {
-                path: Path::new("").into(),
-                attributes: Vec::new(),
-            }),
-            start: 0,
-            end: 0,
-            again: false,
-            footprint: None,
-        };
         Self {
-            batch: Batch {
-                spans: vec![span],
-                ..Batch::default()
-            },
+            batch: Batch::of_no_file(Vec::new()),
             time,
         }
     }

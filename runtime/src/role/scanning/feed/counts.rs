@@ -68,6 +68,8 @@ pub struct Progress {
     pub expected_files: Option<u64>,
     /// See there.
     pub expected_bytes: Option<u64>,
+    /// How much of it is done, from 0 to 1, as far as can be told.
+    pub done: Option<f64>,
     /// Seconds until it is over, as far as can be told.
     pub remaining: Option<u64>,
     /// What it waits for.
@@ -135,6 +137,7 @@ impl Progress {
     ) -> Self {
         let files = Counts::get(&counts.seen);
         let bytes = Counts::get(&counts.seen_bytes);
+        let done = done(files, bytes, expected);
         let since = started.wall.duration_since(SystemTime::UNIX_EPOCH);
         Self {
             participants: participants.to_vec(),
@@ -145,7 +148,8 @@ impl Progress {
             read: Counts::get(&counts.read),
             expected_files: expected.files,
             expected_bytes: expected.bytes,
-            remaining: remaining(files, bytes, expected, started.at.elapsed()),
+            done,
+            remaining: done.and_then(|done| remaining(done, started.at.elapsed())),
             paused,
             changed_while_read: Counts::get(&counts.changed),
             vanished: Counts::get(&counts.vanished),
@@ -154,8 +158,8 @@ impl Progress {
     }
 }
 
-/// From how much is done: half by files, half by bytes, since both take time.
-fn remaining(files: u64, bytes: u64, expected: Expected, elapsed: Duration) -> Option<u64> {
+/// Half by files, half by bytes, since both take time.
+fn done(files: u64, bytes: u64, expected: Expected) -> Option<f64> {
     let shares = [(files, expected.files), (bytes, expected.bytes)];
     let shares = shares.iter().filter_map(|(done, of)| match of {
         Some(of) if *of > 0 => Some((*done as f64 / *of as f64).min(1.0)),
@@ -163,11 +167,12 @@ fn remaining(files: u64, bytes: u64, expected: Expected, elapsed: Duration) -> O
     });
     let shares: Vec<f64> = shares.collect();
     let done = shares.iter().sum::<f64>() / shares.len() as f64;
-    // Not before anything can be told from it.
-    if !done.is_finite() || done < 0.001 {
-        return None;
-    }
-    Some((elapsed.as_secs_f64() * (1.0 - done) / done).ceil() as u64)
+    done.is_finite().then_some(done)
+}
+
+/// Not before anything can be told from what is done.
+fn remaining(done: f64, elapsed: Duration) -> Option<u64> {
+    (done >= 0.001).then(|| (elapsed.as_secs_f64() * (1.0 - done) / done).ceil() as u64)
 }
 
 #[cfg(test)]
@@ -181,6 +186,12 @@ mod tests {
             bytes: Some(1000),
         };
         let ten = Duration::from_secs(10);
+        let remaining = |files, bytes, expected, elapsed| {
+            done(files, bytes, expected).and_then(|done| remaining(done, elapsed))
+        };
+        assert_eq!(done(50, 250, expected), Some(0.375));
+        assert_eq!(done(0, 0, expected), Some(0.0));
+        assert_eq!(done(1, 1, Expected::default()), None);
         assert_eq!(remaining(50, 500, expected, ten), Some(10));
         assert_eq!(remaining(100, 1000, expected, ten), Some(0));
         assert_eq!(remaining(200, 2000, expected, ten), Some(0));

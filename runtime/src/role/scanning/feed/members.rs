@@ -37,6 +37,8 @@ pub(super) struct Member {
 pub(super) struct Members {
     members: Vec<Member>,
     pub(super) running: Option<Running>,
+    /// Passes that have begun.
+    begun: u64,
     stopping: bool,
     /// Counts up whenever somebody comes or goes.
     pub(super) generation: u64,
@@ -137,11 +139,17 @@ impl Members {
         self.generation += 1;
     }
 
-    pub(super) fn request(&mut self, name: &str, kind: PassKind) {
+    /// The number of the pass in which this is done; none if nobody of this name is there.
+    pub(super) fn request(&mut self, name: &str, kind: PassKind) -> Option<u64> {
         let members = self.members.iter_mut();
-        for member in members.filter(|member| member.lane.name == name) {
+        let mut members =
+            members.filter(|member| member.lane.name == name && !member.lane.is_closed());
+        let member = members.next()?;
+        // Whoever asked for everything before gets it.
+        if member.requested != Some(PassKind::Full) {
             member.requested = Some(kind);
         }
+        Some(self.begun + 1)
     }
 
     /// Something may have been missed: everything that changed is passed soon to those that want it at
@@ -191,7 +199,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 members.forget_closed();
                 match members.next() {
                     Ok(takers) => {
-                        let pass = Pass::new(shared, takers);
+                        members.begun += 1;
+                        let pass = Pass::new(shared, members.begun, takers);
                         members.running = Some(pass.running.clone());
                         break pass;
                     }

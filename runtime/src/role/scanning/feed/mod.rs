@@ -197,10 +197,12 @@ impl Feed {
         Ok(Subscriber { messages })
     }
 
-    /// Begins a pass for a subscriber as soon as none is under way, whatever its schedule.
-    pub fn request(&self, name: &str, kind: PassKind) {
-        lock(&self.inner.shared.members).request(name, kind);
+    /// Begins a pass for a subscriber as soon as none is under way, whatever its schedule. The number of
+    /// that pass, or none if there is no such subscriber.
+    pub fn request(&self, name: &str, kind: PassKind) -> Option<u64> {
+        let number = lock(&self.inner.shared.members).request(name, kind);
         self.inner.shared.changed.notify_all();
+        number
     }
 }
 

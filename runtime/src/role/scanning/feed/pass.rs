@@ -33,18 +33,20 @@ pub(super) struct Running {
 
 /// A pass that is about to run.
 pub(super) struct Pass {
+    number: u64,
     takers: Vec<Taker>,
     pub(super) running: Running,
 }
 
 impl Pass {
     /// Of these; at most as many as a walk takes.
-    pub(super) fn new(shared: &Shared, takers: Vec<Taker>) -> Self {
+    pub(super) fn new(shared: &Shared, number: u64, takers: Vec<Taker>) -> Self {
         let participants = takers.iter().map(|taker| {
             let resumed = taker.resumes();
             Participant::new(&taker.lane.name, taker.kind, resumed)
         });
         Self {
+            number,
             running: Running {
                 participants: participants.collect(),
                 counts: Arc::default(),
@@ -99,6 +101,7 @@ impl Pass {
             }
             records.push((turn.lane.clone(), taker.record));
             turn.lane.say(Message::End {
+                number: self.number,
                 kind: turn.kind,
                 complete,
             });

@@ -65,6 +65,8 @@ pub enum Message {
     Batch(Batch),
     /// A pass is over, and all of its batches have been answered.
     End {
+        /// How many passes have begun until this one, see [`Feed::request`](super::Feed::request).
+        number: u64,
         /// Which.
         kind: PassKind,
         /// Whether every file was passed and judged, or has not changed; what could not be read was

@@ -65,6 +65,11 @@ impl Change {
         }
     }
 
+    /// When it was.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// Whose finding it is, as `NAMESPACE/NAME`.
     pub fn plugin(&self) -> &str {
         &self.plugin
@@ -97,6 +102,15 @@ impl Changes {
             Ok(change) => Some(Heard::Change(change)),
             Err(broadcast::error::RecvError::Lagged(lost)) => Some(Heard::Lost(lost)),
             Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// The next one if it was told already.
+    pub fn told(&mut self) -> Option<Heard> {
+        match self.0.try_recv() {
+            Ok(change) => Some(Heard::Change(change)),
+            Err(broadcast::error::TryRecvError::Lagged(lost)) => Some(Heard::Lost(lost)),
+            Err(_) => None,
         }
     }
 }

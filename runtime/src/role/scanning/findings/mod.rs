@@ -5,6 +5,7 @@
 //! transaction. Of a finding, only counts are in memory, and of a file that has some, a hash: a file
 //! without findings, as nearly all are, costs no more than a look into a set.
 
+mod asked;
 mod change;
 mod check;
 mod finding;
@@ -18,6 +19,7 @@ mod tally;
 mod tend;
 mod writer;
 
+pub use asked::{Asked, FindingList, MOST};
 pub use change::{Change, Changes, Heard};
 pub use check::{Broken, Judged, check_files, check_whole};
 pub use finding::{Found, Severity, Subject};

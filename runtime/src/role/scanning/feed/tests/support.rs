@@ -249,7 +249,7 @@ impl Plugin {
                     take(&batch, &mut files);
                     answer(batch);
                 }
-                Message::End { kind, complete } => {
+                Message::End { kind, complete, .. } => {
                     let (began, resumed) = begun.expect("a begin before the end");
                     assert_eq!(began, kind);
                     return Pass {
