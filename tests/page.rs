@@ -142,8 +142,8 @@ fn the_page_shows_what_was_found() {
     std::fs::write(scanned.join("bad"), "with EICAR-STANDARD\n").unwrap();
     let rule = r#"rule eicar { strings: $a = "EICAR-STANDARD" condition: $a }"#;
     let spec = format!(
-        "module: {{bundled: security-scanner}}\nconfig: {{yara: [{{name: test, text: '{rule}'}}]}}\n\
-         grants: {{scan: {{files: [{scanned:?}]}}}}\n"
+        "module: {{bundled: security-scanner}}\nconfig: {{signatures: {{yara: [{{name: test, text: '{rule}'}}]}}}}\n\
+         grants: {{state: {{quota: 1Mi}}, scan: {{files: [{scanned:?}]}}}}\n"
     );
     let far = "{name: far, http: {url: 'http://127.0.0.1:1/', retry: {initial: 20ms, max: 50ms}}}";
     node.manifest(

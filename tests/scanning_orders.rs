@@ -19,8 +19,8 @@ fn spec(node: &Node, destinations: &str) -> String {
     format!(
         "module: {{bundled: security-scanner}}\n\
          update: {{probation: 200ms}}\n\
-         config: {{yara: [{{name: test, text: 'rule eicar {{ strings: $a = \"EICAR-STANDARD\" condition: $a }}'}}]}}\n\
-         grants: {{scan: {{files: [{scanned:?}]}}}}\n\
+         config: {{signatures: {{yara: [{{name: test, text: 'rule eicar {{ strings: $a = \"EICAR-STANDARD\" condition: $a }}'}}]}}}}\n\
+         grants: {{state: {{quota: 1Mi}}, scan: {{files: [{scanned:?}]}}}}\n\
          scanning: {{schedule: {{realTime: false}}, budget: {{yieldToPressure: false}}, destinations: [{destinations}]}}\n"
     )
 }
