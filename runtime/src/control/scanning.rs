@@ -39,7 +39,7 @@ pub enum ScanOrder {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plugin: Option<String>,
         /// Which.
-        asked: Asked,
+        asked: Box<Asked>,
     },
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn answer(
     let answered = match order {
         ScanOrder::Status { plugin } => status(&*controls, plugin.as_deref()),
         ScanOrder::Scan { plugin, full } => scan(&*controls, &plugin, full),
-        ScanOrder::Findings { plugin, asked } => findings(&*controls, plugin, asked).await,
+        ScanOrder::Findings { plugin, asked } => findings(&*controls, plugin, *asked).await,
     };
     match answered {
         Ok(answer) => Json(answer).into_response(),

@@ -52,7 +52,7 @@ impl Findings {
         while left > 0 {
             let order = ScanOrder::Findings {
                 plugin: self.plugin.clone(),
-                asked: self.page(left, cursor),
+                asked: Box::new(self.page(left, cursor)),
             };
             let page = self.daemon.send(&order).await?.findings;
             let items = page["items"].as_array().map_or(&[][..], Vec::as_slice);
