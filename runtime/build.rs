@@ -11,7 +11,12 @@ const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
 /// Package names; a bundled plugin goes by the name of its package.
-const BUNDLED: &[&str] = &["config-enforcer", "log-shipper", "node-metrics"];
+const BUNDLED: &[&str] = &[
+    "config-enforcer",
+    "log-shipper",
+    "node-metrics",
+    "security-scanner",
+];
 const FIXTURES: &[&str] = &[
     "fixture-enforcement",
     "fixture-grants",
