@@ -208,9 +208,9 @@ fn a_hundred_thousand_sockets_are_cut_and_it_is_said() {
     let long = "x".repeat(5000);
     let unix = format!(
         "Num RefCount Protocol Flags Type St Inode Path\n\
-         0: 2 0 00010000 0001 01 1 /run/a\nb\n\
-         0: 2 0 00010000 0001 01 2 /{long}\n\
-         0: 2 0 00010000 0001 01 3 @hidden\n"
+         0000000000000000: 00000002 00000000 00010000 0001 01     1 /run/a\nb\n\
+         0000000000000000: 00000002 00000000 00010000 0001 01     2 /{long}\n\
+         0000000000000000: 00000002 00000000 00010000 0001 01     3 @hidden\n"
     );
     let node = Node::new()
         .file("proc/1/net/tcp", tcp)
