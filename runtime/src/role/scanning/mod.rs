@@ -7,6 +7,7 @@ mod judge;
 mod outline;
 mod report;
 pub mod snapshot;
+mod withheld;
 
 pub use driver::{Context, Rooms, ScanningDriver, ScanningStatus, prepare};
 pub use report::{PassReport, ScanningReport};

@@ -239,6 +239,30 @@ fn a_hundred_thousand_sockets_are_cut_and_it_is_said() {
 }
 
 #[test]
+fn hashes_of_passwords_are_withheld_however_they_are_reached() {
+    let node = Node::new()
+        .file("etc/shadow", "root:$6$s3cret$hash:1::::::\n")
+        .file("etc/motd", "welcome");
+    symlink("/etc", node.path("alias")).unwrap();
+    let content = |glob: &str| wit::Want::FileContent(glob.to_owned());
+    let mut named = all();
+    named.scan.files.clear();
+    named.node_files = vec![crate::manifest::NodeGlob::parse("/etc/shadow").unwrap()];
+    let wants = [content("/etc/*"), content("/alias/shadow")];
+    for (grants, wants) in [(all(), &wants[..]), (named, &[content("/etc/shadow")])] {
+        let seen = node.look(&grants, wants);
+        assert!(!String::from_utf8_lossy(&seen.bytes).contains("s3cret"));
+        let shadows = seen.files.iter().filter(|it| it.flags == 1);
+        for shadow in shadows.clone() {
+            assert_eq!((shadow.error, shadow.length, shadow.size), (0, 0, 28));
+        }
+        assert_eq!(shadows.count(), wants.len());
+    }
+    let seen = node.look(&all(), &[content("/etc/motd")]);
+    assert!(String::from_utf8_lossy(&seen.bytes).contains("welcome"));
+}
+
+#[test]
 fn users_come_from_the_nodes_own_files() {
     let node = Node::new()
         .file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nbroken\n")
