@@ -2,8 +2,7 @@
 //! plugin finds to the store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,13 +12,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber, Subscription};
-use super::findings::{Failed, Findings, Limits, Whole};
+use super::findings::{Failed, Findings, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
 use super::outline::{self, Outline};
 use super::report::{PassReport, ScanningReport};
+use super::rooms::Rooms;
 use super::snapshot::Looker;
 use crate::manifest::{Identity, Manifest, Scanning};
-use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
+use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(15);
@@ -29,60 +29,6 @@ const TOLD: usize = 20;
 const REFUSED: usize = 4;
 /// Files with findings that are looked for at a time, after a pass.
 const LOOKED_FOR: usize = 512;
-
-/// What all plugins that scan share: opened when the first of them starts.
-pub struct Rooms {
-    folders: NodeFolders,
-    state: PathBuf,
-    open: OnceLock<(Feed, Findings)>,
-    /// Held while they are opened, which may take long; who only looks does not wait for it.
-    opening: Mutex<()>,
-}
-
-impl Rooms {
-    /// Of the node with these folders; `state` is the daemon's state folder.
-    pub fn new(folders: NodeFolders, state: PathBuf) -> Self {
-        Self {
-            folders,
-            state,
-            open: OnceLock::new(),
-            opening: Mutex::default(),
-        }
-    }
-
-    /// The findings, if any plugin scans or did.
-    pub fn findings(&self) -> Option<Findings> {
-        self.open.get().map(|(_, findings)| findings.clone())
-    }
-
-    /// Lets go of the findings of a plugin that is no more.
-    pub async fn forget(&self, plugin: &Identity) {
-        let Some(findings) = self.findings() else {
-            return;
-        };
-        if let Err(error) = findings.forget(plugin).await {
-            tracing::error!(%plugin, "{error}");
-        }
-    }
-
-    /// Blocks.
-    fn open(&self) -> Result<(Feed, Findings), String> {
-        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = self.open.get() {
-            return Ok(open.clone());
-        }
-        let opened = Findings::open(&self.state, Limits::default());
-        let opened = opened.map_err(|error| error.to_string())?;
-        if let Some(aside) = &opened.set_aside {
-            tracing::error!("findings were damaged, and are begun anew: {aside:?}");
-        }
-        let feed = Feed::open(&self.folders, &self.state).map_err(|error| {
-            format!("files cannot be scanned: {}: {error}", self.state.display())
-        })?;
-        let opened = self.open.get_or_init(|| (feed, opened.findings));
-        Ok(opened.clone())
-    }
-}
 
 /// What the role needs from the daemon.
 pub struct Context {
@@ -219,7 +165,7 @@ impl ScanningStatus {
             })?
         };
         let context = &self.0.context;
-        if let Some((feed, findings)) = context.rooms.open.get() {
+        if let Some((feed, findings)) = context.rooms.opened() {
             let tally = findings.tally(&context.plugin);
             report.findings = tally.open;
             report.suppressed = tally.suppressed;
@@ -239,7 +185,7 @@ impl ScanningStatus {
     /// Begins a pass over all files as soon as none is under way.
     pub fn request(&self, kind: PassKind) -> bool {
         let context = &self.0.context;
-        let Some((feed, _)) = context.rooms.open.get() else {
+        let Some((feed, _)) = context.rooms.opened() else {
             return false;
         };
         feed.request(&context.plugin.to_string(), kind);

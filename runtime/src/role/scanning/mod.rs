@@ -6,8 +6,10 @@ pub mod findings;
 mod judge;
 mod outline;
 mod report;
+mod rooms;
 pub mod snapshot;
 mod withheld;
 
-pub use driver::{Context, Rooms, ScanningDriver, ScanningStatus, prepare};
+pub use driver::{Context, ScanningDriver, ScanningStatus, prepare};
 pub use report::{PassReport, ScanningReport};
+pub use rooms::Rooms;
