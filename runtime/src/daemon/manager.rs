@@ -333,7 +333,7 @@ impl Manager {
         self.ending.spawn(async move {
             plugin.handle.stop().await;
             shared.reporter.remove(&identity);
-            shared.scanning.forget(&identity).await;
+            shared.scanning.forget(vec![identity.clone()]).await;
             if let (Some(events), Some(uid)) = (&shared.events, uid) {
                 let message = "its manifest is gone, or not for this node any more";
                 events.tell(&identity, uid, Transition::Unloaded, message);
@@ -361,22 +361,28 @@ impl Manager {
         }
     }
 
-    /// State of plugins that were deleted while the daemon was down begins to age now.
+    /// State of plugins that were deleted while the daemon was down begins to age now, and what they found
+    /// is forgotten.
     async fn mark_absent(&self, desired: &Desired) {
         let store = self.context.store.clone();
         let present: Vec<String> = desired.plugins.keys().map(ToString::to_string).collect();
         let marked = tokio::task::spawn_blocking(move || {
             let now = SystemTime::now();
+            let mut absent = Vec::new();
             for record in store.known_plugins()? {
                 if !present.contains(&record.identity) {
                     store.mark_deleted(&record.identity, now)?;
+                    absent.extend(record.identity.parse::<Identity>());
                 }
             }
-            Ok::<_, crate::state::Error>(())
+            Ok::<_, crate::state::Error>(absent)
         })
         .await;
-        if let Ok(Err(error)) = marked {
-            tracing::error!("{error}");
+        match marked {
+            Ok(Ok(absent)) if absent.is_empty() => {}
+            Ok(Ok(absent)) => self.context.scanning.forget(absent).await,
+            Ok(Err(error)) => tracing::error!("{error}"),
+            Err(error) => tracing::error!("{error}"),
         }
     }
 

@@ -8,7 +8,8 @@ use super::node_glob::NodeGlob;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::spec::Destination;
 
-/// What may be shown of the node; nothing unless named. Never secrets.
+/// What may be shown of the node; nothing unless named. Never passwords' hashes, nor the volumes of pods that hold
+/// secrets; other secrets in files are contents of the folders that are granted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ScanGrants {

@@ -394,6 +394,7 @@ impl Walk<'_> {
                 self.pass.bytes.extend_from_slice(target.as_bytes());
                 false
             }
+            FileType::RegularFile if content && is_withheld(opener, &found, want) => true,
             FileType::RegularFile if content => self.append(&reopen(&found)?, CHUNK, false)?,
             _ => false,
         };
@@ -432,6 +433,14 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// A file whose place cannot be told is withheld, if any is.
+fn is_withheld(opener: &Opener, found: &OwnedFd, want: &Want) -> bool {
+    want.withheld.is_some_and(|withheld| {
+        let real = opener.real(found);
+        real.is_none_or(|real| withheld(real.as_os_str().as_encoded_bytes()))
+    })
 }
 
 fn push(at: &mut String, name: &str) {

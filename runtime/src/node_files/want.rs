@@ -33,6 +33,8 @@ pub struct Want {
     /// The folder that the grant names, below the root: links must not lead out of it. None if the
     /// grant names just this file, wherever it leads.
     pub(super) within: Option<String>,
+    /// Of which files, by where they are in truth, only the entry is passed and never the bytes.
+    pub(super) withheld: Option<fn(&[u8]) -> bool>,
 }
 
 /// Why something may not be read.
@@ -161,7 +163,14 @@ impl Want {
             parts,
             spelled,
             within,
+            withheld: None,
         })
+    }
+
+    /// Passes of files whose path is `withheld` no bytes, and their entries as cut.
+    pub fn withholding(mut self, withheld: fn(&[u8]) -> bool) -> Self {
+        self.withheld = Some(withheld);
+        self
     }
 
     /// Whether all that matches is in one folder.

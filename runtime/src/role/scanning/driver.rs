@@ -1,7 +1,7 @@
 //! The host's side of the role for one plugin: takes what the feed hands out to the plugin, and what the
 //! plugin finds to the store.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,76 +12,24 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber, Subscription};
-use super::findings::{Findings, Limits, Whole};
+use super::findings::{Failed, Findings, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
 use super::outline::{self, Outline};
 use super::publish::{self, Publisher};
 use super::report::ScanningReport;
+use super::rooms::Rooms;
 use super::snapshot::Looker;
 use crate::manifest::{Identity, Manifest, Scanning};
-use crate::sandbox::{Driver, NodeFolders, Prepare, Task, WorkSender};
+use crate::sandbox::{Driver, Prepare, Task, WorkSender};
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(15);
 /// Files by which a plugin fails that are told by name.
 const TOLD: usize = 20;
+/// Files that a plugin refuses, each by itself, until it is taken to refuse all of a batch.
+const REFUSED: usize = 4;
 /// Files with findings that are looked for at a time, after a pass.
 const LOOKED_FOR: usize = 512;
-
-/// What all plugins that scan share: opened when the first of them starts.
-pub struct Rooms {
-    folders: NodeFolders,
-    state: PathBuf,
-    open: Mutex<Option<(Feed, Findings)>>,
-}
-
-impl Rooms {
-    /// Of the node with these folders; `state` is the daemon's state folder.
-    pub fn new(folders: NodeFolders, state: PathBuf) -> Self {
-        Self {
-            folders,
-            state,
-            open: Mutex::default(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Feed, Findings)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The findings, if any plugin scans or did.
-    pub fn findings(&self) -> Option<Findings> {
-        self.lock().as_ref().map(|(_, findings)| findings.clone())
-    }
-
-    /// Lets go of the findings of a plugin that is no more.
-    pub async fn forget(&self, plugin: &Identity) {
-        let Some(findings) = self.findings() else {
-            return;
-        };
-        if let Err(error) = findings.forget(plugin).await {
-            tracing::error!(%plugin, "{error}");
-        }
-    }
-
-    /// Blocks.
-    fn open(&self) -> Result<(Feed, Findings), String> {
-        let mut open = self.lock();
-        if let Some(open) = &*open {
-            return Ok(open.clone());
-        }
-        let opened = Findings::open(&self.state, Limits::default());
-        let opened = opened.map_err(|error| error.to_string())?;
-        if let Some(aside) = &opened.set_aside {
-            tracing::error!("findings were damaged, and are begun anew: {aside:?}");
-        }
-        let feed = Feed::open(&self.folders, &self.state).map_err(|error| {
-            format!("files cannot be scanned: {}: {error}", self.state.display())
-        })?;
-        *open = Some((feed.clone(), opened.findings.clone()));
-        Ok((feed, opened.findings))
-    }
-}
 
 /// What the role needs from the daemon.
 pub struct Context {
@@ -122,6 +70,19 @@ struct Shared {
 struct Live {
     runs: bool,
     report: ScanningReport,
+    problems: BTreeMap<Part, String>,
+}
+
+/// What may have a problem of its own; the first is the one that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Start,
+    Store,
+    Files,
+    Begin,
+    Scan,
+    End,
+    Assess,
 }
 
 impl Shared {
@@ -215,11 +176,16 @@ impl ScanningStatus {
     pub fn report(&self) -> Option<ScanningReport> {
         let mut report = {
             let live = self.0.live();
-            live.runs.then(|| live.report.clone())?
+            live.runs.then(|| {
+                let problem = live.problems.values().next().cloned();
+                ScanningReport {
+                    problem,
+                    ..live.report.clone()
+                }
+            })?
         };
         let context = &self.0.context;
-        let open = context.rooms.lock().clone();
-        if let Some((feed, findings)) = open {
+        if let Some((feed, findings)) = context.rooms.opened() {
             let tally = findings.tally(&context.plugin);
             report.findings = tally.open;
             report.suppressed = tally.suppressed;
@@ -241,7 +207,7 @@ impl ScanningStatus {
     /// none if the plugin is shown no files.
     pub fn request(&self, kind: PassKind) -> Option<u64> {
         let context = &self.0.context;
-        let (feed, _) = context.rooms.lock().clone()?;
+        let (feed, _) = context.rooms.opened()?;
         feed.request(&context.plugin.to_string(), kind)
     }
 
@@ -266,7 +232,12 @@ struct Scanner {
 }
 
 /// A file of which something is passed in several batches, and which the plugin failed by.
-type Skipped = Option<(u64, u64)>;
+struct Skipped {
+    device: u64,
+    inode: u64,
+    /// It was refused with all else, and does not count as judged.
+    refused: bool,
+}
 
 impl Scanner {
     async fn run(&self) {
@@ -274,19 +245,15 @@ impl Scanner {
             match self.open().await {
                 Ok(opened) => break opened,
                 Err(problem) => {
-                    self.problem(Some(problem));
+                    self.problem(Part::Start, problem);
                     tokio::time::sleep(RETRY).await;
                 }
             }
         };
-        self.problem(None);
-        let mut subscriber = match self.subscribe(&outline, feed).await {
-            Ok(subscriber) => subscriber,
-            Err(problem) => {
-                self.problem(Some(problem));
-                None
-            }
-        };
+        self.settled(Part::Start);
+        let mut subscriber = None;
+        let mut subscribe = tokio::time::interval(RETRY);
+        subscribe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let looker = Looker::of(&self.shared.context.rooms.folders);
         let assesses = !outline.wants.is_empty();
         let mut assess = tokio::time::interval(self.settings.schedule.assess.0);
@@ -295,6 +262,15 @@ impl Scanner {
         let mut begun = Instant::now();
         loop {
             tokio::select! {
+                _ = subscribe.tick(), if outline.files.is_some() && subscriber.is_none() => {
+                    match self.subscribe(&outline, feed.clone()).await {
+                        Ok(subscribed) => {
+                            subscriber = subscribed;
+                            self.settled(Part::Files);
+                        }
+                        Err(problem) => self.problem(Part::Files, problem),
+                    }
+                }
                 message = next(&mut subscriber) => match message {
                     Some(Message::Begin { kind, resumed }) => {
                         begun = Instant::now();
@@ -307,7 +283,8 @@ impl Scanner {
                         self.shared.live().report.passed(number, kind, complete, begun.elapsed());
                     }
                     None => {
-                        self.problem(Some("the feed of files has ended; please report this as a bug".to_owned()));
+                        let problem = "the feed of files has ended; it is begun again";
+                        self.problem(Part::Files, problem.to_owned());
                         subscriber = None;
                     }
                 },
@@ -316,15 +293,28 @@ impl Scanner {
         }
     }
 
-    fn problem(&self, problem: Option<String>) {
+    fn problem(&self, part: Part, problem: String) {
         let mut live = self.shared.live();
-        if let Some(problem) = problem
-            .as_ref()
-            .filter(|it| Some(*it) != live.report.problem.as_ref())
-        {
+        if live.problems.get(&part) != Some(&problem) {
             tracing::error!(plugin = %self.shared.context.plugin, "{problem}");
         }
-        live.report.problem = problem;
+        live.problems.insert(part, problem);
+    }
+
+    fn settled(&self, part: Part) {
+        self.shared.live().problems.remove(&part);
+    }
+
+    /// Whether the store took it.
+    fn kept(&self, kept: Result<(), Failed>) -> bool {
+        match kept {
+            Ok(()) => self.settled(Part::Store),
+            Err(error) => {
+                self.problem(Part::Store, error.to_string());
+                return false;
+            }
+        }
+        true
     }
 
     async fn open(&self) -> Result<(Arc<Outline>, Feed, Findings), String> {
@@ -369,27 +359,35 @@ impl Scanner {
 
     async fn begin(&self, kind: PassKind) {
         let begun = ask(&self.work, |reply| Box::new(Begin { kind, reply })).await;
-        if let Err(why) | Ok(Err(why)) = begun {
-            self.say("scanning.begin", &why);
+        match begun {
+            Ok(Ok(())) => self.settled(Part::Begin),
+            Err(why) | Ok(Err(why)) => self.say(Part::Begin, &why),
         }
     }
 
-    /// Has a batch judged, and keeps what was found. A file by which the plugin fails is found by halves, and
-    /// left alone until it changes.
-    async fn batch(&self, findings: &Findings, batch: Batch, skipped: &mut Skipped) {
+    /// Has a batch judged, and keeps what was found. A file by which the plugin fails is found by halves,
+    /// tried once more, since the node may just be slow, and left alone until it changes. If the plugin
+    /// refuses all that there is, it is not about the files, and the batch counts as failed.
+    async fn batch(&self, findings: &Findings, batch: Batch, skipped: &mut Option<Skipped>) {
         self.count(&batch);
-        if let Err(error) = self.gone(findings, &batch).await {
-            self.problem(Some(error));
+        let gone = self.gone(findings, &batch).await;
+        if !self.kept(gone) {
             return batch.failed();
         }
         let all = 0..batch.files.len();
         let mut waiting = Vec::from([all]);
         let mut batch = batch;
         let mut judged: Vec<Owned> = Vec::new();
+        let mut unjudged: Vec<(usize, Unjudged)> = Vec::new();
+        let mut tried = None;
+        let mut passed = false;
+        let mut failed = false;
         while let Some(range) = waiting.pop() {
             if let [file] = batch.files.get(range.clone()).unwrap_or_default()
-                && *skipped == Some((file.device, file.inode))
+                && let Some(skip) = skipped
+                && (skip.device, skip.inode) == (file.device, file.inode)
             {
+                failed |= skip.refused;
                 if ends(&batch, range.start) {
                     *skipped = None;
                 }
@@ -411,35 +409,59 @@ impl Scanner {
             };
             batch = back;
             match answer {
-                Ok(found) => judged.extend(found),
+                Ok(found) => {
+                    passed = true;
+                    judged.extend(found);
+                }
                 Err(Unjudged::Gone) => return batch.failed(),
                 Err(why) if range.len() > 1 => {
-                    self.say("scanning.scan", &why);
+                    self.say(Part::Scan, &why);
                     let middle = range.start + range.len() / 2;
                     waiting.push(middle..range.end);
                     waiting.push(range.start..middle);
                 }
+                // A fresh instance would not know the beginning of a file that goes on.
+                Err(why) if tried != Some(range.start) && begins(&batch, range.start) => {
+                    self.say(Part::Scan, &why);
+                    tried = Some(range.start);
+                    waiting.push(range);
+                }
                 Err(why) => {
-                    self.say("scanning.scan", &why);
-                    if let Some(file) = batch.files.get(range.start) {
-                        self.unjudged(&batch, file, &why);
-                        if !ends(&batch, range.start) {
-                            *skipped = Some((file.device, file.inode));
-                        }
+                    self.say(Part::Scan, &why);
+                    unjudged.push((range.start, why));
+                    if !passed && unjudged.len() >= REFUSED && all_refused(&unjudged) {
+                        break;
                     }
                 }
             }
         }
-        let plugin = &self.shared.context.plugin;
-        match findings
-            .judge(plugin, judged.iter().map(Owned::judged))
-            .await
-        {
-            Ok(()) => batch.judged(),
-            Err(error) => {
-                self.problem(Some(error.to_string()));
-                batch.failed();
+        let refused = !passed && all_refused(&unjudged);
+        for (index, why) in &unjudged {
+            let Some(file) = batch.files.get(*index) else {
+                continue;
+            };
+            if !refused {
+                self.unjudged(&batch, file, why);
             }
+            if !ends(&batch, *index) {
+                *skipped = Some(Skipped {
+                    device: file.device,
+                    inode: file.inode,
+                    refused,
+                });
+            }
+        }
+        if failed || refused {
+            return batch.failed();
+        }
+        if unjudged.is_empty() && passed {
+            self.settled(Part::Scan);
+        }
+        let plugin = &self.shared.context.plugin;
+        let kept = findings.judge(plugin, judged.iter().map(Owned::judged));
+        match self.kept(kept.await) {
+            true => batch.judged(),
+            false => batch.failed(),
         }
     }
 
@@ -458,25 +480,19 @@ impl Scanner {
     }
 
     /// Resolves what was found of files that are gone.
-    async fn gone(&self, findings: &Findings, batch: &Batch) -> Result<(), String> {
+    async fn gone(&self, findings: &Findings, batch: &Batch) -> Result<(), Failed> {
+        let plugin = &self.shared.context.plugin;
         let absent = Errno::NOENT.raw_os_error().unsigned_abs();
         let gone = batch.files.iter().filter(|file| file.error == absent);
         let mut paths = Vec::new();
         for file in gone {
             let path = batch.span(file.path).to_vec();
             if file.kind == Kind::Directory {
-                let below = findings.gone_below(path.clone()).await;
-                below.map_err(|error| error.to_string())?;
+                findings.gone_below(plugin, path.clone()).await?;
             }
             paths.push(path);
         }
-        match paths.is_empty() {
-            true => Ok(()),
-            false => findings
-                .gone(paths)
-                .await
-                .map_err(|error| error.to_string()),
-        }
+        findings.gone(plugin, paths).await
     }
 
     fn unjudged(&self, batch: &Batch, file: &File, why: &Unjudged) {
@@ -496,11 +512,10 @@ impl Scanner {
         match ended {
             Ok(Ok(found)) => {
                 let plugin = &self.shared.context.plugin;
-                if let Err(error) = findings.replace(plugin, Whole::Pass, found).await {
-                    self.problem(Some(error.to_string()));
-                }
+                self.settled(Part::End);
+                self.kept(findings.replace(plugin, Whole::Pass, found).await);
             }
-            Ok(Err(why)) | Err(why) => self.say("scanning.end", &why),
+            Ok(Err(why)) | Err(why) => self.say(Part::End, &why),
         }
         if complete {
             self.look_for_what_is_gone(findings).await;
@@ -522,10 +537,9 @@ impl Scanner {
                 paths
             });
             let Ok(gone) = looking.await else { return };
-            if !gone.is_empty()
-                && let Err(error) = findings.gone(gone).await
-            {
-                return self.problem(Some(error.to_string()));
+            let gone = findings.gone(plugin, gone).await;
+            if !self.kept(gone) {
+                return;
             }
             after = match next {
                 Some(next) => Some(next),
@@ -539,8 +553,8 @@ impl Scanner {
         let looked = tokio::task::spawn_blocking(move || looker.look(&wants)).await;
         let seen = match looked {
             Ok(Ok(seen)) => seen,
-            Ok(Err(error)) => return self.problem(Some(error.to_string())),
-            Err(error) => return self.problem(Some(error.to_string())),
+            Ok(Err(error)) => return self.problem(Part::Assess, error.to_string()),
+            Err(error) => return self.problem(Part::Assess, error.to_string()),
         };
         let troubles = seen.troubles.clone();
         let facts = match self.manifest.spec.grants.node_facts {
@@ -551,12 +565,10 @@ impl Scanner {
         match answer {
             Ok(Ok(found)) => {
                 let plugin = &self.shared.context.plugin;
-                match findings.replace(plugin, Whole::Node, found).await {
-                    Ok(()) => self.problem(None),
-                    Err(error) => self.problem(Some(error.to_string())),
-                }
+                self.settled(Part::Assess);
+                self.kept(findings.replace(plugin, Whole::Node, found).await);
             }
-            Ok(Err(why)) | Err(why) => return self.say("scanning.assess", &why),
+            Ok(Err(why)) | Err(why) => return self.say(Part::Assess, &why),
         }
         let mut live = self.shared.live();
         live.report.assessments += 1;
@@ -566,10 +578,17 @@ impl Scanner {
     }
 
     /// Says what the plugin refused. What it failed by, its own status has.
-    fn say(&self, call: &str, why: &Unjudged) {
+    fn say(&self, part: Part, why: &Unjudged) {
         match why {
             Unjudged::Refused(message) => {
-                self.problem(Some(format!("{call}: the plugin says: {message}")));
+                let call = match part {
+                    Part::Begin => "scanning.begin: ",
+                    Part::Scan => "scanning.scan: ",
+                    Part::End => "scanning.end: ",
+                    Part::Assess => "scanning.assess: ",
+                    Part::Start | Part::Store | Part::Files => "",
+                };
+                self.problem(part, format!("{call}the plugin says: {message}"));
             }
             Unjudged::Failed(_) | Unjudged::Gone => {}
         }
@@ -581,6 +600,18 @@ async fn next(subscriber: &mut Option<Subscriber>) -> Option<Message> {
         Some(subscriber) => subscriber.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether the plugin itself said no to all of these.
+fn all_refused(unjudged: &[(usize, Unjudged)]) -> bool {
+    let mut whys = unjudged.iter().map(|(_, why)| why);
+    !unjudged.is_empty() && whys.all(|why| matches!(why, Unjudged::Refused(_)))
+}
+
+/// Whether nothing of a file came before this batch.
+fn begins(batch: &Batch, file: usize) -> bool {
+    let mut pieces = batch.pieces.iter().filter(|it| it.file as usize == file);
+    pieces.next().is_none_or(|piece| piece.position == 0)
 }
 
 /// Whether nothing more of a file comes after this batch.

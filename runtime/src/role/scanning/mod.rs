@@ -7,8 +7,11 @@ mod judge;
 mod outline;
 mod publish;
 mod report;
+mod rooms;
 pub mod snapshot;
+mod withheld;
 
-pub use driver::{Context, Rooms, ScanningDriver, ScanningStatus, prepare};
+pub use driver::{Context, ScanningDriver, ScanningStatus, prepare};
 pub use publish::{Context as PublishContext, PublishStatus};
 pub use report::{PassReport, ScanningReport};
+pub use rooms::Rooms;

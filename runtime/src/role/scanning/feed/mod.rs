@@ -197,6 +197,24 @@ impl Feed {
         Ok(Subscriber { messages })
     }
 
+    /// Forgets what was judged under a name, and its passes: with the next subscription, everything is
+    /// passed. Whoever is subscribed under it must subscribe again, and nothing that it judges until then
+    /// is remembered. Blocks.
+    ///
+    /// # Errors
+    /// If the store cannot be written: nothing is forgotten then.
+    pub fn forget(&self, name: &str) -> io::Result<()> {
+        self.inner.shared.cache.forget(name)
+    }
+
+    /// The same for all names.
+    ///
+    /// # Errors
+    /// If the store cannot be written: nothing is forgotten then.
+    pub fn forget_all(&self) -> io::Result<()> {
+        self.inner.shared.cache.forget_all()
+    }
+
     /// Begins a pass for a subscriber as soon as none is under way, whatever its schedule. The number of
     /// that pass, or none if there is no such subscriber.
     pub fn request(&self, name: &str, kind: PassKind) -> Option<u64> {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::batch::{CHANGED, EVENT};
+use super::batch::{CHANGED, CUT, EVENT};
 use super::cache::{self, Mark};
 use super::counts::Counts;
 use super::digest::{Digests, Hashers, Wanted};
@@ -15,6 +15,7 @@ use super::facts::{Facts, FileKey, Kind};
 use super::lane::{BATCH_BYTES, Lane, Large, Record};
 use super::pace::{Clock, Pace};
 use super::root::{Root, place};
+use crate::role::scanning::withheld::is_withheld;
 
 /// So much is read at once.
 const CHUNK: usize = 1 << 20;
@@ -141,7 +142,9 @@ impl<'a> Reader<'a> {
             digests = digests.or(to.lane.interest.digests);
             wants_attributes |= to.lane.interest.attributes;
         }
-        let reads = found.facts.kind == Kind::File && (content > 0 || digests.any());
+        let wants_bytes = found.facts.kind == Kind::File && (content > 0 || digests.any());
+        let withheld = wants_bytes && is_withheld(found.path);
+        let reads = wants_bytes && !withheld;
         let is_link = found.facts.kind == Kind::Symlink;
         let place = match reads || wants_attributes || is_link {
             true => Some(place(found.folder, found.name)?),
@@ -165,7 +168,7 @@ impl<'a> Reader<'a> {
             digests: &Digests::default(),
             attributes: &attributes,
             error: 0,
-            flags: found.flags,
+            flags: found.flags | if withheld { CUT } else { 0 },
         };
         let file = match &place {
             Some(place) if reads => self.tools.root.read(place)?,

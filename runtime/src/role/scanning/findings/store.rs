@@ -199,31 +199,34 @@ impl Findings {
         self.ask(Task::Whole(plugin.clone(), whole, found)).await
     }
 
-    /// Resolves what was found of paths at which nothing is any more.
+    /// Resolves what a plugin found of paths at which nothing is any more. Others are told in their turn:
+    /// what they found may be newer.
     ///
     /// # Errors
     /// If the disk did not take it.
-    pub async fn gone(&self, paths: Vec<Vec<u8>>) -> Result<(), Failed> {
-        let matter = {
+    pub async fn gone(&self, plugin: &Identity, mut paths: Vec<Vec<u8>>) -> Result<(), Failed> {
+        {
             let plugins = self.shared.plugins();
-            paths
-                .iter()
-                .any(|path| plugins.values().any(|known| known.has(path)))
-        };
-        match matter {
-            true => self.ask(Task::Gone(paths)).await,
-            false => Ok(()),
+            let known = plugins.get(plugin);
+            paths.retain(|path| known.is_some_and(|known| known.has(path)));
+        }
+        match paths.is_empty() {
+            true => Ok(()),
+            false => self.ask(Task::Gone(plugin.clone(), paths)).await,
         }
     }
 
-    /// Resolves what was found below a folder that is gone.
+    /// Resolves what a plugin found below a folder that is gone.
     ///
     /// # Errors
     /// If the disk did not take it.
-    pub async fn gone_below(&self, folder: Vec<u8>) -> Result<(), Failed> {
-        let matter = self.shared.plugins().values().any(Plugin::has_files);
+    pub async fn gone_below(&self, plugin: &Identity, folder: Vec<u8>) -> Result<(), Failed> {
+        let matter = {
+            let plugins = self.shared.plugins();
+            plugins.get(plugin).is_some_and(Plugin::has_files)
+        };
         match matter {
-            true => self.ask(Task::GoneBelow(folder)).await,
+            true => self.ask(Task::GoneBelow(plugin.clone(), folder)).await,
             false => Ok(()),
         }
     }

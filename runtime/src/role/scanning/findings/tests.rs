@@ -88,6 +88,19 @@ impl Rig {
         replaced.await.unwrap();
     }
 
+    async fn gone(&self, path: &str) {
+        let paths = vec![path.as_bytes().to_vec()];
+        self.findings.gone(&self.plugin, paths).await.unwrap();
+    }
+
+    async fn gone_below(&self, folder: &str) {
+        let folder = folder.as_bytes().to_vec();
+        self.findings
+            .gone_below(&self.plugin, folder)
+            .await
+            .unwrap();
+    }
+
     async fn query(&self, query: Query) -> Page {
         self.findings.query(query).await.unwrap()
     }
@@ -216,7 +229,10 @@ async fn another_plugin_is_left_alone() {
         plugin,
     };
     second.judge("/x", &[in_file("a", "/x")]).await;
-    second.judge("/x", &[]).await;
+    second.gone("/x").await;
+    second.judge("/x", &[in_file("a", "/x")]).await;
+    second.gone_below("/").await;
+    assert_eq!(second.findings.tally(&second.plugin).open.total(), 0);
     assert_eq!(rig.findings.tally(&rig.plugin).open.total(), 1);
     rig.findings.forget(&rig.plugin).await.unwrap();
     assert_eq!(rig.all().await, [brief("a", "/x", Resolved)]);
@@ -229,10 +245,9 @@ async fn what_is_gone_is_resolved() {
     for path in ["/a", "/a/b", "/a/b/c", "/ab"] {
         rig.judge(path, &[in_file("x", path)]).await;
     }
-    let gone = |path: &str| vec![path.as_bytes().to_vec()];
-    rig.findings.gone(gone("/nothing")).await.unwrap();
-    rig.findings.gone(gone("/a")).await.unwrap();
-    rig.findings.gone_below(b"/a/b".to_vec()).await.unwrap();
+    rig.gone("/nothing").await;
+    rig.gone("/a").await;
+    rig.gone_below("/a/b").await;
     assert_eq!(
         rig.all().await,
         [
@@ -248,7 +263,7 @@ async fn what_is_gone_is_resolved() {
     assert_eq!(files, [b"/ab"]);
     let (files, _) = rig.findings.files(&rig.plugin, next, 9).await.unwrap();
     assert!(files.is_empty(), "{files:?}");
-    rig.findings.gone_below(b"/".to_vec()).await.unwrap();
+    rig.gone_below("/").await;
     assert_eq!(rig.findings.tally(&rig.plugin).open.total(), 0);
 }
 

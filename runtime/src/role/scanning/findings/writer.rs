@@ -38,10 +38,10 @@ pub(super) enum Task {
     Files(Identity, Vec<(Vec<u8>, Vec<Found>)>),
     /// These are all findings of the pass or the node.
     Whole(Identity, Whole, Vec<Found>),
-    /// These paths are gone, for all plugins.
-    Gone(Vec<Vec<u8>>),
-    /// All below this folder is gone, for all plugins.
-    GoneBelow(Vec<u8>),
+    /// These paths are gone, as the plugin was told.
+    Gone(Identity, Vec<Vec<u8>>),
+    /// All below this folder is gone, as the plugin was told.
+    GoneBelow(Identity, Vec<u8>),
     /// From now on, these are the plugin's rules and what its manifest accepts.
     Enrol(Identity, Arc<Rules>, Suppressions),
     /// What is suppressed may be another.
@@ -127,15 +127,13 @@ impl<'t, 'p> Session<'t, 'p> {
                 };
                 self.replace(plugin, scope, 0..=u128::MAX, found).map(drop)
             }
-            Task::Gone(paths) => {
-                for (plugin, known) in self.plugins {
-                    for path in paths.iter().filter(|path| known.has(path)) {
-                        self.file(plugin, path, &[])?;
-                    }
+            Task::Gone(plugin, paths) => {
+                for path in paths {
+                    self.file(plugin, path, &[])?;
                 }
                 Ok(())
             }
-            Task::GoneBelow(folder) => self.gone_below(folder),
+            Task::GoneBelow(plugin, folder) => self.gone_below(plugin, folder),
             Task::Enrol(plugin, ..) | Task::Sweep(plugin) => self.sweep(plugin),
             Task::Forget(plugin) => self.forget(plugin),
         }
@@ -323,28 +321,26 @@ impl<'t, 'p> Session<'t, 'p> {
         room
     }
 
-    fn gone_below(&mut self, folder: &[u8]) -> Result<(), Fault> {
+    fn gone_below(&mut self, plugin: &Identity, folder: &[u8]) -> Result<(), Fault> {
         let folder = folder.strip_suffix(b"/").unwrap_or(folder);
         let is_below = |path: &[u8]| {
             let rest = path.strip_prefix(folder);
             rest.is_some_and(|rest| rest.first() == Some(&b'/'))
         };
         let mut gone = Vec::new();
-        for (plugin, _) in self.plugins.iter().filter(|(_, it)| it.has_files()) {
-            let name = plugin.to_string();
-            for number in self.numbers(&name, Scope::File.number()..=Scope::File.number())? {
-                let record = self.get(number)?;
-                if let Subject::File(path) = &record.found.subject
-                    && !record.is_resolved()
-                    && is_below(path)
-                {
-                    gone.push((plugin.clone(), number, short_key(path)));
-                }
+        let files = Scope::File.number()..=Scope::File.number();
+        for number in self.numbers(&plugin.to_string(), files)? {
+            let record = self.get(number)?;
+            if let Subject::File(path) = &record.found.subject
+                && !record.is_resolved()
+                && is_below(path)
+            {
+                gone.push((number, short_key(path)));
             }
         }
-        for (plugin, number, file) in gone {
-            self.resolve(&plugin, number)?;
-            self.done.files.push((plugin, file, false));
+        for (number, file) in gone {
+            self.resolve(plugin, number)?;
+            self.done.files.push((plugin.clone(), file, false));
         }
         Ok(())
     }

@@ -10,6 +10,10 @@ use crate::manifest::SubjectGlob;
 const STATUS_BYTES: u64 = 16 << 10;
 /// The most of a process' arguments.
 const ARGUMENT_BYTES: u64 = 32 << 10;
+/// The most arguments of a process.
+const ARGUMENTS: usize = 256;
+/// The most of all processes' arguments.
+const ALL_ARGUMENT_BYTES: usize = 1 << 20;
 /// What the kernel appends to the path of a file that is no more at it.
 const DELETED: &[u8] = b" (deleted)";
 /// Linux tells programs times in hundredths of a second, whatever it counts in (time(7), USER_HZ).
@@ -30,9 +34,16 @@ pub(super) fn look(
         troubles.note(|| "cannot tell when the node was started".to_owned());
     }
     let mut processes = Vec::with_capacity(pids.len());
+    let mut left = ALL_ARGUMENT_BYTES;
     for pid in pids {
-        match process(procfs, *pid, booted.unwrap_or_default(), arguments_of) {
-            Ok(Some(process)) => processes.push(process),
+        let booted = booted.unwrap_or_default();
+        match process(procfs, *pid, booted, arguments_of, &mut left) {
+            Ok(Some((process, is_whole))) => {
+                if !is_whole {
+                    troubles.note(|| format!("process {pid} has more arguments than are shown"));
+                }
+                processes.push(process);
+            }
             Ok(None) => troubles.note(|| format!("what /proc/{pid} says makes no sense")),
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => troubles.note(|| format!("cannot look at process {pid}: {errno}")),
@@ -46,7 +57,8 @@ fn process(
     pid: u32,
     booted: i64,
     arguments_of: &[SubjectGlob],
-) -> Result<Option<Process>, Errno> {
+    left: &mut usize,
+) -> Result<Option<(Process, bool)>, Errno> {
     let stat = procfs.read(&format!("{pid}/stat"), STATUS_BYTES)?;
     let status = procfs.read(&format!("{pid}/status"), STATUS_BYTES)?;
     let Some(stat) = Stat::read(&stat) else {
@@ -63,16 +75,12 @@ fn process(
     };
     let executable = String::from_utf8_lossy(path).into_owned();
     let file_name = executable.rsplit('/').next().unwrap_or_default();
-    let mut arguments = Vec::new();
+    let (mut arguments, mut is_whole) = (Vec::new(), true);
     if !file_name.is_empty() && arguments_of.iter().any(|glob| glob.matches(file_name)) {
-        let line = procfs.read(&format!("{pid}/cmdline"), ARGUMENT_BYTES)?;
-        let line = line.strip_suffix(b"\0").unwrap_or(&line);
-        if !line.is_empty() {
-            let each = line.split(|byte| *byte == 0);
-            arguments.extend(each.map(|it| String::from_utf8_lossy(it).into_owned()));
-        }
+        let line = procfs.read(&format!("{pid}/cmdline"), ARGUMENT_BYTES + 1)?;
+        (arguments, is_whole) = take_arguments(&line, left);
     }
-    Ok(Some(Process {
+    let process = Process {
         pid,
         parent: stat.parent,
         uid,
@@ -82,7 +90,30 @@ fn process(
         executable,
         executable_deleted,
         arguments,
-    }))
+    };
+    Ok(Some((process, is_whole)))
+}
+
+/// The first arguments of a process that are not too much, in which `left` bytes are left for all, and
+/// whether these are all. What is no UTF-8 takes more room than it had.
+fn take_arguments(line: &[u8], left: &mut usize) -> (Vec<String>, bool) {
+    let line = line.strip_suffix(b"\0").unwrap_or(line);
+    let mut arguments = Vec::new();
+    if line.is_empty() {
+        return (arguments, true);
+    }
+    let mut mine = ARGUMENT_BYTES as usize;
+    for argument in line.split(|byte| *byte == 0) {
+        let argument = String::from_utf8_lossy(argument);
+        let cost = argument.len() + 1;
+        if arguments.len() == ARGUMENTS || cost > mine.min(*left) {
+            return (arguments, false);
+        }
+        mine -= cost;
+        *left -= cost;
+        arguments.push(argument.into_owned());
+    }
+    (arguments, true)
 }
 
 /// What matters of `/proc/PID/stat`.
@@ -158,6 +189,27 @@ mod tests {
         ] {
             assert_eq!(Stat::read(odd.as_bytes()), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn arguments_are_bounded() {
+        let mut left = ALL_ARGUMENT_BYTES;
+        let (arguments, is_whole) = take_arguments(b"sh\0-c\0\0", &mut left);
+        assert_eq!(
+            (arguments.as_slice(), is_whole),
+            (["sh", "-c", ""].map(str::to_owned).as_slice(), true)
+        );
+        assert_eq!(left, ALL_ARGUMENT_BYTES - 7);
+        assert_eq!(take_arguments(b"", &mut left), (Vec::new(), true));
+        let (arguments, is_whole) = take_arguments(&[0; 1000], &mut left);
+        assert_eq!((arguments.len(), is_whole), (ARGUMENTS, false));
+        // Each byte becomes three.
+        let odd = [&[b'a'; 10][..], &[0], &[0xff; 20_000]].concat();
+        let (arguments, is_whole) = take_arguments(&odd, &mut left);
+        assert_eq!((arguments.len(), is_whole), (1, false));
+        let mut left = 3;
+        let (arguments, is_whole) = take_arguments(b"ab\0cd", &mut left);
+        assert_eq!((arguments.len(), is_whole, left), (1, false, 0));
     }
 
     #[test]

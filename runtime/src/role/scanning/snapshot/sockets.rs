@@ -1,6 +1,6 @@
 //! Open sockets of the node's network, and who has them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
@@ -38,9 +38,16 @@ pub(super) fn look(
     ] {
         list(procfs, protocol, read, &mut sockets, troubles);
     }
+    let twice = twice(&sockets);
+    if !twice.is_empty() {
+        troubles.note(|| "several unix sockets of one number: a path forges some".to_owned());
+    }
     let owners = owners(procfs, pids, &sockets, until, troubles);
     let sockets = sockets.into_iter().map(|(mut socket, number)| {
-        socket.pid = owners.get(&number).copied().flatten();
+        socket.pid = match twice.contains(&number) {
+            true => None,
+            false => owners.get(&number).copied().flatten(),
+        };
         socket
     });
     sockets.collect()
@@ -138,25 +145,40 @@ fn ip_address(text: &str) -> Option<String> {
     }
 }
 
-/// A line of `/proc/net/unix`: seven columns, and a path if there is one. It may hold anything; what is
-/// behind a line feed in it looks like a line of its own that makes no sense.
+/// Numbers that several unix sockets have. A path may hold a line feed and all of a forged line, and which
+/// one is true cannot be told: all are shown, and nobody is said to have them. Sockets that were not
+/// accepted yet have the number 0.
+fn twice(sockets: &[Numbered]) -> HashSet<u64> {
+    let mut seen = HashSet::new();
+    let unix = sockets.iter().filter(|(it, _)| it.protocol == "unix");
+    unix.map(|(_, number)| *number)
+        .filter(|number| *number != 0 && !seen.insert(*number))
+        .collect()
+}
+
+/// A line of `/proc/net/unix`: seven columns of known widths (`%pK: %08X %08X %08X %04X %02X %5lu`), and a
+/// path if there is one. It may hold anything; what is behind a line feed in it looks like a line of its
+/// own, which mostly makes no sense.
 fn unix(line: &[u8], protocol: &'static str) -> Option<Numbered> {
     /// It accepts connections (`__SO_ACCEPTCON`).
     const ACCEPTS: u32 = 1 << 16;
-    let mut rest = line;
-    let mut columns = [""; 7];
-    for column in &mut columns {
-        // Some are padded to a width.
-        rest = rest.trim_ascii_start();
-        let end = rest.iter().position(|byte| *byte == b' ');
-        let (text, behind) = rest.split_at(end.unwrap_or(rest.len()));
-        *column = std::str::from_utf8(text).ok()?;
-        rest = behind;
-    }
-    let [pointer, _, _, flags, _, _, number] = columns;
-    pointer.strip_suffix(':')?;
+    let (_, rest) = hex(line, 2 * size_of::<usize>(), b": ")?;
+    let (_, rest) = hex(rest, 8, b" ")?;
+    let (_, rest) = hex(rest, 8, b" ")?;
+    let (flags, rest) = hex(rest, 8, b" ")?;
+    let (_, rest) = hex(rest, 4, b" ")?;
+    let (_, rest) = hex(rest, 2, b" ")?;
     let flags = u32::from_str_radix(flags, 16).ok()?;
-    let path = rest.strip_prefix(b" ").unwrap_or_default();
+    // Padded to a width on the left.
+    let digits = rest.trim_ascii_start();
+    let end = digits.iter().position(|byte| *byte == b' ');
+    let (number, path) = digits.split_at(end.unwrap_or(digits.len()));
+    let padding = rest.len() - digits.len();
+    if padding + number.len() < 5 || (padding > 0 && padding + number.len() > 5) {
+        return None;
+    }
+    let number = std::str::from_utf8(number).ok()?;
+    let path = path.strip_prefix(b" ").unwrap_or_default();
     let socket = Socket {
         protocol,
         address: String::from_utf8_lossy(path).into_owned(),
@@ -166,6 +188,14 @@ fn unix(line: &[u8], protocol: &'static str) -> Option<Numbered> {
         pid: None,
     };
     Some((socket, number.parse().ok()?))
+}
+
+/// A number of so many hexadecimal digits, and what is behind it and its end.
+fn hex<'a>(text: &'a [u8], width: usize, end: &[u8]) -> Option<(&'a str, &'a [u8])> {
+    let (digits, rest) = text.split_at_checked(width)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((digits, rest.strip_prefix(end).filter(|_| is_hex)?))
 }
 
 /// Who has the sockets open: one process for each. Nothing for those that nobody has.
@@ -242,6 +272,15 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_line_blames_nobody_and_hides_nothing() {
+        let line = b"0000000012345678: 00000002 00000000 00010000 0001 01 98765 /run/a";
+        let forged = b"0000000012345678: 00000002 00000000 00010000 0001 01 98765 /run/b";
+        let open = b"0000000012345678: 00000002 00000000 00010000 0001 01     0 /run/a";
+        let sockets = [&line[..], forged, open, open].map(|it| unix(it, "unix").unwrap());
+        assert_eq!(twice(&sockets), HashSet::from([98765]));
+    }
+
+    #[test]
     fn paths_of_sockets_may_hold_anything() {
         let line = b"0000000012345678: 00000002 00000000 00010000 0001 01 98765 /run/a b\xff";
         let (socket, number) = unix(line, "unix").unwrap();
@@ -259,7 +298,12 @@ mod tests {
             "x",
             "b c d e f g h",
             "0: 1 2 zz 4 5 6 /a",
-            "0: 1 2 3 4 5 x /a",
+            "0: 00000002 00000000 00010000 0001 01 98765 /a",
+            "0000000012345678: 2 00000000 00010000 0001 01 98765 /a",
+            "0000000012345678: 00000002 00000000 00010000 0001 01 765 /a",
+            "0000000012345678: 00000002 00000000 00010000 0001 01  98765 /a",
+            "0000000012345678: 00000002 00000000 00010000 0001 01 x8765 /a",
+            "0000000012345678: 00000002 00000000 0001000z 0001 01 98765 /a",
         ] {
             assert!(unix(odd.as_bytes(), "unix").is_none(), "{odd}");
         }

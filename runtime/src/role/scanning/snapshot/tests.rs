@@ -208,9 +208,9 @@ fn a_hundred_thousand_sockets_are_cut_and_it_is_said() {
     let long = "x".repeat(5000);
     let unix = format!(
         "Num RefCount Protocol Flags Type St Inode Path\n\
-         0: 2 0 00010000 0001 01 1 /run/a\nb\n\
-         0: 2 0 00010000 0001 01 2 /{long}\n\
-         0: 2 0 00010000 0001 01 3 @hidden\n"
+         0000000000000000: 00000002 00000000 00010000 0001 01     1 /run/a\nb\n\
+         0000000000000000: 00000002 00000000 00010000 0001 01     2 /{long}\n\
+         0000000000000000: 00000002 00000000 00010000 0001 01     3 @hidden\n"
     );
     let node = Node::new()
         .file("proc/1/net/tcp", tcp)
@@ -236,6 +236,30 @@ fn a_hundred_thousand_sockets_are_cut_and_it_is_said() {
     assert!(names.iter().all(|name| name.len() <= 1024));
     // More sockets than are shown; two lines of udp; what is behind the line feed, and behind the cut.
     assert!(seen.troubles.count >= 4, "{:?}", seen.troubles);
+}
+
+#[test]
+fn hashes_of_passwords_are_withheld_however_they_are_reached() {
+    let node = Node::new()
+        .file("etc/shadow", "root:$6$s3cret$hash:1::::::\n")
+        .file("etc/motd", "welcome");
+    symlink("/etc", node.path("alias")).unwrap();
+    let content = |glob: &str| wit::Want::FileContent(glob.to_owned());
+    let mut named = all();
+    named.scan.files.clear();
+    named.node_files = vec![crate::manifest::NodeGlob::parse("/etc/shadow").unwrap()];
+    let wants = [content("/etc/*"), content("/alias/shadow")];
+    for (grants, wants) in [(all(), &wants[..]), (named, &[content("/etc/shadow")])] {
+        let seen = node.look(&grants, wants);
+        assert!(!String::from_utf8_lossy(&seen.bytes).contains("s3cret"));
+        let shadows = seen.files.iter().filter(|it| it.flags == 1);
+        for shadow in shadows.clone() {
+            assert_eq!((shadow.error, shadow.length, shadow.size), (0, 0, 28));
+        }
+        assert_eq!(shadows.count(), wants.len());
+    }
+    let seen = node.look(&all(), &[content("/etc/motd")]);
+    assert!(String::from_utf8_lossy(&seen.bytes).contains("welcome"));
 }
 
 #[test]

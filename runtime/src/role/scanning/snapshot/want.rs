@@ -2,6 +2,7 @@
 
 use crate::manifest::{Grants, SubjectGlob, SysctlName, Tree};
 use crate::node_files::{Look, Refusal, Want as NodeFile};
+use crate::role::scanning::withheld::is_withheld;
 use crate::sandbox::bindings::scanning::exports::bulkhead::plugin::scanning as wit;
 
 /// The most that a plugin wants.
@@ -131,12 +132,12 @@ impl Wants {
                 Tree::Below(path) => path.inner(),
             };
             if let Some(file) = NodeFile::check_in(glob, look, folder)? {
-                self.files.push((index, file));
+                self.files.push((index, file.withholding(is_withheld)));
                 return Ok(());
             }
         }
         let file = NodeFile::check(glob, look, &grants.node_files)?;
-        self.files.push((index, file));
+        self.files.push((index, file.withholding(is_withheld)));
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use redb::{Database, ReadableTable, TableDefinition};
 /// In the state's folder.
 pub(super) const NAME: &str = "scan.redb";
 /// The layout. Another one is begun anew.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Pages are looked up once a folder, in the order of a walk.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -19,6 +19,8 @@ const CACHE_BYTES: usize = 4 << 20;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Identity to number.
 pub(super) const SUBSCRIBERS: TableDefinition<'_, &str, u32> = TableDefinition::new("subscribers");
+/// The next subscriber's number.
+pub(super) const NUMBERS: TableDefinition<'_, (), u32> = TableDefinition::new("numbers");
 /// Number to a [`super::PassRecord`].
 pub(super) const PASSES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("passes");
 /// (number, device, inode) of a folder to a [`super::Known`].
@@ -104,6 +106,7 @@ fn prepare(database: &Database) -> Result<Option<u64>, redb::Error> {
     };
     if seed.is_some() {
         transaction.open_table(SUBSCRIBERS)?;
+        transaction.open_table(NUMBERS)?;
         transaction.open_table(PASSES)?;
         transaction.open_table(FOLDERS)?;
         transaction.commit()?;

@@ -23,7 +23,7 @@ pub(super) use entry::Known;
 pub(super) use seen::Seen;
 
 use super::facts::{Facts, FileKey};
-use file::{FOLDERS, PASSES, SUBSCRIBERS, State};
+use file::{FOLDERS, NUMBERS, PASSES, SUBSCRIBERS, State};
 use writer::{Note, Writer};
 
 /// So many files may have been judged without being written down yet; then further ones are not, and are
@@ -112,28 +112,66 @@ impl Cache {
     }
 
     fn number(&self, name: &str) -> Result<u32, redb::Error> {
+        self.change(|transaction| {
+            let mut table = transaction.open_table(SUBSCRIBERS)?;
+            let known = table.get(name)?.map(|number| number.value());
+            if let Some(number) = known {
+                return Ok(number);
+            }
+            // Never one that was another's before: what is judged late must not count for somebody else.
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            let next = numbers.get(())?.map_or(0, |next| next.value());
+            numbers.insert((), next.wrapping_add(1))?;
+            table.insert(name, next)?;
+            Ok(next)
+        })
+    }
+
+    /// Forgets all about a subscriber. What it judges under its number from now on is not remembered
+    /// either. Blocks.
+    pub(super) fn forget(&self, name: &str) -> io::Result<()> {
+        let forgotten = self.change(|transaction| {
+            let mut subscribers = transaction.open_table(SUBSCRIBERS)?;
+            let number = subscribers.remove(name)?.map(|number| number.value());
+            if let Some(number) = number {
+                transaction.open_table(PASSES)?.remove(number)?;
+                let all = (number, 0, 0)..=(number, u64::MAX, u64::MAX);
+                let mut folders = transaction.open_table(FOLDERS)?;
+                folders.retain_in(all, |_, _| false)?;
+            }
+            Ok(())
+        });
+        forgotten.map_err(io::Error::other)
+    }
+
+    /// The same for all subscribers.
+    pub(super) fn forget_all(&self) -> io::Result<()> {
+        let forgotten = self.change(|transaction| {
+            transaction.delete_table(SUBSCRIBERS)?;
+            transaction.delete_table(PASSES)?;
+            transaction.delete_table(FOLDERS)?;
+            // Whoever reads expects them to be there.
+            transaction.open_table(SUBSCRIBERS)?;
+            transaction.open_table(PASSES)?;
+            transaction.open_table(FOLDERS)?;
+            Ok(())
+        });
+        forgotten.map_err(io::Error::other)
+    }
+
+    /// Changes the store at once, all or nothing.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
         let database = self.database();
         let Some(database) = database.as_ref() else {
             return Err(redb::Error::PreviousIo);
         };
         let transaction = database.begin_write()?;
-        let number = {
-            let mut table = transaction.open_table(SUBSCRIBERS)?;
-            let known = table.get(name)?.map(|number| number.value());
-            match known {
-                Some(number) => number,
-                None => {
-                    let mut next = 0;
-                    for entry in table.iter()? {
-                        next = next.max(entry?.1.value() + 1);
-                    }
-                    table.insert(name, next)?;
-                    next
-                }
-            }
-        };
+        let changed = change(&transaction)?;
         transaction.commit()?;
-        Ok(number)
+        Ok(changed)
     }
 
     /// What of a folder has been judged.

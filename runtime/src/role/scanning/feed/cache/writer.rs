@@ -1,6 +1,6 @@
 //! Writes down what was judged: a thread of its own, many files a commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, ReadableTable};
 
 use super::entry::Known;
-use super::file::{self, FOLDERS, PASSES};
+use super::file::{self, FOLDERS, PASSES, SUBSCRIBERS};
 use super::seen::Seen;
 use super::{FileKey, Mark, PassRecord};
 
@@ -188,6 +188,12 @@ fn write(
 ) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
+        let mut known = HashSet::new();
+        for subscriber in transaction.open_table(SUBSCRIBERS)?.iter()? {
+            known.insert(subscriber?.1.value());
+        }
+        // Whoever was forgotten meanwhile stays so.
+        changes.retain(|(subscriber, _), _| known.contains(subscriber));
         let mut folders = transaction.open_table(FOLDERS)?;
         for ((subscriber, folder), change) in changes {
             let key = (*subscriber, folder.device, folder.inode);
@@ -214,6 +220,7 @@ fn write(
             }
         }
         let mut passes = transaction.open_table(PASSES)?;
+        let records = records.iter().filter(|(it, _)| known.contains(it));
         for (subscriber, record) in records {
             let bytes = postcard::to_allocvec(record).unwrap_or_default();
             passes.insert(*subscriber, bytes.as_slice())?;

@@ -129,6 +129,34 @@ fn what_was_judged_outlives_a_restart_and_nobody_elses_judgement_counts() {
 }
 
 #[test]
+fn who_is_forgotten_has_judged_nothing_and_the_others_have() {
+    let node = Node::new();
+    node.write("/a/file", "a");
+    node.settle();
+    let mut plugin = node.subscribe(|_| ());
+    assert_eq!(plugin.pass().files.len(), 1);
+    let mut other = node.subscribe(|it| it.name = "local/other".to_owned());
+    assert_eq!(other.pass().files.len(), 1);
+    node.feed.forget("local/scanner").unwrap();
+    node.feed.forget("local/nobody").unwrap();
+    assert_eq!(node.feed.status().cached_folders, 1);
+    // What is judged before it subscribes again is not remembered, and is nobody else's.
+    assert_eq!(plugin.another(PassKind::Changed).files.len(), 1);
+    assert_eq!(plugin.another(PassKind::Changed).files.len(), 1);
+    drop(plugin);
+    let mut plugin = node.subscribe(|_| ());
+    assert_eq!(plugin.pass().files.len(), 1);
+    assert!(plugin.another(PassKind::Changed).files.is_empty());
+    assert!(other.another(PassKind::Changed).files.is_empty());
+    node.feed.forget_all().unwrap();
+    assert_eq!(node.feed.status().cached_folders, 0);
+    drop((plugin, other));
+    let mut plugin = node.subscribe(|_| ());
+    assert_eq!(plugin.pass().files.len(), 1);
+    assert!(plugin.another(PassKind::Changed).files.is_empty());
+}
+
+#[test]
 fn folders_that_are_gone_are_forgotten() {
     let node = Node::new();
     for n in 0..100 {
