@@ -60,6 +60,17 @@ pub(super) struct Found<'a> {
     pub(super) flags: u32,
 }
 
+impl Found<'_> {
+    /// The path of the folder with this key.
+    fn folder_path(&self) -> &[u8] {
+        if self.facts.kind == Kind::Directory {
+            return self.path;
+        }
+        let end = memchr::memrchr(b'/', self.path).unwrap_or(0);
+        self.path.get(..end.max(1)).unwrap_or(self.path)
+    }
+}
+
 /// What all readers share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tools<'a> {
@@ -133,6 +144,8 @@ impl<'a> Reader<'a> {
 
     /// An error: it could not be read at all, and nobody was passed anything.
     fn attempt(&mut self, found: &Found<'_>, to: &[For<'_>]) -> Result<Outcome, Errno> {
+        // Before anything is looked at: reading may take longer than the times take to move on.
+        let begun = SystemTime::now();
         let mut content = 0;
         let mut digests = Wanted::default();
         let mut wants_attributes = false;
@@ -170,7 +183,7 @@ impl<'a> Reader<'a> {
         let file = match &place {
             Some(place) if reads => self.tools.root.read(place)?,
             _ => {
-                let settled = is_settled(&facts);
+                let settled = is_settled(&facts, begun);
                 for to in to {
                     let mark = self.mark(settled, to, found, &facts);
                     to.lane.add(&record, None, mark);
@@ -180,6 +193,7 @@ impl<'a> Reader<'a> {
         };
         let undigested = digests.any() && !is_digestible(&facts);
         let job = Job {
+            begun,
             found,
             to,
             content,
@@ -376,7 +390,7 @@ impl<'a> Reader<'a> {
         Ended {
             error: error.map_or(0, number),
             changed,
-            settled: read.is_ok() && !changed && is_settled(record.facts),
+            settled: read.is_ok() && !changed && is_settled(record.facts, job.begun),
         }
     }
 
@@ -384,6 +398,7 @@ impl<'a> Reader<'a> {
         settled.then(|| Mark {
             subscriber: to.lane.number,
             folder: found.folder_key,
+            path: self.tools.cache.path(found.folder_path()),
             id: cache::id(facts.key),
             stamp: self.tools.cache.stamp(facts, to.lane.rules),
             full: to.full,
@@ -393,6 +408,8 @@ impl<'a> Reader<'a> {
 
 /// What is to be read of a file, and for whom.
 struct Job<'a> {
+    /// When.
+    begun: SystemTime,
     found: &'a Found<'a>,
     to: &'a [For<'a>],
     content: u64,
@@ -436,12 +453,12 @@ fn is_digestible(facts: &Facts) -> bool {
     facts.size <= if sparse { LONGEST_SPARSE } else { LONGEST }
 }
 
-/// Whether another change would be seen from its times.
-fn is_settled(facts: &Facts) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+/// Whether a change after `begun` would be seen from its times.
+fn is_settled(facts: &Facts, begun: SystemTime) -> bool {
+    let begun = begun.duration_since(UNIX_EPOCH);
+    let begun = begun.map_or(0, |it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
     // From the future: the clock was put back, and its times tell nothing.
-    facts.changed.saturating_add(SETTLED) < now
+    facts.changed.saturating_add(SETTLED) < begun
 }
 
 #[cfg(test)]
