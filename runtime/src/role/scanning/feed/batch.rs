@@ -81,6 +81,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) account: Arc<Account>,
+    /// Whether a pass waits for it.
+    pub(super) of_pass: bool,
     /// Files that will count as judged.
     pub(super) marks: Vec<Mark>,
     /// Set if an earlier part of the batch's file was not judged.
@@ -95,7 +97,8 @@ impl Batch {
             let whole = !spoiled.is_some_and(|it| it.load(Ordering::Acquire));
             let marks = if whole { receipt.marks } else { Vec::new() };
             let bytes = std::mem::take(&mut self.bytes);
-            receipt.account.settle(whole, marks, bytes);
+            let of_pass = receipt.of_pass;
+            receipt.account.settle(of_pass, whole, marks, bytes);
         }
     }
 
@@ -118,7 +121,8 @@ impl Drop for Batch {
                 spoiled.store(true, Ordering::Release);
             }
             let bytes = std::mem::take(&mut self.bytes);
-            receipt.account.settle(false, Vec::new(), bytes);
+            let of_pass = receipt.of_pass;
+            receipt.account.settle(of_pass, false, Vec::new(), bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::account::Account;
-use super::batch::{Batch, CUT, File, Piece, Receipt};
+use super::batch::{Batch, CUT, EVENT, File, Piece, Receipt};
 use super::cache::Mark;
 use super::digest::Digests;
 use super::facts::Facts;
@@ -50,6 +50,8 @@ struct Open {
     files: Vec<File>,
     pieces: Vec<Piece>,
     marks: Vec<Mark>,
+    /// Some of it is of a pass.
+    of_pass: bool,
 }
 
 impl Lane {
@@ -159,6 +161,7 @@ impl Lane {
             }
         });
         let cut = self.interest.content > 0 && size > self.interest.content;
+        open.of_pass |= record.flags & EVENT == 0;
         open.files.push(File {
             device: key.device,
             inode: key.inode,
@@ -183,13 +186,15 @@ impl Lane {
         if open.files.is_empty() {
             return;
         }
-        let next = self.account.sent();
+        let of_pass = std::mem::take(&mut open.of_pass);
+        let next = self.account.sent(of_pass);
         let batch = Batch {
             bytes: std::mem::replace(&mut open.bytes, next),
             files: std::mem::take(&mut open.files),
             pieces: std::mem::take(&mut open.pieces),
             receipt: Some(Receipt {
                 account: self.account.clone(),
+                of_pass,
                 marks: std::mem::take(&mut open.marks),
                 spoiled: spoiled.cloned(),
             }),
