@@ -66,15 +66,17 @@ impl Member {
     /// How long until its next pass, and which it is.
     fn due(&self, at: Instant, wall: u64) -> (Duration, PassKind) {
         let changed = self.changed_due.saturating_duration_since(at);
+        let full = self.schedule.full.0.as_secs();
+        let full = self.record.full_ended.saturating_add(full);
+        let full = Duration::from_secs(full.saturating_sub(wall));
         if let Some(kind) = self.requested {
-            return (Duration::ZERO, kind);
+            // A full pass passes what changed as well, and must not be put off by whoever asks often.
+            let is_due = self.record.full_runs || full.is_zero();
+            return (Duration::ZERO, if is_due { PassKind::Full } else { kind });
         }
         if self.record.full_runs {
             return (changed, PassKind::Full);
         }
-        let full = self.schedule.full.0.as_secs();
-        let full = self.record.full_ended.saturating_add(full);
-        let full = Duration::from_secs(full.saturating_sub(wall));
         match full <= changed {
             true => (full, PassKind::Full),
             false => (changed, PassKind::Changed),
