@@ -121,13 +121,13 @@ impl<'a> Walk<'a> {
     /// One thread's share of it, until it is over. Each thread of a walk calls it.
     pub(super) fn work(&self) {
         let mut visitor = Visitor::new(self, Reader::new(self.tools));
-        while let Some(job) = self.queue.next() {
+        while let Some((job, busy)) = self.queue.next() {
             if visitor.wait() && !self.is_alone() {
                 self.job(&mut visitor, job);
             } else {
                 self.stop();
             }
-            self.queue.done();
+            drop(busy);
         }
     }
 
