@@ -96,6 +96,18 @@ impl<'w, 'a> Visitor<'w, 'a> {
         }
         let crosses =
             facts.mount != parent.facts.mount || facts.key.device != parent.facts.key.device;
+        let path = || {
+            let mut path = parent.path();
+            push(&mut path, name.to_bytes());
+            path
+        };
+        let begins = walk.trees_at(length, path);
+        let mut within = bits(parent.mask, walk.turns);
+        let stays = within.all(|(_, turn)| turn.lane.scope.one_file_system);
+        if crosses && stays && begins == 0 {
+            // Before its file system is asked anything: its server may be gone.
+            return Ok(None);
+        }
         let nature = match crosses {
             true => nature(place(&descriptor, &name)?)?,
             false => Nature::Plain,
@@ -118,12 +130,10 @@ impl<'w, 'a> Visitor<'w, 'a> {
                 trails[index] = trail;
             }
         }
-        let path = || {
-            let mut path = parent.path();
-            push(&mut path, name.to_bytes());
-            path
-        };
-        let begin = walk.trees_at(length, path) & !mask;
+        if begins != 0 {
+            walk.reached(&path());
+        }
+        let begin = begins & !mask;
         if begin != 0 {
             let (begin, theirs) = walk.trails_at(&path(), begin);
             mask |= begin;
