@@ -13,6 +13,8 @@ pub const CUT: u32 = 1;
 pub const CHANGED: u32 = 1 << 1;
 /// It is passed because something happened to it.
 pub const EVENT: u32 = 1 << 2;
+/// Its extended attributes could not be read, or are too many: none are passed.
+pub const UNATTRIBUTED: u32 = 1 << 3;
 
 /// One file. Spans (offset and length) are of [`Batch::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct File {
     pub error: u32,
     /// What it is.
     pub kind: Kind,
-    /// [`CUT`], [`CHANGED`], [`EVENT`].
+    /// [`CUT`], [`CHANGED`], [`EVENT`], [`UNATTRIBUTED`].
     pub flags: u32,
 }
 

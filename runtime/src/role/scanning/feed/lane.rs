@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::account::Account;
-use super::batch::{Batch, CUT, EVENT, File, Piece, Receipt};
+use super::batch::{Batch, CUT, EVENT, File, Piece, Receipt, UNATTRIBUTED};
 use super::cache::Mark;
 use super::digest::Digests;
 use super::facts::Facts;
@@ -160,6 +160,10 @@ impl Lane {
                 bytes.extend_from_slice(record.attributes);
             }
         });
+        let hidden = match self.interest.attributes {
+            true => 0,
+            false => UNATTRIBUTED,
+        };
         let cut = self.interest.content > 0 && size > self.interest.content;
         open.of_pass |= record.flags & EVENT == 0;
         open.files.push(File {
@@ -177,7 +181,7 @@ impl Lane {
             links,
             error: record.error,
             kind,
-            flags: record.flags | if cut { CUT } else { 0 },
+            flags: record.flags & !hidden | if cut { CUT } else { 0 },
         });
         open.files.len() as u32 - 1
     }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::batch::{CHANGED, EVENT};
+use super::batch::{CHANGED, EVENT, UNATTRIBUTED};
 use super::cache::{self, Mark};
 use super::counts::Counts;
 use super::digest::{Digests, Hashers, Wanted};
@@ -167,9 +167,15 @@ impl<'a> Reader<'a> {
         if facts.kind != found.facts.kind {
             return Ok(Outcome::Changed);
         }
+        let mut flags = found.flags;
         let attributes = match &place {
             Some(place) if is_link => attributes::target(place)?,
-            Some(place) if wants_attributes => attributes::of(place)?,
+            // Whoever made the file made these, and must not keep its bytes from anybody.
+            Some(place) if wants_attributes => attributes::of(place).unwrap_or_else(|error| {
+                self.tools.counts.error(error);
+                flags |= UNATTRIBUTED;
+                Vec::new()
+            }),
             _ => Vec::new(),
         };
         let record = Record {
@@ -178,7 +184,7 @@ impl<'a> Reader<'a> {
             digests: &Digests::default(),
             attributes: &attributes,
             error: 0,
-            flags: found.flags,
+            flags,
         };
         let file = match &place {
             Some(place) if reads => self.tools.root.read(place)?,

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::support::{Node, all_digests};
-use crate::role::scanning::feed::{Batch, CUT, Message, PassKind};
+use crate::role::scanning::feed::{Batch, CUT, Message, PassKind, UNATTRIBUTED};
 
 #[test]
 fn each_gets_what_it_asked_for_and_each_file_is_read_once() {
@@ -99,6 +99,29 @@ fn attributes_are_passed_by_name() {
         pass.get("/file").attributes,
         b"user.a\0\x04\0\0\0\0oneuser.b\0\x01\0\0\x002"
     );
+}
+
+#[test]
+fn too_many_attributes_keep_nobody_from_the_bytes() {
+    let node = Node::new();
+    node.write("/file", "bad");
+    // Not every file system lets a file have as many.
+    let mut names = 0;
+    for n in 0..5 {
+        let flags = rustix::fs::XattrFlags::empty();
+        let name = format!("user.{n}");
+        let set = rustix::fs::setxattr(node.path("/file"), name, &vec![b'x'; 65_536], flags);
+        names += usize::from(set.is_ok());
+    }
+    let mut plugin = node.subscribe(|it| it.interest.attributes = true);
+    let pass = plugin.pass();
+    let passed = pass.get("/file");
+    assert_eq!(
+        (passed.content.as_slice(), passed.file.error),
+        (&b"bad"[..], 0)
+    );
+    let unattributed = passed.file.flags & UNATTRIBUTED != 0;
+    assert_eq!(unattributed, names == 5);
 }
 
 #[test]
