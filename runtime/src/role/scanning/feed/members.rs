@@ -218,3 +218,37 @@ pub(super) fn run(shared: &Arc<Shared>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::account::Account;
+    use super::*;
+
+    #[test]
+    fn whoever_asks_for_what_changed_does_not_put_off_a_full_pass() {
+        let state = tempfile::tempdir().unwrap();
+        let account = Arc::new(Account::new(Cache::open(state.path()).unwrap()));
+        let (sender, _messages) = tokio::sync::mpsc::channel(1);
+        let (scope, interest) = Default::default();
+        let name = "local/scanner".to_owned();
+        let lane = Lane::new(name, 0, scope, interest, 0, account, sender);
+        let budget = Budget::default();
+        let record = PassRecord::default();
+        let mut member = Member::new(Arc::new(lane), Schedule::default(), budget, record);
+        member.requested = Some(PassKind::Changed);
+        let mut kind = |record, wall| {
+            member.record = record;
+            member.due(Instant::now(), wall)
+        };
+        let period = Schedule::default().full.0.as_secs();
+        let now = |kind| (Duration::ZERO, kind);
+        assert_eq!(kind(record, period - 1), now(PassKind::Changed));
+        assert_eq!(kind(record, period), now(PassKind::Full));
+        let interrupted = PassRecord {
+            full_runs: true,
+            ..record
+        };
+        assert_eq!(kind(interrupted, 0), now(PassKind::Full));
+    }
+}

@@ -194,27 +194,6 @@ fn the_schedule_is_kept() {
 }
 
 #[test]
-fn whoever_asks_for_what_changed_does_not_put_off_a_full_pass() {
-    let node = Node::new();
-    node.write("/a", "a");
-    node.settle();
-    let mut plugin = node.subscribe(|it| {
-        it.schedule.full = crate::manifest::Period::seconds(2);
-    });
-    let begun = std::time::Instant::now();
-    loop {
-        assert!(begun.elapsed() < super::support::DEADLINE, "no full pass");
-        match plugin.next() {
-            Message::Begin { kind, .. } if kind == PassKind::Full => break,
-            // One is always asked for.
-            Message::Begin { .. } => node.feed.request("local/scanner", PassKind::Changed),
-            Message::Batch(batch) => batch.judged(),
-            Message::End { .. } => {}
-        }
-    }
-}
-
-#[test]
 fn progress_says_what_is_done_and_what_remains() {
     let node = Node::new();
     for n in 0..20 {
