@@ -18,6 +18,7 @@ pub(super) struct Account {
 
 #[derive(Debug, Default)]
 struct Books {
+    /// Of passes; what happens has no end.
     outstanding: u64,
     failed: u64,
     spare: Vec<Vec<u8>>,
@@ -32,19 +33,19 @@ impl Account {
         }
     }
 
-    /// A batch is on its way; the buffer for the next one.
-    pub(super) fn sent(&self) -> Vec<u8> {
+    /// A batch is on its way, with files of a pass or not; the buffer for the next one.
+    pub(super) fn sent(&self, of_pass: bool) -> Vec<u8> {
         let mut books = lock(&self.books);
-        books.outstanding += 1;
+        books.outstanding += u64::from(of_pass);
         books.spare.pop().unwrap_or_default()
     }
 
     /// A batch was judged, or not.
-    pub(super) fn settle(&self, judged: bool, marks: Vec<Mark>, mut bytes: Vec<u8>) {
+    pub(super) fn settle(&self, of_pass: bool, judged: bool, marks: Vec<Mark>, mut bytes: Vec<u8>) {
         self.cache.judged(marks);
         let mut books = lock(&self.books);
-        books.outstanding = books.outstanding.saturating_sub(1);
-        books.failed += u64::from(!judged);
+        books.outstanding = books.outstanding.saturating_sub(u64::from(of_pass));
+        books.failed += u64::from(of_pass && !judged);
         if books.spare.len() < SPARE {
             bytes.clear();
             books.spare.push(bytes);
@@ -52,7 +53,7 @@ impl Account {
         self.settled.notify_all();
     }
 
-    /// Waits until nothing is on its way. How many batches failed up to now.
+    /// Waits until nothing of a pass is on its way. How many of its batches failed up to now.
     pub(super) fn drained(&self) -> u64 {
         let mut books = lock(&self.books);
         while books.outstanding > 0 {
@@ -64,7 +65,7 @@ impl Account {
         books.failed
     }
 
-    /// How many batches failed up to now.
+    /// How many batches of passes failed up to now.
     pub(super) fn failed(&self) -> u64 {
         lock(&self.books).failed
     }

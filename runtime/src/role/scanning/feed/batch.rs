@@ -13,6 +13,8 @@ pub const CUT: u32 = 1;
 pub const CHANGED: u32 = 1 << 1;
 /// It is passed because something happened to it.
 pub const EVENT: u32 = 1 << 2;
+/// Its extended attributes could not be read, or are too many: none are passed.
+pub const UNATTRIBUTED: u32 = 1 << 3;
 
 /// One file. Spans (offset and length) are of [`Batch::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct File {
     pub error: u32,
     /// What it is.
     pub kind: Kind,
-    /// [`CUT`], [`CHANGED`], [`EVENT`].
+    /// [`CUT`], [`CHANGED`], [`EVENT`], [`UNATTRIBUTED`].
     pub flags: u32,
 }
 
@@ -81,6 +83,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) account: Arc<Account>,
+    /// Whether a pass waits for it.
+    pub(super) of_pass: bool,
     /// Files that will count as judged.
     pub(super) marks: Vec<Mark>,
     /// Set if an earlier part of the batch's file was not judged.
@@ -95,7 +99,8 @@ impl Batch {
             let whole = !spoiled.is_some_and(|it| it.load(Ordering::Acquire));
             let marks = if whole { receipt.marks } else { Vec::new() };
             let bytes = std::mem::take(&mut self.bytes);
-            receipt.account.settle(whole, marks, bytes);
+            let of_pass = receipt.of_pass;
+            receipt.account.settle(of_pass, whole, marks, bytes);
         }
     }
 
@@ -118,7 +123,8 @@ impl Drop for Batch {
                 spoiled.store(true, Ordering::Release);
             }
             let bytes = std::mem::take(&mut self.bytes);
-            receipt.account.settle(false, Vec::new(), bytes);
+            let of_pass = receipt.of_pass;
+            receipt.account.settle(of_pass, false, Vec::new(), bytes);
         }
     }
 }

@@ -54,15 +54,20 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of `name` in `folder`, itself if it is a link. Mounts nothing.
+    /// Of `name` in `folder`, itself if it is a link. Mounts nothing, and asks no server.
     pub(super) fn of(folder: impl AsFd, name: &CStr) -> Result<Self, Errno> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        Self::ask(folder, name, flags)
+        Self::ask(folder, name, flags | AtFlags::STATX_DONT_SYNC)
     }
 
     /// Of what is open.
     pub(super) fn of_open(file: impl AsFd) -> Result<Self, Errno> {
         Self::ask(file, c"", AtFlags::EMPTY_PATH)
+    }
+
+    /// The same as it was heard last: a server that is gone is not waited for.
+    pub(super) fn known_of_open(file: impl AsFd) -> Result<Self, Errno> {
+        Self::ask(file, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC)
     }
 
     fn ask(at: impl AsFd, name: &CStr, flags: AtFlags) -> Result<Self, Errno> {

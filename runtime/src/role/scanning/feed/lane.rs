@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::account::Account;
-use super::batch::{Batch, CUT, File, Piece, Receipt};
+use super::batch::{Batch, CUT, EVENT, File, Piece, Receipt, UNATTRIBUTED};
 use super::cache::Mark;
 use super::digest::Digests;
 use super::facts::Facts;
@@ -50,6 +50,8 @@ struct Open {
     files: Vec<File>,
     pieces: Vec<Piece>,
     marks: Vec<Mark>,
+    /// Some of it is of a pass.
+    of_pass: bool,
 }
 
 impl Lane {
@@ -158,7 +160,12 @@ impl Lane {
                 bytes.extend_from_slice(record.attributes);
             }
         });
+        let hidden = match self.interest.attributes {
+            true => 0,
+            false => UNATTRIBUTED,
+        };
         let cut = self.interest.content > 0 && size > self.interest.content;
+        open.of_pass |= record.flags & EVENT == 0;
         open.files.push(File {
             device: key.device,
             inode: key.inode,
@@ -174,7 +181,7 @@ impl Lane {
             links,
             error: record.error,
             kind,
-            flags: record.flags | if cut { CUT } else { 0 },
+            flags: record.flags & !hidden | if cut { CUT } else { 0 },
         });
         open.files.len() as u32 - 1
     }
@@ -183,13 +190,15 @@ impl Lane {
         if open.files.is_empty() {
             return;
         }
-        let next = self.account.sent();
+        let of_pass = std::mem::take(&mut open.of_pass);
+        let next = self.account.sent(of_pass);
         let batch = Batch {
             bytes: std::mem::replace(&mut open.bytes, next),
             files: std::mem::take(&mut open.files),
             pieces: std::mem::take(&mut open.pieces),
             receipt: Some(Receipt {
                 account: self.account.clone(),
+                of_pass,
                 marks: std::mem::take(&mut open.marks),
                 spoiled: spoiled.cloned(),
             }),

@@ -68,15 +68,17 @@ impl Member {
     /// How long until its next pass, and which it is.
     fn due(&self, at: Instant, wall: u64) -> (Duration, PassKind) {
         let changed = self.changed_due.saturating_duration_since(at);
+        let full = self.schedule.full.0.as_secs();
+        let full = self.record.full_ended.saturating_add(full);
+        let full = Duration::from_secs(full.saturating_sub(wall));
         if let Some(kind) = self.requested {
-            return (Duration::ZERO, kind);
+            // A full pass passes what changed as well, and must not be put off by whoever asks often.
+            let is_due = self.record.full_runs || full.is_zero();
+            return (Duration::ZERO, if is_due { PassKind::Full } else { kind });
         }
         if self.record.full_runs {
             return (changed, PassKind::Full);
         }
-        let full = self.schedule.full.0.as_secs();
-        let full = self.record.full_ended.saturating_add(full);
-        let full = Duration::from_secs(full.saturating_sub(wall));
         match full <= changed {
             true => (full, PassKind::Full),
             false => (changed, PassKind::Changed),
@@ -223,5 +225,39 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 member.changed_due = Instant::now() + member.schedule.changed.0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::account::Account;
+    use super::*;
+
+    #[test]
+    fn whoever_asks_for_what_changed_does_not_put_off_a_full_pass() {
+        let state = tempfile::tempdir().unwrap();
+        let account = Arc::new(Account::new(Cache::open(state.path()).unwrap()));
+        let (sender, _messages) = tokio::sync::mpsc::channel(1);
+        let (scope, interest) = Default::default();
+        let name = "local/scanner".to_owned();
+        let lane = Lane::new(name, 0, scope, interest, 0, account, sender);
+        let budget = Budget::default();
+        let record = PassRecord::default();
+        let mut member = Member::new(Arc::new(lane), Schedule::default(), budget, record);
+        member.requested = Some(PassKind::Changed);
+        let mut kind = |record, wall| {
+            member.record = record;
+            member.due(Instant::now(), wall)
+        };
+        let period = Schedule::default().full.0.as_secs();
+        let now = |kind| (Duration::ZERO, kind);
+        assert_eq!(kind(record, period - 1), now(PassKind::Changed));
+        assert_eq!(kind(record, period), now(PassKind::Full));
+        let interrupted = PassRecord {
+            full_runs: true,
+            ..record
+        };
+        assert_eq!(kind(interrupted, 0), now(PassKind::Full));
     }
 }

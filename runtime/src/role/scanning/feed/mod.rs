@@ -52,7 +52,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-pub use batch::{Batch, CHANGED, CUT, EVENT, File, Piece};
+pub use batch::{Batch, CHANGED, CUT, EVENT, File, Piece, UNATTRIBUTED};
 pub use counts::{Participant, Progress};
 pub use digest::Wanted;
 pub use facts::Kind;

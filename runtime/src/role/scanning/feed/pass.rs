@@ -75,17 +75,24 @@ impl Pass {
             counts,
         };
         let walk = Walk::new(tools, &turns, trees(&turns), 0, Some(seen.clone()));
-        std::thread::scope(|scope| {
+        let whole = std::thread::scope(|scope| {
+            let mut workers = Vec::new();
             for _ in 0..threads() {
                 let worker = std::thread::Builder::new().name("scan-files".to_owned());
                 let work = || {
                     step_back();
                     walk.work();
                 };
-                if let Err(error) = worker.spawn_scoped(scope, work) {
-                    tracing::warn!(%error, "cannot start a thread to scan files");
+                match worker.spawn_scoped(scope, work) {
+                    Ok(worker) => workers.push(worker),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot start a thread to scan files");
+                    }
                 }
             }
+            // All of them, whatever becomes of one: one that is not joined would end this thread as well.
+            let panicked = workers.into_iter().map(|worker| worker.join().is_err());
+            panicked.filter(|panicked| *panicked).count() == 0
         });
         turns.iter().for_each(|turn| turn.lane.flush());
         let stopped = shared.pace.stopped();
@@ -94,7 +101,7 @@ impl Pass {
             let failed = turn.lane.account.drained() != before;
             let complete = turn.is_complete() && !failed && !stopped && !turn.lane.is_closed();
             // All threads may have failed to start.
-            let complete = complete && walk.is_over();
+            let complete = complete && walk.is_over() && whole;
             taker.end(shared, complete, counts);
             if complete {
                 shared.cache.sweep(turn.lane.number, seen.clone());

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::batch::{CHANGED, CUT, EVENT};
+use super::batch::{CHANGED, CUT, EVENT, UNATTRIBUTED};
 use super::cache::{self, Mark};
 use super::counts::Counts;
 use super::digest::{Digests, Hashers, Wanted};
@@ -59,6 +59,17 @@ pub(super) struct Found<'a> {
     pub(super) facts: Facts,
     /// [`EVENT`], or none.
     pub(super) flags: u32,
+}
+
+impl Found<'_> {
+    /// The path of the folder with this key.
+    fn folder_path(&self) -> &[u8] {
+        if self.facts.kind == Kind::Directory {
+            return self.path;
+        }
+        let end = memchr::memrchr(b'/', self.path).unwrap_or(0);
+        self.path.get(..end.max(1)).unwrap_or(self.path)
+    }
 }
 
 /// What all readers share.
@@ -134,6 +145,8 @@ impl<'a> Reader<'a> {
 
     /// An error: it could not be read at all, and nobody was passed anything.
     fn attempt(&mut self, found: &Found<'_>, to: &[For<'_>]) -> Result<Outcome, Errno> {
+        // Before anything is looked at: reading may take longer than the times take to move on.
+        let begun = SystemTime::now();
         let mut content = 0;
         let mut digests = Wanted::default();
         let mut wants_attributes = false;
@@ -157,9 +170,15 @@ impl<'a> Reader<'a> {
         if facts.kind != found.facts.kind {
             return Ok(Outcome::Changed);
         }
+        let mut flags = found.flags;
         let attributes = match &place {
             Some(place) if is_link => attributes::target(place)?,
-            Some(place) if wants_attributes => attributes::of(place)?,
+            // Whoever made the file made these, and must not keep its bytes from anybody.
+            Some(place) if wants_attributes => attributes::of(place).unwrap_or_else(|error| {
+                self.tools.counts.error(error);
+                flags |= UNATTRIBUTED;
+                Vec::new()
+            }),
             _ => Vec::new(),
         };
         let record = Record {
@@ -168,12 +187,12 @@ impl<'a> Reader<'a> {
             digests: &Digests::default(),
             attributes: &attributes,
             error: 0,
-            flags: found.flags | if withheld { CUT } else { 0 },
+            flags: flags | if withheld { CUT } else { 0 },
         };
         let file = match &place {
             Some(place) if reads => self.tools.root.read(place)?,
             _ => {
-                let settled = is_settled(&facts);
+                let settled = is_settled(&facts, begun);
                 for to in to {
                     let mark = self.mark(settled, to, found, &facts);
                     to.lane.add(&record, None, mark);
@@ -183,6 +202,7 @@ impl<'a> Reader<'a> {
         };
         let undigested = digests.any() && !is_digestible(&facts);
         let job = Job {
+            begun,
             found,
             to,
             content,
@@ -379,7 +399,7 @@ impl<'a> Reader<'a> {
         Ended {
             error: error.map_or(0, number),
             changed,
-            settled: read.is_ok() && !changed && is_settled(record.facts),
+            settled: read.is_ok() && !changed && is_settled(record.facts, job.begun),
         }
     }
 
@@ -387,6 +407,7 @@ impl<'a> Reader<'a> {
         settled.then(|| Mark {
             subscriber: to.lane.number,
             folder: found.folder_key,
+            path: self.tools.cache.path(found.folder_path()),
             id: cache::id(facts.key),
             stamp: self.tools.cache.stamp(facts, to.lane.rules),
             full: to.full,
@@ -396,6 +417,8 @@ impl<'a> Reader<'a> {
 
 /// What is to be read of a file, and for whom.
 struct Job<'a> {
+    /// When.
+    begun: SystemTime,
     found: &'a Found<'a>,
     to: &'a [For<'a>],
     content: u64,
@@ -439,12 +462,12 @@ fn is_digestible(facts: &Facts) -> bool {
     facts.size <= if sparse { LONGEST_SPARSE } else { LONGEST }
 }
 
-/// Whether another change would be seen from its times.
-fn is_settled(facts: &Facts) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+/// Whether a change after `begun` would be seen from its times.
+fn is_settled(facts: &Facts, begun: SystemTime) -> bool {
+    let begun = begun.duration_since(UNIX_EPOCH);
+    let begun = begun.map_or(0, |it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
     // From the future: the clock was put back, and its times tell nothing.
-    facts.changed.saturating_add(SETTLED) < now
+    facts.changed.saturating_add(SETTLED) < begun
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ impl Root {
 
     /// Which mount a path of the node is on.
     pub(super) fn mount_at(&self, path: &[u8]) -> Option<u64> {
-        let facts = Facts::of_open(self.place(path).ok()?).ok()?;
+        let place = self.place(path).ok()?;
+        let facts = Facts::known_of_open(place).ok()?;
         Some(facts.mount)
     }
 

@@ -1,30 +1,38 @@
-//! One folder's entry: the number of a full pass, then files of 12 bytes each, by id.
+//! One folder's entry: the number of a full pass, a hash of the folder's path, then files of 12 bytes
+//! each, by id.
 
 /// Bytes of one file.
 const FILE: usize = 12;
-/// Bytes of the full pass's number.
-const HEADER: usize = 4;
+/// Bytes of the full pass's number, and of the path's hash.
+const FULL: usize = 4;
+const PATH: usize = 8;
 
 /// What of a folder has been judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in super::super) struct Known {
     /// The last full pass that came here; 0 for none.
     pub(in super::super) full: u32,
+    /// A hash of where the folder was. Elsewhere, nothing is known of its files: what was found in them
+    /// was found at other paths.
+    pub(super) path: u64,
     /// Sorted by id; each at most once.
     files: Vec<u8>,
 }
 
 impl Known {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let (full, files) = bytes.split_first_chunk::<HEADER>()?;
+        let (full, rest) = bytes.split_first_chunk::<FULL>()?;
+        let (path, files) = rest.split_first_chunk::<PATH>()?;
         files.len().is_multiple_of(FILE).then(|| Self {
             full: u32::from_le_bytes(*full),
+            path: u64::from_le_bytes(*path),
             files: files.to_vec(),
         })
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = self.full.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.path.to_le_bytes());
         bytes.extend_from_slice(&self.files);
         bytes
     }
@@ -58,8 +66,8 @@ impl Known {
     pub(super) fn change(&mut self, keep: Option<&[u32]>, added: &[(u32, u64)]) {
         let before = std::mem::take(&mut self.files);
         let old = Self {
-            full: 0,
             files: before,
+            ..Self::default()
         };
         let mut files = Vec::with_capacity(old.files.len() + added.len() * FILE);
         let mut push = |(id, stamp): (u32, u64)| {
@@ -125,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_no_entry_is_not_read() {
         assert_eq!(Known::read(&[0; 3]), None);
-        assert_eq!(Known::read(&[0; 15]), None);
-        assert_eq!(Known::read(&[0; 16]).unwrap().len(), 1);
+        assert_eq!(Known::read(&[0; 23]), None);
+        assert_eq!(Known::read(&[0; 24]).unwrap().len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use redb::{Database, ReadableTable, TableDefinition};
 /// In the state's folder.
 pub(super) const NAME: &str = "scan.redb";
 /// The layout. Another one is begun anew.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// Pages are looked up once a folder, in the order of a walk.
 const CACHE_BYTES: usize = 4 << 20;
 

@@ -37,6 +37,8 @@ pub(super) struct Mark {
     pub(super) subscriber: u32,
     /// The folder in which it was found; itself if it is one.
     pub(super) folder: FileKey,
+    /// That folder's [`Cache::path`].
+    pub(super) path: u64,
     /// Which file of it.
     pub(super) id: u32,
     pub(super) stamp: u64,
@@ -174,14 +176,15 @@ impl Cache {
         Ok(changed)
     }
 
-    /// What of a folder has been judged.
-    pub(super) fn known(&self, subscriber: u32, folder: FileKey) -> Known {
+    /// What of a folder has been judged, at this path.
+    pub(super) fn known(&self, subscriber: u32, folder: FileKey, path: u64) -> Known {
         let known = self.read(|transaction| {
             let table = transaction.open_table(FOLDERS)?;
             let value = table.get((subscriber, folder.device, folder.inode))?;
             Ok(value.and_then(|value| Known::read(value.value())))
         });
-        known.flatten().unwrap_or_default()
+        let known = known.flatten().filter(|known| known.path == path);
+        known.unwrap_or_default()
     }
 
     /// What tells a file that has been judged from what it may become: for `rules` as they are.
@@ -206,6 +209,11 @@ impl Cache {
         xxh3_64_with_seed(bytes, self.shared.seed)
     }
 
+    /// A folder's path, in 64 bits.
+    pub(super) fn path(&self, path: &[u8]) -> u64 {
+        xxh3_64_with_seed(path, self.shared.seed)
+    }
+
     /// These files have been judged. Does not block.
     pub(super) fn judged(&self, marks: Vec<Mark>) {
         let more = marks.len() as u64;
@@ -217,10 +225,11 @@ impl Cache {
     }
 
     /// Of what is known of a folder, only these files are there as they were.
-    pub(super) fn keep(&self, subscriber: u32, folder: FileKey, ids: Vec<u32>) {
+    pub(super) fn keep(&self, subscriber: u32, folder: FileKey, path: u64, ids: Vec<u32>) {
         self.note(Note::Keep {
             subscriber,
             folder,
+            path,
             ids,
         });
     }

@@ -26,6 +26,7 @@ pub(super) enum Note {
     Keep {
         subscriber: u32,
         folder: FileKey,
+        path: u64,
         ids: Vec<u32>,
     },
     Sweep {
@@ -42,9 +43,23 @@ pub(super) enum Note {
 /// What is to be done to one folder's entry.
 #[derive(Default)]
 struct Change {
+    path: u64,
     full: Option<u32>,
     keep: Option<Vec<u32>>,
     marks: Vec<(u32, u64)>,
+}
+
+impl Change {
+    /// Of the folder at this path: what was to be done to it elsewhere is void.
+    fn at(&mut self, path: u64) -> &mut Self {
+        if self.path != path {
+            *self = Self {
+                path,
+                ..Self::default()
+            };
+        }
+        self
+    }
 }
 
 pub(super) struct Writer {
@@ -54,8 +69,10 @@ pub(super) struct Writer {
     pending: Arc<AtomicU64>,
     changes: HashMap<(u32, FileKey), Change>,
     records: HashMap<u32, PassRecord>,
-    /// Files in `changes`.
+    /// Files and folders of which something was said since the last time.
     files: usize,
+    /// Those of them that were judged.
+    judged: u64,
     /// When the oldest of them came.
     since: Option<Instant>,
 }
@@ -75,6 +92,7 @@ impl Writer {
             changes: HashMap::new(),
             records: HashMap::new(),
             files: 0,
+            judged: 0,
             since: None,
         }
     }
@@ -107,9 +125,10 @@ impl Writer {
         match note {
             Note::Judged(marks) => {
                 self.files += marks.len();
+                self.judged += marks.len() as u64;
                 for mark in marks {
                     let change = self.changes.entry((mark.subscriber, mark.folder));
-                    let change = change.or_default();
+                    let change = change.or_default().at(mark.path);
                     change.full = mark.full.or(change.full);
                     change.marks.push((mark.id, mark.stamp));
                 }
@@ -117,10 +136,12 @@ impl Writer {
             Note::Keep {
                 subscriber,
                 folder,
+                path,
                 ids,
             } => {
                 self.files += 1;
                 let change = self.changes.entry((subscriber, folder)).or_default();
+                let change = change.at(path);
                 change.keep = Some(ids);
             }
             Note::Record { subscriber, record } => {
@@ -145,13 +166,13 @@ impl Writer {
     fn write(&mut self) {
         let mut changes = std::mem::take(&mut self.changes);
         let records = std::mem::take(&mut self.records);
-        let files: usize = changes.values().map(|change| change.marks.len()).sum();
+        let judged = std::mem::take(&mut self.judged);
         self.files = 0;
         self.since = None;
         if !changes.is_empty() || !records.is_empty() {
             self.attempt(|database| write(database, &mut changes, &records));
         }
-        self.pending.fetch_sub(files as u64, Ordering::Relaxed);
+        self.pending.fetch_sub(judged, Ordering::Relaxed);
     }
 
     /// Does something to the database. After an error it is opened again, since redb refuses to go on;
@@ -201,11 +222,16 @@ fn write(
                 .get(key)?
                 .and_then(|value| Known::read(value.value()));
             let mut known = known.unwrap_or_default();
+            if known.path != change.path {
+                known = Known::default();
+                known.path = change.path;
+            }
             if let Some(full) = change.full
                 && known.full != full
             {
                 // What was judged before does not count in a full pass.
                 known = Known::default();
+                known.path = change.path;
                 known.full = full;
             }
             // The last one of each holds.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::support::{Node, Plugin, in_private_mounts, inside, shell, until};
-use crate::role::scanning::feed::{EVENT, Kind, Message, Subscription};
+use crate::role::scanning::feed::{EVENT, Kind, Message, PassKind, Subscription};
 
 /// A subscriber for whom everything there was is judged, and changes are watched.
 fn watching(node: &Node, change: impl FnOnce(&mut Subscription)) -> Plugin {
@@ -39,6 +39,22 @@ fn a_file_that_is_written_is_passed_at_once() {
     waited.sort();
     // The bar is a tenth of a second on an idle machine; this one may be busy.
     assert!(waited[10] < Duration::from_millis(100), "{waited:?}");
+}
+
+#[test]
+fn a_pass_does_not_wait_for_what_happens() {
+    let node = Node::new();
+    let mut plugin = watching(&node, |_| ());
+    shell("echo x > written", node.root());
+    let held = loop {
+        if let Message::Batch(batch) = plugin.next() {
+            break batch;
+        }
+    };
+    assert_eq!(held.files[0].flags, EVENT);
+    assert!(plugin.another(PassKind::Changed).complete);
+    held.failed();
+    assert!(plugin.another(PassKind::Changed).complete);
 }
 
 #[test]

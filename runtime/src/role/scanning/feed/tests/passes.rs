@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::support::{Node, all_digests};
-use crate::role::scanning::feed::{Batch, CUT, Message, PassKind};
+use crate::role::scanning::feed::{Batch, CUT, Message, PassKind, UNATTRIBUTED};
 
 #[test]
 fn each_gets_what_it_asked_for_and_each_file_is_read_once() {
@@ -99,6 +99,26 @@ fn attributes_are_passed_by_name() {
         pass.get("/file").attributes,
         b"user.a\0\x04\0\0\0\0oneuser.b\0\x01\0\0\x002"
     );
+}
+
+#[test]
+fn too_many_attributes_keep_nobody_from_the_bytes() {
+    // Not every file system lets a file have as many; the one in memory does.
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let node = Node::at(memory.path().to_owned());
+    node.write("/file", "bad");
+    for n in 0..5 {
+        let flags = rustix::fs::XattrFlags::empty();
+        let value = vec![b'x'; 65_536];
+        rustix::fs::setxattr(node.path("/file"), format!("user.{n}"), &value, flags).unwrap();
+    }
+    let mut plugin = node.subscribe(|it| it.interest.attributes = true);
+    let pass = plugin.pass();
+    let passed = pass.get("/file");
+    assert_eq!(passed.content, b"bad");
+    assert_eq!((passed.file.error, passed.file.flags), (0, UNATTRIBUTED));
+    let mut plain = node.subscribe(|it| it.name = "local/plain".to_owned());
+    assert_eq!(plain.pass().get("/file").file.flags, 0);
 }
 
 #[test]

@@ -121,13 +121,13 @@ impl<'a> Walk<'a> {
     /// One thread's share of it, until it is over. Each thread of a walk calls it.
     pub(super) fn work(&self) {
         let mut visitor = Visitor::new(self, Reader::new(self.tools));
-        while let Some(job) = self.queue.next() {
+        while let Some((job, busy)) = self.queue.next() {
             if visitor.wait() && !self.is_alone() {
                 self.job(&mut visitor, job);
             } else {
                 self.stop();
             }
-            self.queue.done();
+            drop(busy);
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
         visited.is_none_or(|visited| lock(visited).insert(folder))
     }
 
-    /// The turns whose trees begin at `path`, which the walk has come to.
+    /// The turns whose trees begin at `path`.
     fn trees_at(&self, length: usize, path: impl FnOnce() -> Vec<u8>) -> u64 {
         let mut candidates = self.trees.iter().filter(|tree| tree.path.len() == length);
         let Some(first) = candidates.next() else {
@@ -231,11 +231,17 @@ impl<'a> Walk<'a> {
         let mut mask = 0;
         for tree in std::iter::once(first).chain(candidates) {
             if tree.path == path {
-                tree.reached.store(true, Ordering::Relaxed);
                 mask |= tree.mask;
             }
         }
         mask
+    }
+
+    /// The walk has come to where trees begin.
+    fn reached(&self, path: &[u8]) {
+        for tree in self.trees.iter().filter(|tree| tree.path == path) {
+            tree.reached.store(true, Ordering::Relaxed);
+        }
     }
 
     fn counts(&self) -> &'a Counts {

@@ -58,6 +58,20 @@ struct Inner {
     over: bool,
 }
 
+/// A thread that may still find something.
+pub(super) struct Busy<'a>(&'a Queue);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.inner).busy -= 1;
+        self.0.more.notify_all();
+        // What it would have found is lost: nobody is to wait for it.
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -66,9 +80,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// What to do next; waits while other threads may find something. None: it is over. To be followed by
-    /// [`Self::done`].
-    pub(super) fn next(&self) -> Option<Job> {
+    /// What to do next; waits while other threads may find something. None: it is over. The job is done
+    /// when the second is dropped.
+    pub(super) fn next(&self) -> Option<(Job, Busy<'_>)> {
         let mut inner = lock(&self.inner);
         loop {
             if inner.over {
@@ -76,13 +90,13 @@ impl Queue {
             }
             if let Some(job) = inner.pop() {
                 inner.busy += 1;
-                return Some(job);
+                return Some((job, Busy(self)));
             }
             if inner.busy == 0 {
                 let again = std::mem::take(&mut inner.again);
                 if again.is_empty() {
                     inner.busy += 1;
-                    return Some(Job::Next);
+                    return Some((Job::Next, Busy(self)));
                 }
                 let again = again.into_iter();
                 inner
@@ -95,14 +109,6 @@ impl Queue {
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// A job is done.
-    pub(super) fn done(&self) {
-        let mut inner = lock(&self.inner);
-        inner.busy -= 1;
-        drop(inner);
-        self.more.notify_all();
     }
 
     /// It is over, whatever is left.
@@ -176,5 +182,29 @@ impl Inner {
                 Some(Job::Enter(folder, name))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_panicked() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let (begun, wait) = std::sync::mpsc::channel();
+            let queue = &queue;
+            let fails = scope.spawn(move || {
+                let _busy = queue.next().unwrap();
+                begun.send(()).unwrap();
+                panic!("as a defect would");
+            });
+            wait.recv().unwrap();
+            assert!(queue.next().is_none());
+            assert!(fails.join().is_err());
+        });
+        assert!(queue.is_over());
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Visitor<'w, 'a> {
 struct Share<'w> {
     index: usize,
     turn: &'w Turn,
+    /// Of the folder, as the cache has it.
+    path: u64,
     known: Known,
     /// Whether what was judged counts in this pass.
     counts: bool,
@@ -94,6 +96,18 @@ impl<'w, 'a> Visitor<'w, 'a> {
         }
         let crosses =
             facts.mount != parent.facts.mount || facts.key.device != parent.facts.key.device;
+        let path = || {
+            let mut path = parent.path();
+            push(&mut path, name.to_bytes());
+            path
+        };
+        let begins = walk.trees_at(length, path);
+        let mut within = bits(parent.mask, walk.turns);
+        let stays = within.all(|(_, turn)| turn.lane.scope.one_file_system);
+        if crosses && stays && begins == 0 {
+            // Before its file system is asked anything: its server may be gone.
+            return Ok(None);
+        }
         let nature = match crosses {
             true => nature(place(&descriptor, &name)?)?,
             false => Nature::Plain,
@@ -116,12 +130,10 @@ impl<'w, 'a> Visitor<'w, 'a> {
                 trails[index] = trail;
             }
         }
-        let path = || {
-            let mut path = parent.path();
-            push(&mut path, name.to_bytes());
-            path
-        };
-        let begin = walk.trees_at(length, path) & !mask;
+        if begins != 0 {
+            walk.reached(&path());
+        }
+        let begin = begins & !mask;
         if begin != 0 {
             let (begin, theirs) = walk.trails_at(&path(), begin);
             mask |= begin;
@@ -152,8 +164,9 @@ impl<'w, 'a> Visitor<'w, 'a> {
     /// Lists a folder. Reads its files, or leaves them and its folders to whoever is free.
     pub(super) fn visit(&mut self, folder: &Arc<Folder>) {
         let walk = self.walk;
+        let path = walk.tools.cache.path(&folder.path());
         let mut shares: Vec<Share<'w>> = bits(folder.mask, walk.turns)
-            .map(|(index, turn)| Share::of(walk, folder, index, turn))
+            .map(|(index, turn)| Share::of(walk, folder, path, index, turn))
             .collect();
         let mut listed = Listed::default();
         let opened = folder.descriptor(walk.tools.root);
@@ -395,11 +408,12 @@ impl<'w, 'a> Visitor<'w, 'a> {
 }
 
 impl<'w> Share<'w> {
-    fn of(walk: &Walk<'_>, folder: &Folder, index: usize, turn: &'w Turn) -> Self {
-        let known = walk.tools.cache.known(turn.lane.number, folder.key());
+    fn of(walk: &Walk<'_>, folder: &Folder, path: u64, index: usize, turn: &'w Turn) -> Self {
+        let known = walk.tools.cache.known(turn.lane.number, folder.key(), path);
         Self {
             index,
             turn,
+            path,
             counts: turn.full.is_none_or(|full| known.full == full),
             known,
             same: Vec::new(),
@@ -424,7 +438,8 @@ impl<'w> Share<'w> {
             false => !self.new,
         };
         if outdated {
-            walk.tools.cache.keep(number, folder.key(), self.same);
+            let cache = walk.tools.cache;
+            cache.keep(number, folder.key(), self.path, self.same);
         }
     }
 }

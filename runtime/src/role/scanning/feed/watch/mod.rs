@@ -307,7 +307,8 @@ fn rescan(shared: &Arc<Shared>) {
     if watch.rescanning.load(Ordering::Acquire) {
         return;
     }
-    match lock(&watch.pending).take_missed(Instant::now()) {
+    let missed = lock(&watch.pending).take_missed(Instant::now());
+    match missed {
         None => {}
         Some(Missed::Everything) => {
             watch.rescans.fetch_add(1, Ordering::Relaxed);
@@ -317,19 +318,31 @@ fn rescan(shared: &Arc<Shared>) {
         Some(Missed::Folders(folders)) => {
             watch.rescans.fetch_add(1, Ordering::Relaxed);
             watch.rescanning.store(true, Ordering::Release);
-            let for_thread = shared.clone();
+            let rescan = Rescan(shared.clone());
             let thread = std::thread::Builder::new().name("scan-missed".to_owned());
             let spawned = thread.spawn(move || {
-                walk(&for_thread, folders);
-                for_thread.watch.rescanning.store(false, Ordering::Release);
-                for_thread.watch.wake();
+                walk(&rescan.0, folders);
+                drop(rescan);
             });
             if let Err(error) = spawned {
                 tracing::warn!(%error, "cannot start a thread to scan what was missed");
-                watch.rescanning.store(false, Ordering::Release);
                 lock(&watch.pending).overflow();
             }
         }
+    }
+}
+
+/// What was missed is being scanned until it is dropped, however that ends.
+struct Rescan(Arc<Shared>);
+
+impl Drop for Rescan {
+    fn drop(&mut self) {
+        let watch = &self.0.watch;
+        if std::thread::panicking() {
+            lock(&watch.pending).overflow();
+        }
+        watch.rescanning.store(false, Ordering::Release);
+        watch.wake();
     }
 }
 
