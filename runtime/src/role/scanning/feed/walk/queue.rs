@@ -63,12 +63,12 @@ pub(super) struct Busy<'a>(&'a Queue);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        lock(&self.0.inner).busy -= 1;
+        let mut inner = lock(&self.0.inner);
+        inner.busy -= 1;
+        // What it would have found is lost: nobody is to wait for it, nor to begin with another tree.
+        inner.over |= std::thread::panicking();
+        drop(inner);
         self.0.more.notify_all();
-        // What it would have found is lost: nobody is to wait for it.
-        if std::thread::panicking() {
-            self.0.end();
-        }
     }
 }
 
