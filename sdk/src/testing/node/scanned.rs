@@ -151,7 +151,7 @@ impl Node {
     /// bulkhead_sdk::testing::Node::new().odd_file(b"/tmp/\xff", "x");
     /// ```
     ///
-    /// [`Harness::scan`]: super::Harness::scan
+    /// [`Harness::scan`]: super::super::Harness::scan
     #[must_use]
     pub fn odd_file(mut self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         let item = Item::new(What::File(content.as_ref().to_vec()), 0o644);
