@@ -144,7 +144,7 @@ fn every_path_of_the_index_answers() {
                 .replace("{name}", "app")
         })
         .collect();
-    assert_eq!(paths.len(), 13, "{index}");
+    assert_eq!(paths.len(), 14, "{index}");
     for path in &paths {
         // The plugin measures nothing.
         let expected = match path.as_str() {
