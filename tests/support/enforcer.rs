@@ -55,7 +55,8 @@ pub fn wait_check(node: &Node, plugin: &str) -> Output {
     loop {
         let output = order(node, &["check", plugin]);
         let said = text(&output);
-        let early = said.contains("does not enforce anything now") || said.contains("there is no plugin");
+        let early =
+            said.contains("does not enforce anything now") || said.contains("there is no plugin");
         if !early {
             return output;
         }

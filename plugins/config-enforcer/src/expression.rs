@@ -62,7 +62,6 @@ impl Templates {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let mut conditions = Environment::new();
         conditions.set_fuel(Some(FUEL));
-        // What is undefined is named without it, too.
         environment.set_debug(false);
         conditions.set_debug(false);
         Self {
