@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bulkhead_sdk::enforcement::View;
 use bulkhead_sdk::{Error, Result, bail};
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use serde_json::Map;
 
 /// What the first part of a fact's name may be.
@@ -62,6 +62,7 @@ impl Templates {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let mut conditions = Environment::new();
         conditions.set_fuel(Some(FUEL));
+        // Places are known without it; it copies the template into each error.
         environment.set_debug(false);
         conditions.set_debug(false);
         Self {
@@ -137,7 +138,11 @@ impl Templates {
         let compiled = environment.get_template(&template.0).map_err(error)?;
         let vars = &self.vars;
         let context = context! { vars => vars, ..known.context.clone() };
-        compiled.render(context).map_err(error)
+        let rendered = compiled.render(context);
+        rendered.map_err(|wrong| match undefined(&wrong, compiled.source()) {
+            Some(name) => Error::new(format!("`{name}` is undefined{}", line(&wrong))),
+            None => error(wrong),
+        })
     }
 
     /// Whether a condition holds; if not, why.
@@ -259,12 +264,21 @@ fn check_names(names: &HashSet<String>, environment: &Environment<'static>) -> R
 
 fn error(error: minijinja::Error) -> Error {
     let kind = error.kind();
-    let mut message = match error.detail() {
+    let message = match error.detail() {
         Some(detail) => format!("{kind}: {detail}"),
         None => kind.to_string(),
     };
-    if let Some(line) = error.line() {
-        message += &format!(" (line {line})");
-    }
-    Error::new(message)
+    Error::new(message + &line(&error))
+}
+
+fn line(error: &minijinja::Error) -> String {
+    let line = error.line();
+    line.map_or_else(String::new, |line| format!(" (line {line})"))
+}
+
+/// What of a template an error calls undefined.
+fn undefined<'s>(error: &minijinja::Error, source: &'s str) -> Option<&'s str> {
+    let range = error.range()?;
+    let is_undefined = error.kind() == ErrorKind::UndefinedError;
+    is_undefined.then(|| source.get(range)).flatten()
 }

@@ -107,7 +107,7 @@ fn fills_in_templates() {
     // What is not there is an error, not an empty string.
     let found = test(config, etc().fact("node.name", "n1")).verdict();
     assert_eq!(found.0, Verdict::Error);
-    assert_eq!(found.1, "the template: undefined value (line 1)");
+    assert_eq!(found.1, "the template: `os.id` is undefined (line 1)");
 }
 
 #[test]
