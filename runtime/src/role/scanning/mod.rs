@@ -8,6 +8,7 @@ mod outline;
 mod publish;
 mod report;
 mod rooms;
+mod scanner;
 pub mod snapshot;
 mod withheld;
 
