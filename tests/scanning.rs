@@ -280,3 +280,39 @@ fn what_is_wrong_is_said_before_anything_is_scanned() {
     let said = message(&report, "Ready");
     assert!(said.contains("scan: {files: [/]}"), "{said}");
 }
+
+#[test]
+fn hashes_of_passwords_and_secrets_of_pods_are_shown_to_nobody() {
+    let mut node = node();
+    let tree = node.path("tree");
+    let secret = "var/lib/kubelet/pods/1/volumes/kubernetes.io~secret/token/key";
+    for name in [
+        "etc/shadow",
+        "etc/shadow-",
+        "etc/gshadow",
+        secret,
+        "etc/passwd",
+    ] {
+        write(&node, name, eicar());
+    }
+    let rules = serde_json::to_string(&rule("eicar", "EICAR-STANDARD")).unwrap();
+    node.manifest(
+        "scan",
+        &format!("module: {{bundled: security-scanner}}\nconfig: {{signatures: {{yara: [{{name: test, text: {rules}}}]}}}}\ngrants: {{state: {{quota: 1Mi}}, scan: {{files: [/etc, /var]}}}}\nscanning: {{budget: {{yieldToPressure: false}}}}\n"),
+    );
+    node.start_with(&["--host-root", tree.to_str().unwrap()], &[]);
+    let report = wait_pass(&node);
+    // They are passed, but as records alone.
+    assert_eq!(report["files"], 5, "{report:#}");
+    let all = findings(&node, "rule=test.eicar");
+    let paths: Vec<_> = all.iter().map(|it| &it["subject"]["path"]).collect();
+    assert_eq!(paths, ["/etc/passwd"]);
+    // Written at last, and seen at once.
+    write(&node, "etc/shadow", format!("{}\n", eicar()));
+    write(&node, "etc/group", eicar());
+    wait_for("what was written", || {
+        (findings(&node, "rule=test.eicar").len() > 1).then_some(())
+    });
+    let report = wait(&node, "both", |it| it["events"].as_u64() >= Some(2));
+    assert_eq!(findings(&node, "rule=test.eicar").len(), 2, "{report:#}");
+}

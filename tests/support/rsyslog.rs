@@ -1,7 +1,7 @@
 //! A real rsyslogd on a port, and in a folder, of its own.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -142,7 +142,7 @@ impl Rsyslog {
                 ended.is_none() && !said.contains("could not load module"),
                 "rsyslogd does not start: {INSTALL}\n{said}"
             );
-            TcpStream::connect(self.address).ok()
+            is_listening(self.address).then_some(())
         });
         self.process = Some(process);
     }
@@ -216,4 +216,19 @@ fn message(line: &str) -> Message {
         data: text("structured-data"),
         text: text("msg"),
     }
+}
+
+/// Whether somebody listens there. Nobody connects: a connection without a handshake is an error to a server
+/// that speaks TLS, and in its log. proc_pid_net(5): local address and port in hexadecimal, `0A` is LISTEN.
+fn is_listening(address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else {
+        panic!("{address} is not of IPv4");
+    };
+    let ip = u32::from_ne_bytes(ip.octets());
+    let expected = format!("{ip:08X}:{:04X}", address.port());
+    let sockets = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    sockets.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&*expected) && fields.nth(1) == Some("0A")
+    })
 }
