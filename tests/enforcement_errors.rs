@@ -173,7 +173,7 @@ fn what_shows_on_the_node_costs_what_it_is_about_and_no_more() {
         (rule["verdict"].as_str().unwrap(), message.to_owned())
     };
     for (id, verdict, why) in [
-        ("template", "error", "undefined value"),
+        ("template", "error", "`labels.role` is undefined (line 1)"),
         ("folder", "error", "it is a folder, not a file"),
         (
             "device",
