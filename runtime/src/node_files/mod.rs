@@ -4,6 +4,7 @@
 //! No descriptor and no path of these files ever reaches a guest: through an open folder of `/proc` it
 //! would reach other processes' memory and environment, the daemon's own credentials among them.
 
+mod kept;
 mod open;
 mod read;
 mod rules;
@@ -11,6 +12,7 @@ mod rules;
 mod tests;
 mod want;
 
+pub use kept::Kept;
 pub use read::{Batch, File, Meta, Pass, Reader, TooMuch};
 pub(crate) use rules::is_nobodys;
 pub use want::{Look, Refusal, Want};

@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::kept::Kept;
 use super::open::Opener;
 use super::rules::{Place, is_known_of_root, is_nobodys};
 use super::want::{Look, Want};
@@ -115,7 +116,13 @@ impl Reader {
 
     /// Begins to read for one collector after the other.
     pub fn pass(&self) -> Pass {
+        self.pass_with(Kept::default())
+    }
+
+    /// The same with what an earlier pass has [kept](Pass::into_kept) open.
+    pub fn pass_with(&self, kept: Kept) -> Pass {
         Pass {
+            kept,
             opener: Opener::new(self.root.clone(), &self.private),
             listed: HashMap::new(),
             bytes: Vec::new(),
@@ -128,6 +135,8 @@ impl Reader {
 /// stands for the next.
 pub struct Pass {
     opener: Opener,
+    /// Files that are open already.
+    kept: Kept,
     /// What was listed already: many wants share a folder.
     listed: HashMap<Listed, Names>,
     /// Paths and contents of the batch that is being read.
@@ -156,6 +165,11 @@ impl Pass {
         // A batch is as large as it is: it may wait for its turn.
         let bytes = self.bytes.as_slice().to_vec();
         Ok(Batch { bytes, files })
+    }
+
+    /// What may stay open until the next pass.
+    pub fn into_kept(self) -> Kept {
+        self.kept
     }
 }
 
@@ -347,8 +361,23 @@ impl Walk<'_> {
     }
 
     fn content(&mut self, want: &Want, at: &str) -> Result<Taken, Errno> {
-        let opener = &mut self.pass.opener;
         let mut taken = Taken::default();
+        // What comes in one piece: no second call to learn that it was the end.
+        let (chunk, is_whole) = match want.place {
+            Place::Sys if !at.starts_with("fs/") => (PAGE, true),
+            Place::Proc => (CHUNK, at.starts_with("sys/")),
+            Place::Sys | Place::Plain => (CHUNK, false),
+        };
+        if let Some(file) = self.pass.kept.get(want, at) {
+            let begin = self.pass.bytes.len();
+            if let Ok(cut) = self.append(&file, chunk, is_whole) {
+                taken.cut = cut;
+                return Ok(taken);
+            }
+            self.pass.bytes.truncate(begin);
+            self.pass.kept.forget(at);
+        }
+        let opener = &mut self.pass.opener;
         let file = if want.place == Place::Plain {
             // Looked at before it is opened: to open a device or a pipe may do something.
             let found = opener.open(want.place, at, OFlags::PATH)?;
@@ -371,13 +400,8 @@ impl Walk<'_> {
                 return Err(Errno::ACCESS);
             }
         }
-        // What comes in one piece: no second call to learn that it was the end.
-        let (chunk, is_whole) = match want.place {
-            Place::Sys if !at.starts_with("fs/") => (PAGE, true),
-            Place::Proc => (CHUNK, at.starts_with("sys/")),
-            Place::Sys | Place::Plain => (CHUNK, false),
-        };
         taken.cut = self.append(&file, chunk, is_whole)?;
+        self.pass.kept.keep(want, at, file);
         Ok(taken)
     }
 
@@ -412,8 +436,8 @@ impl Walk<'_> {
         })
     }
 
-    /// Appends what is in a file, read in pieces of `chunk`. Says whether there is more of it. `is_whole`:
-    /// a shorter piece is its end.
+    /// Appends what is in a file from its beginning, read in pieces of `chunk`. Says whether there is more of
+    /// it. `is_whole`: a shorter piece is its end.
     fn append(&mut self, file: &OwnedFd, chunk: usize, is_whole: bool) -> Result<bool, Errno> {
         let Pass { bytes, buffer, .. } = &mut *self.pass;
         let begin = bytes.len();
@@ -423,7 +447,8 @@ impl Walk<'_> {
                 return Ok(true);
             }
             let piece = &mut buffer[..chunk];
-            let read = match rustix::io::read(file, &mut *piece) {
+            let at = (bytes.len() - begin) as u64;
+            let read = match rustix::io::pread(file, &mut *piece, at) {
                 Err(Errno::INTR) => continue,
                 read => read?,
             };

@@ -187,3 +187,46 @@ fn one_collectors_files_are_not_the_next_ones() {
     assert_eq!(rows(&second), [row("/proc/stat", Ok("1\n"))]);
     assert_eq!(second.bytes.len(), "/proc/stat1\n".len());
 }
+
+#[test]
+fn a_copy_of_proc_is_read_anew_each_time() {
+    let root = tempfile::tempdir().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let reader = reader(&root);
+    let mut kept = super::Kept::default();
+    for text in ["1", "2"] {
+        fs::remove_file(root.path().join("proc/stat")).ok();
+        write(root.path(), "proc/stat", text);
+        let mut pass = reader.pass_with(kept);
+        let batch = pass.read(&wants(&["/proc/stat"]), until).unwrap();
+        assert_eq!(rows(&batch), [row("/proc/stat", Ok(text))]);
+        kept = pass.into_kept();
+    }
+}
+
+#[test]
+fn a_file_that_stays_open_tells_what_is_new() {
+    let reader = Reader::of(&NodeFolders {
+        root: Path::new("/").into(),
+        private: [].into(),
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    let wanted = wants(&["/proc/uptime", "/proc/sys/kernel/random/uuid"]);
+    let mut kept = super::Kept::default();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut pass = reader.pass_with(kept);
+        let batch = pass.read(&wanted, until).unwrap();
+        kept = pass.into_kept();
+        assert!(kept.get(&wanted[0], "uptime").is_some());
+        let rows = rows(&batch);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(
+            rows[1].1.as_ref().unwrap().len(),
+            "1b4e28ba-2fa1-11d2-883f-0016d3cca427\n".len()
+        );
+        seen.push(rows[1].clone());
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+}

@@ -180,6 +180,12 @@ impl Want {
         above.iter().all(is_literal)
     }
 
+    /// Whether it names its file.
+    pub(super) fn is_one_file(&self) -> bool {
+        let is_literal = |part| matches!(part, &GlobPart::Literal(_));
+        self.parts.iter().all(is_literal)
+    }
+
     /// As the plugin spells it.
     pub fn glob(&self) -> &str {
         self.pattern.text()

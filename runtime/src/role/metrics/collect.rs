@@ -16,7 +16,7 @@ use super::collection::{Collection, CollectorOutcome};
 use super::found::{Found, Known};
 use super::plan::Plan;
 use crate::handover::{self, Piece, Receiver};
-use crate::node_files::{Batch, Reader, TooMuch};
+use crate::node_files::{Batch, Kept, Reader, TooMuch};
 use crate::sandbox::bindings::metrics::exports::bulkhead::plugin::metrics as wit;
 use crate::sandbox::{Cause, Failure, Instance, Task, Work};
 
@@ -61,6 +61,8 @@ const COLLECT: &str = "metrics.collect";
 pub(super) struct Memory {
     reading: Mutex<Reading>,
     banned: Mutex<HashMap<Arc<str>, Ban>>,
+    /// Files that are open for the next collection. A thread that hangs does not give them back.
+    kept: Mutex<Kept>,
 }
 
 /// What threads are reading for, by a number of each, and since when.
@@ -83,6 +85,10 @@ impl Memory {
 
     fn banned(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Ban>> {
         self.banned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to read for a collector, unless a thread hangs with its files.
@@ -128,9 +134,10 @@ impl Memory {
         banned.insert(collector.clone(), ban);
     }
 
-    /// A new revision may do better.
+    /// A new revision may do better, and read other files.
     pub(super) fn forgive(&self) {
         self.banned().clear();
+        *self.kept() = Kept::default();
     }
 
     fn acquit(&self, collector: &str) {
@@ -289,7 +296,7 @@ impl Collect {
         // Not awaited: it may hang. What it has comes through `reads`.
         drop(self.runtime.spawn_blocking(move || {
             let _thread = thread;
-            let mut pass = reader.pass();
+            let mut pass = reader.pass_with(std::mem::take(&mut *memory.kept()));
             for (index, collector) in plan.collectors.iter().enumerate().skip(first) {
                 let begun = Instant::now();
                 let batch = match memory.ban(&collector.name) {
@@ -305,9 +312,10 @@ impl Collect {
                 };
                 let took = begun.elapsed();
                 if !sender.send(Read { index, batch, took }) {
-                    return;
+                    break;
                 }
             }
+            *memory.kept() = pass.into_kept();
         }));
         reads
     }
