@@ -4,7 +4,7 @@
 # make bench    what it costs, beside rsyslog if that is installed (release build, a quarter of an hour)
 
 CARGO ?= cargo
-FEATURES := --features bulkhead/test-faults
+FEATURES := --features bulkhead/test-faults,bulkhead-sdk/log,bulkhead-sdk/tracing
 
 .PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying build demo test sbom bench
 
@@ -85,4 +85,4 @@ sbom:
 	@deploy/sbom.sh target/sbom
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster
+	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster

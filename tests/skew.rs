@@ -15,7 +15,7 @@ use bulkhead::manifest::{
     NamespacePolicy, NodeLimits, Period, Policy, TrustedModule,
 };
 use serde_json::{Value, json};
-use support::{Node, fixture_module, message, numbered, reason, sha256};
+use support::{Node, fixture_module, message, numbered, reason, sha256, wait_for};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
@@ -219,7 +219,7 @@ fn of_contract(component: &[u8], version: &str) -> Vec<u8> {
             .iter()
             .take_while(|byte| byte.is_ascii_lowercase())
             .count();
-        if name[length..].starts_with(b"@0.1.0") {
+        if name[length..].starts_with(b"@0.1.1") {
             let at = start + NAME.len() + length + 1;
             bytes[at..at + version.len()].copy_from_slice(version.as_bytes());
             changed += 1;
@@ -258,6 +258,65 @@ fn plugins_of_a_later_patch_load_and_those_of_another_minor_are_refused_by_name(
             assert!(said.contains(part), "{said}");
         }
     }
+}
+
+/// A component of `fixtures/contract-0.1.0`, built against that version and never again: what is on nodes.
+fn first_of(node: &Node, name: &str) -> String {
+    let path = fixtures().join(format!("contract-0.1.0/{name}.wasm.zst"));
+    let bytes = zstd::decode_all(fs::File::open(path).unwrap()).unwrap();
+    let path = node.path(&format!("{name}.wasm"));
+    fs::write(&path, &bytes).unwrap();
+    format!("file: {{path: {path:?}, sha256: {}}}", sha256(&bytes))
+}
+
+#[test]
+fn plugins_of_the_first_contract_work() {
+    let mut node = Node::new();
+    node.append("a.log", numbered("line", 0..20));
+    for (name, config, kept) in [
+        ("minimal", "{contains: line 1}", 11),
+        ("logs", "{}", 20),
+        ("grants", "{count: true}", 20),
+    ] {
+        let spec = node.spec_of(name, &first_of(&node, name), config);
+        let spec = match name {
+            "grants" => spec.replace(
+                "update:",
+                "grants: {state: {quota: 1Mi}, nodeFacts: true}\nupdate:",
+            ),
+            _ => spec,
+        };
+        node.manifest(name, &spec);
+        if name == "minimal" {
+            node.start();
+        }
+        assert_eq!(node.wait_output(name, kept).len(), kept, "{name}");
+    }
+    let module = first_of(&node, "metrics");
+    let collectors = "[{name: a, content: [/proc/loadavg]}]";
+    node.manifest(
+        "metrics",
+        &format!(
+            "module: {{{module}}}\ngrants: {{nodeFiles: [/proc]}}\nconfig: {{collectors: {collectors}}}\n"
+        ),
+    );
+    node.wait_running("metrics");
+    let (_, series) = node.get("/metrics/plugins/local/metrics").unwrap();
+    assert!(series.contains("/proc/loadavg"), "{series}");
+
+    let kept = node.path("etc/kept");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    let module = first_of(&node, "enforcement");
+    let folder = kept.parent().unwrap();
+    node.manifest(
+        "enforcement",
+        &format!(
+            "module: {{{module}}}\ngrants: {{changes: {{files: [{folder:?}]}}}}\nenforcement: {{mode: enforce}}\nconfig: {{keep: [{{path: {kept:?}, content: a}}]}}\n"
+        ),
+    );
+    wait_for("the file", || {
+        fs::read_to_string(&kept).ok().filter(|text| text == "a")
+    });
 }
 
 /// Answers every request with that list of plugins.

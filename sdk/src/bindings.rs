@@ -29,7 +29,7 @@ pub mod lifecycle {
 /// The exported interface `logs`, without the lifecycle.
 pub mod logs {
     wit_bindgen::generate!({
-        inline: "package bulkhead:sdk; world logs-role { export bulkhead:plugin/logs@0.1.0; }",
+        inline: "package bulkhead:sdk; world logs-role { export bulkhead:plugin/logs@0.1.1; }",
         path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_logs",
@@ -42,7 +42,7 @@ pub mod logs {
 /// The exported interface `metrics`, without the lifecycle.
 pub mod metrics {
     wit_bindgen::generate!({
-        inline: "package bulkhead:sdk; world metrics-role { export bulkhead:plugin/metrics@0.1.0; }",
+        inline: "package bulkhead:sdk; world metrics-role { export bulkhead:plugin/metrics@0.1.1; }",
         path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_metrics",
@@ -55,7 +55,7 @@ pub mod metrics {
 /// The exported interface `enforcement`, without the lifecycle.
 pub mod enforcement {
     wit_bindgen::generate!({
-        inline: "package bulkhead:sdk; world enforcement-role { export bulkhead:plugin/enforcement@0.1.0; }",
+        inline: "package bulkhead:sdk; world enforcement-role { export bulkhead:plugin/enforcement@0.1.1; }",
         path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_enforcement",
@@ -68,7 +68,7 @@ pub mod enforcement {
 /// The exported interface `scanning`, without the lifecycle.
 pub mod scanning {
     wit_bindgen::generate!({
-        inline: "package bulkhead:sdk; world scanning-role { export bulkhead:plugin/scanning@0.1.0; }",
+        inline: "package bulkhead:sdk; world scanning-role { export bulkhead:plugin/scanning@0.1.1; }",
         path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_scanning",

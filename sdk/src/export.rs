@@ -267,6 +267,7 @@ fn not_initialised() -> Error {
 impl<P: Plugin> Instance<P> {
     /// Makes the plugin.
     pub fn init(&mut self, config: &str) -> Result<(), raw::Refusal> {
+        crate::log::lead_here();
         self.plugin = Some(configure(config).map_err(refusal)?);
         Ok(())
     }

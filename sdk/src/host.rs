@@ -9,6 +9,8 @@ pub(crate) use crate::testing::fakes::*;
 
 #[cfg(target_arch = "wasm32")]
 mod sandbox {
+    use std::sync::OnceLock;
+
     use crate::bindings::lifecycle::bulkhead::plugin::{log, node, node_stats, state};
     use crate::log::Level;
     use crate::node_stats::{Clock, Filesystem, SystemName};
@@ -23,6 +25,18 @@ mod sandbox {
             Level::Error => log::Level::Error,
         };
         log::write(level, target, message, fields);
+    }
+
+    pub(crate) fn least_level() -> Level {
+        static LEAST: OnceLock<Level> = OnceLock::new();
+        // It stays the same, and asking is a call.
+        *LEAST.get_or_init(|| match log::least_level() {
+            log::Level::Trace => Level::Trace,
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        })
     }
 
     fn error(error: state::Error) -> Error {

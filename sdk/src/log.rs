@@ -8,8 +8,18 @@
 //! warn!("skipped {skipped} rules"; "rules" = rules, "skipped" = skipped);
 //! ```
 //!
-//! The host cuts long messages and drops records over a rate. A record a line would be too many:
-//! count, and write one a batch.
+//! The host cuts long messages, drops records over a rate, and those below the manifest's `logLevel`. A
+//! record a line would be too many: count, and write one a batch.
+//!
+//! With the features `log` and `tracing`, records of the crates of these names come here too, with their
+//! fields, and with those of the spans they are in. Nothing has to be set up.
+
+#[cfg(feature = "log")]
+mod facade;
+#[cfg(any(feature = "log", feature = "tracing"))]
+mod fields;
+#[cfg(feature = "tracing")]
+mod spans;
 
 use crate::host;
 use crate::json::{ToJson, member};
@@ -31,6 +41,24 @@ pub enum Level {
     Warn,
     /// Something was not done.
     Error,
+}
+
+/// Whether records of this level are kept. The macros ask, before they format anything.
+///
+/// ```
+/// use bulkhead_sdk::log::{Level, enabled};
+/// assert!(enabled(Level::Error));
+/// ```
+pub fn enabled(level: Level) -> bool {
+    level >= host::least_level()
+}
+
+/// Leads what the crates `log` and `tracing` are told to here, if the plugin wants it.
+pub(crate) fn lead_here() {
+    #[cfg(feature = "log")]
+    facade::install();
+    #[cfg(feature = "tracing")]
+    spans::install();
 }
 
 /// Writes one record. The macros [`info!`](crate::info) and so on are shorter.
@@ -59,12 +87,15 @@ pub fn write(level: Level, target: &str, message: &str, fields: &[(&str, &dyn To
 #[macro_export]
 macro_rules! record {
     ($level:expr, $message:literal $(, $argument:expr)* $(; $($name:literal = $value:expr),+ $(,)?)?) => {
-        $crate::log::write(
-            $level,
-            ::std::module_path!(),
-            &::std::format!($message $(, $argument)*),
-            &[$($(($name, &$value as &dyn $crate::ToJson)),+)?],
-        )
+        match $level {
+            level if $crate::log::enabled(level) => $crate::log::write(
+                level,
+                ::std::module_path!(),
+                &::std::format!($message $(, $argument)*),
+                &[$($(($name, &$value as &dyn $crate::ToJson)),+)?],
+            ),
+            _ => {}
+        }
     };
 }
 

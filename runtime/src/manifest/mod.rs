@@ -59,7 +59,7 @@ pub use queue::{Queue, WhenFull};
 pub use scanning::{Budget, ScanGrants, ScannedFiles, Scanning, Schedule, Suppression, Tree};
 pub use spec::{
     ContainerSource, Destination, DestinationKind, FileDestination, FileFormat, FileGrant,
-    FileSource, Format, Grants, Limits, LogSource, LogSourceKind, Logs, Module, Plugin, Receives,
-    Retry, StartAt, StateGrant, StdoutDestination, Update,
+    FileSource, Format, Grants, Limits, LogLevel, LogSource, LogSourceKind, Logs, Module, Plugin,
+    Receives, Retry, StartAt, StateGrant, StdoutDestination, Update,
 };
 pub use syslog::{Facility, Framing, Part, Severity, SyslogDestination, SyslogTls};

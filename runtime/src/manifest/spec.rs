@@ -36,6 +36,9 @@ pub struct Plugin {
     /// Stops the plugin at once and keeps its state.
     #[serde(default)]
     pub suspend: bool,
+    /// The least level of the plugin's own log records that are kept; what is below is dropped.
+    #[serde(default, skip_serializing_if = "LogLevel::is_default")]
+    pub log_level: LogLevel,
     /// The plugin's own configuration, passed to `init` as JSON.
     #[serde(default)]
     pub config: serde_json::Value,
@@ -60,6 +63,40 @@ pub struct Plugin {
     /// What a plugin with the role `scanning` is shown, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scanning: Option<Scanning>,
+}
+
+/// How much a record of a plugin's log matters, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// For whoever develops the plugin.
+    Debug,
+    /// For the operator, in normal running.
+    #[default]
+    Info,
+    /// Something is not as it should be; the plugin goes on.
+    Warn,
+    /// Something was not done.
+    Error,
+}
+
+impl LogLevel {
+    /// As a manifest, a report and the daemon's log spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Exactly one source of the module's bytes.

@@ -199,6 +199,7 @@ impl Preparer {
         let Declaration { manifest, hash } = declared;
         let _in_call = self.slot.enter();
         let mut environment = self.environment.clone();
+        environment.journal = environment.journal.from_level(manifest.spec.log_level);
         if manifest.spec.grants.state.is_none() {
             environment.state = None;
         }

@@ -9,7 +9,7 @@
 pub mod plugin {
     wasmtime::component::bindgen!({
         path: "../sdk/wit",
-        world: "bulkhead:plugin/plugin@0.1.0",
+        world: "bulkhead:plugin/plugin@0.1.1",
         imports: { default: async | trappable },
         exports: { default: async },
     });
@@ -19,7 +19,7 @@ pub mod plugin {
 pub mod logs {
     wasmtime::component::bindgen!({
         path: "../sdk/wit",
-        world: "bulkhead:plugin/logs-role@0.1.0",
+        world: "bulkhead:plugin/logs-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         additional_derives: [PartialEq],
@@ -30,7 +30,7 @@ pub mod logs {
 pub mod enforcement {
     wasmtime::component::bindgen!({
         path: "../sdk/wit",
-        world: "bulkhead:plugin/enforcement-role@0.1.0",
+        world: "bulkhead:plugin/enforcement-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         additional_derives: [PartialEq],
@@ -41,7 +41,7 @@ pub mod enforcement {
 pub mod metrics {
     wasmtime::component::bindgen!({
         path: "../sdk/wit",
-        world: "bulkhead:plugin/metrics-role@0.1.0",
+        world: "bulkhead:plugin/metrics-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         additional_derives: [PartialEq],
@@ -52,7 +52,7 @@ pub mod metrics {
 pub mod scanning {
     wasmtime::component::bindgen!({
         path: "../sdk/wit",
-        world: "bulkhead:plugin/scanning-role@0.1.0",
+        world: "bulkhead:plugin/scanning-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         additional_derives: [PartialEq],

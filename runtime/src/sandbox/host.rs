@@ -12,6 +12,7 @@ use super::journal::Journal;
 use super::kernel::{self, Kernel};
 use super::limits::{CpuLimit, MemoryLimit};
 use super::stdio::Output;
+use crate::manifest::LogLevel;
 
 /// A plugin's durable key-value store, as the host functions use it. Calls may block briefly.
 pub trait KeyValue: Send + Sync + 'static {
@@ -88,14 +89,24 @@ impl log::Host for Host {
         fields: String,
     ) -> wasmtime::Result<()> {
         let level = match level {
-            log::Level::Trace => tracing::Level::TRACE,
-            log::Level::Debug => tracing::Level::DEBUG,
-            log::Level::Info => tracing::Level::INFO,
-            log::Level::Warn => tracing::Level::WARN,
-            log::Level::Error => tracing::Level::ERROR,
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
         };
         self.journal.write(level, &target, message, fields);
         Ok(())
+    }
+
+    async fn least_level(&mut self) -> wasmtime::Result<log::Level> {
+        Ok(match self.journal.least() {
+            LogLevel::Trace => log::Level::Trace,
+            LogLevel::Debug => log::Level::Debug,
+            LogLevel::Info => log::Level::Info,
+            LogLevel::Warn => log::Level::Warn,
+            LogLevel::Error => log::Level::Error,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a plugin said lately: its log records and what it wrote to stdout and stderr.
 //!
-//! Bounded in entries, bytes and rate; a plugin that talks too much loses its own words, and the
+//! Only what the manifest's `logLevel` asks for, and bounded in entries, bytes and rate; a plugin that talks too much loses its own words, and the
 //! count of them is kept. Nothing here reaches a disk; the daemon's own log gets a copy.
 
 use std::collections::VecDeque;
@@ -10,6 +10,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::manifest::LogLevel;
 
 /// The most entries kept.
 const ENTRIES: usize = 256;
@@ -40,6 +42,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Journal {
     plugin: Arc<str>,
+    least: LogLevel,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -56,6 +59,7 @@ impl Journal {
     pub fn new(plugin: &str) -> Self {
         Self {
             plugin: plugin.into(),
+            least: LogLevel::default(),
             inner: Arc::new(Mutex::new(Inner {
                 entries: VecDeque::new(),
                 credit: BURST,
@@ -63,6 +67,18 @@ impl Journal {
                 dropped: 0,
             })),
         }
+    }
+
+    /// The same, of which what is written from here on is kept from this level up.
+    pub fn from_level(&self, least: LogLevel) -> Self {
+        Self {
+            least,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn least(&self) -> LogLevel {
+        self.least
     }
 
     /// The latest entries, oldest first, and how many were dropped because they came too fast.
@@ -73,11 +89,14 @@ impl Journal {
 
     pub(super) fn write(
         &self,
-        level: tracing::Level,
+        level: LogLevel,
         target: &str,
         mut message: String,
         mut fields: String,
     ) {
+        if level < self.least {
+            return;
+        }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let refill = now.duration_since(inner.refilled).as_secs_f64() * RATE;
@@ -94,34 +113,29 @@ impl Journal {
         cut(&mut target);
         let plugin = &*self.plugin;
         // The level must be known where tracing's macro stands, hence one line for each.
-        let level = match level {
-            tracing::Level::ERROR => {
+        match level {
+            LogLevel::Error => {
                 tracing::error!(target: "plugin", plugin, from = target, fields, "{message}");
-                "error"
             }
-            tracing::Level::WARN => {
+            LogLevel::Warn => {
                 tracing::warn!(target: "plugin", plugin, from = target, fields, "{message}");
-                "warn"
             }
-            tracing::Level::INFO => {
+            LogLevel::Info => {
                 tracing::info!(target: "plugin", plugin, from = target, fields, "{message}");
-                "info"
             }
-            tracing::Level::DEBUG => {
+            LogLevel::Debug => {
                 tracing::debug!(target: "plugin", plugin, from = target, fields, "{message}");
-                "debug"
             }
-            tracing::Level::TRACE => {
+            LogLevel::Trace => {
                 tracing::trace!(target: "plugin", plugin, from = target, fields, "{message}");
-                "trace"
             }
-        };
+        }
         if inner.entries.len() == ENTRIES {
             inner.entries.pop_front();
         }
         inner.entries.push_back(Entry {
             time: Timestamp::now(),
-            level,
+            level: level.name(),
             target,
             message,
             fields,
@@ -149,7 +163,7 @@ mod tests {
     fn keeps_the_latest_and_counts_what_came_too_fast() {
         let journal = Journal::new("local/x");
         for n in 0..600 {
-            journal.write(tracing::Level::INFO, "t", n.to_string(), String::new());
+            journal.write(LogLevel::Info, "t", n.to_string(), String::new());
         }
         let (entries, dropped) = journal.read();
         assert_eq!(entries.len(), ENTRIES);
@@ -158,9 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn keeps_what_is_asked_for() {
+        let journal = Journal::new("local/x");
+        let kept = |least| {
+            let before = journal.read().0.len();
+            let journal = journal.from_level(least);
+            for level in [LogLevel::Debug, LogLevel::Info, LogLevel::Error] {
+                journal.write(level, "t", "a".to_owned(), String::new());
+            }
+            journal.read().0.len() - before
+        };
+        assert_eq!(kept(LogLevel::Trace), 3);
+        assert_eq!(kept(LogLevel::default()), 2);
+        assert_eq!(kept(LogLevel::Warn), 1);
+    }
+
+    #[test]
     fn cuts_at_a_character() {
         let journal = Journal::new("local/x");
-        journal.write(tracing::Level::INFO, "t", "é".repeat(9000), String::new());
+        journal.write(LogLevel::Info, "t", "é".repeat(9000), String::new());
         let (entries, _) = journal.read();
         assert!(entries[0].message.len() <= MESSAGE_BYTES + 4);
     }

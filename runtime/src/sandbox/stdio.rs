@@ -14,6 +14,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::journal::Journal;
+use crate::manifest::LogLevel;
 
 /// The last bytes of stderr that are kept.
 const TAIL: usize = 4 << 10;
@@ -63,7 +64,7 @@ impl Output {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if !text.is_empty() {
                     self.journal
-                        .write(tracing::Level::INFO, self.name, text, String::new());
+                        .write(LogLevel::Info, self.name, text, String::new());
                 }
             }
         }

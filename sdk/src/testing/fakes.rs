@@ -30,6 +30,7 @@ pub struct LogRecord {
 #[derive(Default)]
 struct World {
     log: Vec<LogRecord>,
+    least: Option<Level>,
     state: BTreeMap<String, Vec<u8>>,
     quota: Option<u64>,
     facts: Vec<(String, String)>,
@@ -56,6 +57,18 @@ fn with<R>(f: impl FnOnce(&mut World) -> R) -> R {
 /// ```
 pub fn take_log() -> Vec<LogRecord> {
     with(|world| std::mem::take(&mut world.log))
+}
+
+/// Sets the least level of records that are kept on this thread: all, until then.
+///
+/// ```
+/// use bulkhead_sdk::{debug, log::Level, testing};
+/// testing::set_log_level(Level::Info);
+/// debug!("nobody asked");
+/// assert!(testing::take_log().is_empty());
+/// ```
+pub fn set_log_level(least: Level) {
+    with(|world| world.least = Some(least));
 }
 
 /// Sets what [`node::facts`](crate::node::facts) answers on this thread.
@@ -132,6 +145,10 @@ pub fn reset_state(quota: Option<u64>) {
         world.state.clear();
         world.quota = quota;
     });
+}
+
+pub(crate) fn least_level() -> Level {
+    with(|world| world.least.unwrap_or(Level::Trace))
 }
 
 pub(crate) fn log(level: Level, target: &str, message: &str, fields: &str) {

@@ -42,8 +42,8 @@ mod planned;
 pub use answer::{Answer, Outcome, Record, SentPayload};
 pub use build::{BatchBuilder, lines};
 pub use fakes::{
-    LogRecord, reset_state, set_clock, set_facts, set_filesystems, set_system_name, set_time_zone,
-    take_log,
+    LogRecord, reset_state, set_clock, set_facts, set_filesystems, set_log_level, set_system_name,
+    set_time_zone, take_log,
 };
 pub use files::Files;
 pub use found::Found;
