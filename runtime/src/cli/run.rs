@@ -1,5 +1,7 @@
 //! `bulkhead run`: the daemon.
 
+mod starter;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,10 +15,12 @@ use super::endpoint::Endpoint;
 use crate::daemon::{self, Manifests};
 use crate::kubernetes::WantedEvents;
 
-/// Run the node daemon.
+use starter::Starter;
+
+/// Run the node daemon; without --manifests and --kubernetes, the bundled plugins on this machine, read-only.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  bulkhead run --manifests /etc/bulkhead --state /var/lib/bulkhead\n  bulkhead run --kubernetes --state /var/lib/bulkhead\n\nSIGTERM and SIGINT drain, checkpoint and end; SIGHUP reads the manifests again."
+    after_help = "Examples:\n  bulkhead run\n  bulkhead run --manifests /etc/bulkhead --state /var/lib/bulkhead\n  bulkhead run --kubernetes --state /var/lib/bulkhead\n\nSIGTERM and SIGINT drain, checkpoint and end; SIGHUP reads the manifests again."
 )]
 pub(super) struct Run {
     #[command(flatten)]
@@ -41,9 +45,10 @@ pub(super) struct Run {
     /// A label of the node, for manifests from a folder; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label, conflicts_with = "kubernetes")]
     node_label: Vec<(String, String)>,
-    /// The folder of checkpoints, plugins' state and compiled code; made if it is missing.
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    /// The folder of checkpoints, plugins' state and compiled code; made if it is missing. Must be given
+    /// with --manifests and --kubernetes.
+    #[arg(long, value_name = "DIR", required_if_eq("kubernetes", "true"))]
+    state: Option<PathBuf>,
     /// Where the node's root folder is mounted, in a pod: granted folders, and the files and queues of
     /// destinations, are looked for in it.
     #[arg(long, value_name = "DIR", default_value = "/")]
@@ -76,12 +81,12 @@ pub(super) struct Run {
     log_level: String,
 }
 
-/// Where manifests come from: one of the two.
+/// Where manifests come from: one of the two, or the bundled plugins' own.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct SourceArgs {
     /// The folder of manifests (ConfigMap YAML).
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "state")]
     manifests: Option<PathBuf>,
     /// Manifests are the ConfigMaps of the cluster with the label bulkhead.dev/plugin=true.
     #[arg(long)]
@@ -131,10 +136,24 @@ impl Run {
             .build()
             .map_err(failed)?;
         let in_cluster = self.source.kubernetes;
-        let manifests = match self.source.manifests {
+        let starter = match (&self.source.manifests, in_cluster) {
+            (None, false) => Some(Starter::make()?),
+            _ => None,
+        };
+        let folder = self.source.manifests;
+        let folder = folder.or_else(|| starter.as_ref().map(Starter::manifests));
+        let state = self.state.or_else(|| starter.as_ref().map(Starter::state));
+        let state = state.ok_or_else(|| Failed::new("--state is missing".to_owned()))?;
+        let status = self.endpoint.options(in_cluster);
+        if let Some(starter) = &starter {
+            starter.introduce(status.address);
+        }
+        let manifests = match folder {
             Some(path) => Manifests::Folder {
                 path,
-                policy: self.policy,
+                policy: self
+                    .policy
+                    .or_else(|| starter.as_ref().map(Starter::policy)),
                 labels: self.node_label.into_iter().collect(),
             },
             None => Manifests::Kubernetes {
@@ -149,13 +168,13 @@ impl Run {
         };
         let options = daemon::Options {
             manifests,
-            state: self.state,
+            state,
             host_root: self.host_root,
-            status: self.endpoint.options(in_cluster),
+            status,
             node_name: self.node_name.filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,
-            audit_only: self.audit_only,
+            audit_only: self.audit_only || starter.is_some(),
         };
         let handle = guests.handle().clone();
         let result = control.block_on(daemon::run(options, handle));
