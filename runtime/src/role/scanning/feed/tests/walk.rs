@@ -187,7 +187,8 @@ fn mounts_are_left_out_unless_told_otherwise_and_bind_mounts_are_read_once() {
         mkdir -p plain/deep disk same proc
         echo 1 > plain/deep/file
         mount -t tmpfs tmpfs disk && echo 2 > disk/file
-        mount --bind plain same && mount -t proc proc proc";
+        mount --bind plain same && mount -t proc proc proc
+        touch disk/kernels && mount --bind proc/uptime disk/kernels";
     in_private_mounts("walk::inside_mounts", script, |_, _| ());
 }
 
@@ -222,4 +223,94 @@ fn inside_mounts() {
     let pass = proc.pass();
     assert!(pass.files.is_empty() && !pass.complete);
     assert_eq!(proc.another(PassKind::Full).files.len(), 0);
+}
+
+#[test]
+fn a_folder_that_two_reach_by_different_mounts_is_walked_for_both() {
+    let script = "
+        mkdir -p plain/deep same
+        echo 1 > plain/deep/file
+        mount --bind plain same";
+    in_private_mounts("walk::inside_two_mounts", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_two_mounts() {
+    let node = inside();
+    let subscribe = |name: &str, tree| {
+        node.subscribe(|it| {
+            it.name = name.to_owned();
+            it.roots = trees(&[tree]);
+        })
+    };
+    // Both share their first pass.
+    let (mut one, mut other) = (
+        subscribe("local/a", "/plain"),
+        subscribe("local/b", "/same"),
+    );
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || other.pass().names());
+        assert_eq!(one.pass().names(), ["/plain/deep/file"]);
+        assert_eq!(other.join().unwrap(), ["/same/deep/file"]);
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_costs_only_what_is_its_own() {
+    // A mount of FUSE that nobody serves: whoever asks it anything waits for ever.
+    let script = "
+        mkdir -p hung plain && echo 1 > plain/file && exec 5<>/dev/fuse
+        mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 hung \"$PWD/hung\"";
+    in_private_mounts("walk::inside_with_a_dead_server", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_with_a_dead_server() {
+    let node = inside();
+    let mut all = node.subscribe(|it| {
+        it.name = "local/all".to_owned();
+        it.one_file_system = false;
+        it.schedule.real_time = true;
+    });
+    let mut there = node.subscribe(|it| {
+        it.name = "local/there".to_owned();
+        it.roots = trees(&["/hung/deep", "/plain"]);
+        it.schedule.real_time = true;
+    });
+    let (first, status) = std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            let pass = there.pass();
+            (pass.names(), pass.complete, there)
+        });
+        let mut status = None;
+        let pass = all.pass_with(|batch| {
+            status = node.feed.status().pass;
+            batch.judged();
+        });
+        assert!(pass.complete, "of it, nobody is waited for");
+        assert_eq!(pass.names(), ["/plain/file"]);
+        (there.join().unwrap(), status)
+    });
+    let (names, complete, mut there) = first;
+    assert_eq!((names, complete), (vec!["/plain/file".to_owned()], false));
+    assert!(status.is_some());
+    // It is not asked again while it does not answer, and what happens is seen.
+    node.settle();
+    let begun = std::time::Instant::now();
+    let pass = there.another(PassKind::Full);
+    assert!(!pass.complete && pass.names() == ["/plain/file"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+    super::support::shell("echo 2 > plain/new", node.root());
+    assert_eq!(there.event_of("/plain/new").content, b"2\n");
+    assert_eq!(all.event_of("/plain/new").content, b"2\n");
+    let watched = node.feed.status().watched;
+    let told = watched
+        .fallbacks
+        .iter()
+        .any(|it| it.starts_with("/hung/deep: "));
+    assert!(told, "{watched:?}");
 }

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use super::super::cache::{self, Known};
 use super::super::counts::Counts;
 use super::super::facts::{Facts, Kind};
-use super::super::filesystem::{Nature, nature};
+use super::super::filesystem::Nature;
 use super::super::read::{For, Found, Outcome, Reader};
-use super::super::root::{enter, place};
+use super::super::root::enter;
 use super::super::scope::Trail;
 use super::folder::{At, Folder, LONGEST_PATH, push};
 use super::queue::Entry;
@@ -105,11 +105,11 @@ impl<'w, 'a> Visitor<'w, 'a> {
         let mut within = bits(parent.mask, walk.turns);
         let stays = within.all(|(_, turn)| turn.lane.scope.one_file_system);
         if crosses && stays && begins == 0 {
-            // Before its file system is asked anything: its server may be gone.
             return Ok(None);
         }
+        // Before its file system is asked anything: its server may be gone.
         let nature = match crosses {
-            true => nature(place(&descriptor, &name)?)?,
+            true => walk.tools.root.nature(facts.mount),
             false => Nature::Plain,
         };
         if nature == Nature::Kernel {
@@ -148,7 +148,8 @@ impl<'w, 'a> Visitor<'w, 'a> {
         }
         let opened = enter(&descriptor, &name)?;
         let facts = Facts::of_open(&opened)?;
-        if !walk.first_time(facts.key) {
+        let mask = walk.first_time(facts.key, mask);
+        if mask == 0 {
             return Ok(None);
         }
         let trails = match trails.iter().all(Trail::is_empty) {
@@ -215,6 +216,7 @@ impl<'w, 'a> Visitor<'w, 'a> {
         let mut names = RawDir::new(opened, list.spare_capacity_mut());
         let mut ended = Ok(());
         while let Some(entry) = names.next() {
+            walk.tools.gets_on();
             let entry = match entry {
                 Ok(entry) => entry,
                 // It was removed meanwhile.
@@ -276,9 +278,13 @@ impl<'w, 'a> Visitor<'w, 'a> {
     /// The turns that are to be shown `name`.
     fn shown(&self, folder: &Folder, name: &CStr, facts: &Facts, shares: &[Share<'_>]) -> u64 {
         let mut mask = 0;
+        // A file may be mounted on another one, as of the kernel's own file systems.
+        let crosses = facts.mount != folder.facts.mount;
+        if crosses && self.walk.tools.root.nature(facts.mount) != Nature::Plain {
+            return 0;
+        }
         for share in shares {
             let lane = &share.turn.lane;
-            let crosses = facts.mount != folder.facts.mount;
             if (facts.kind != Kind::File && !lane.interest.others)
                 || (crosses && lane.scope.one_file_system)
             {
