@@ -16,6 +16,10 @@ const WANTS: usize = 4096;
 
 const START: &str = "scanning.start";
 
+/// Bytes of an instance's memory when it had judged nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fresh(pub(super) u64);
+
 /// What one instance is about.
 #[derive(Debug)]
 pub(super) struct Outline {
@@ -46,6 +50,7 @@ pub(super) async fn prepare(
         Ok(outline) => Outline::check(outline, &manifest.spec.grants),
         Err(message) => Err(format!("scanning: the plugin does not start: {message}")),
     };
+    instance.note(Fresh(instance.memory()));
     Ok(outline.map(|outline| instance.note(Arc::new(outline))))
 }
 
