@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 /// statfs(2).
 const PROCFS: u64 = 0x9fa0;

@@ -15,6 +15,7 @@ use super::feed::{
 use super::findings::{Failed, Findings, Whole};
 use super::judge::{Assess, Begin, End, GetOutline, Owned, Rest, Scan, Unjudged, ask};
 use super::outline::Outline;
+use super::report::PassReport;
 use super::snapshot::Looker;
 use crate::manifest::{Manifest, Scanning};
 use crate::sandbox::WorkSender;
@@ -117,10 +118,11 @@ impl Scanner {
                         self.batch(&findings, batch, &mut skipped).await;
                         rest_at = rests.then(|| Instant::now() + QUIET);
                     }
-                    Some(Message::End { number, kind, complete }) => {
+                    Some(Message::End { number, kind, complete, errors }) => {
                         (in_pass, rest_at) = (false, Some(Instant::now() + QUIET));
                         self.end(&feed, &findings, complete).await;
-                        self.shared.live().report.passed(number, kind, complete, begun.elapsed());
+                        let pass = PassReport::of(number, kind, complete, begun.elapsed(), errors);
+                        self.shared.live().report.passed(pass);
                     }
                     None => {
                         let problem = "the feed of files has ended; it is begun again";

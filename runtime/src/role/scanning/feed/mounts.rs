@@ -37,6 +37,23 @@ struct Table {
 struct Mount {
     point: Vec<u8>,
     nature: Nature,
+    /// The file system, and what of it is mounted here.
+    device: Vec<u8>,
+    part: Vec<u8>,
+}
+
+/// A place in a file system, wherever that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Inside {
+    device: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl Inside {
+    /// Whether it is `other`, or in it.
+    pub(super) fn is_in(&self, other: &Self) -> bool {
+        self.device == other.device && is_below(&self.path, &other.path)
+    }
 }
 
 impl Mounts {
@@ -58,6 +75,11 @@ impl Mounts {
     /// The mount that a path without links is on, from the mount of the root folder.
     pub(super) fn at(&self, root: u64, path: &[u8]) -> u64 {
         self.with(|table| table.way(root, path).last().unwrap_or(root))
+    }
+
+    /// Where in its file system a path without links is, from the mount of the root folder.
+    pub(super) fn inside(&self, root: u64, path: &[u8]) -> Option<Inside> {
+        self.with(|table| table.inside(root, path))
     }
 
     /// The first remote mount on the way there.
@@ -122,6 +144,25 @@ impl Table {
         table
     }
 
+    fn inside(&self, root: u64, path: &[u8]) -> Option<Inside> {
+        let mount = self.mounts.get(&self.way(root, path).last()?)?;
+        // The root's own path ends with the separator.
+        let point = mount.point.strip_suffix(b"/").unwrap_or(&mount.point);
+        let mut inside = mount
+            .part
+            .strip_suffix(b"/")
+            .unwrap_or(&mount.part)
+            .to_vec();
+        inside.extend_from_slice(path.strip_prefix(point)?);
+        if inside.len() > 1 && inside.ends_with(b"/") {
+            inside.pop();
+        }
+        Some(Inside {
+            device: mount.device.clone(),
+            path: inside,
+        })
+    }
+
     /// From mount to mount, each on the one before: what is hidden by another is not come to.
     fn way(&self, root: u64, path: &[u8]) -> impl Iterator<Item = u64> {
         let next = move |mount: &u64| {
@@ -148,11 +189,19 @@ fn parse(line: &[u8]) -> Option<(u64, u64, Mount)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
     let (id, parent) = (number()?, number()?);
-    let point = unescaped(fields.nth(2)?);
+    let device = fields.next()?.to_vec();
+    let part = unescaped(fields.next()?);
+    let point = unescaped(fields.next()?);
     // Options, and fields that may be there or not, up to a dash.
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
     let nature = nature_of_type(kind);
-    Some((id, parent, Mount { point, nature }))
+    let mount = Mount {
+        point,
+        nature,
+        device,
+        part,
+    };
+    Some((id, parent, mount))
 }
 
 /// Of blanks and the like, the list has the octal code.
@@ -212,6 +261,31 @@ nonsense
         let natures = [1, 2, 3, 4, 5].map(nature);
         use Nature::{Kernel, Plain, Remote};
         assert_eq!(natures, [Plain, Remote, Plain, Remote, Kernel]);
+    }
+
+    #[test]
+    fn a_place_is_known_wherever_it_is_mounted() {
+        let table = Table::of(
+            b"1 1 8:1 / / rw - ext4 /dev/sda1 rw
+2 1 8:1 /var/lib/own/queue /mnt/q rw - ext4 /dev/sda1 rw
+3 1 8:2 /lib/own /elsewhere rw - ext4 /dev/sdb1 rw
+",
+        );
+        let inside = |path: &str| table.inside(1, path.as_bytes()).unwrap();
+        let own = inside("/var/lib/own");
+        for (path, is_own) in [
+            ("/var/lib/own", true),
+            ("/var/lib/own/x", true),
+            ("/var/lib/owner", false),
+            ("/var/lib", false),
+            ("/mnt/q", true),
+            ("/mnt/q/deep", true),
+            ("/mnt", false),
+            ("/elsewhere", false),
+            ("/", false),
+        ] {
+            assert_eq!(inside(path).is_in(&own), is_own, "{path}");
+        }
     }
 
     #[test]

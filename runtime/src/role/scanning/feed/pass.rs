@@ -127,6 +127,7 @@ impl Pass {
                 number: self.number,
                 kind: turn.kind,
                 complete,
+                errors: counts.errors(),
             });
             turn.lane.rest();
         }

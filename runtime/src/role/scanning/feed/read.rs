@@ -40,6 +40,8 @@ pub(super) enum Outcome {
     Passed,
     /// It was passed, and it changed meanwhile; or it was not, since it is something else now.
     Changed,
+    /// Somebody has a lease on it, which was asked back: it is to be read later, and was not passed.
+    Busy,
     /// It was gone, and was not passed.
     Vanished,
     /// Everybody is to stop.
@@ -168,7 +170,7 @@ impl<'a> Reader<'a> {
                 Outcome::Passed => &counts.passed,
                 Outcome::Changed => &counts.changed,
                 Outcome::Vanished => &counts.vanished,
-                Outcome::Stopped => return outcome,
+                Outcome::Busy | Outcome::Stopped => return outcome,
             },
             1,
         );
@@ -222,7 +224,10 @@ impl<'a> Reader<'a> {
             flags: flags | if withheld { CUT } else { 0 },
         };
         let file = match &place {
-            Some(place) if reads => self.tools.root.read(place)?,
+            Some(place) if reads => match self.tools.root.read(place) {
+                Err(Errno::AGAIN) => return Ok(Outcome::Busy),
+                opened => opened?,
+            },
             _ => {
                 let settled = is_settled(&facts, begun);
                 let passed = self.tools.between(|| {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::facts::{Facts, FileKey};
 use super::filesystem::Nature;
-use super::mounts::Mounts;
+use super::mounts::{Inside, Mounts};
 use crate::sandbox::NodeFolders;
 
 /// The node's root folder.
@@ -30,6 +30,8 @@ pub(super) struct Root {
     /// Folders that nobody is shown: the daemon's own, and their paths on the node.
     private: Vec<FileKey>,
     private_paths: Vec<Vec<u8>>,
+    /// Where they are in their file systems, which may be mounted elsewhere as well.
+    private_places: Vec<Inside>,
 }
 
 impl Root {
@@ -55,6 +57,7 @@ impl Root {
             descriptors: open(Path::new("/proc/self/fd"))?,
             private: private.collect(),
             private_paths: Vec::new(),
+            private_places: Vec::new(),
         };
         let paths = folders.private.iter().filter_map(|path| {
             let opened = open(path).ok()?;
@@ -66,6 +69,12 @@ impl Root {
                 .or_else(|| same.then(|| named.to_vec()))
         });
         root.private_paths = paths.collect();
+        let top = Facts::of_open(open(Path::new("/"))?)?.mount;
+        let places = folders.private.iter().filter_map(|path| {
+            let path = std::fs::canonicalize(path).ok()?;
+            root.mounts.inside(top, path.as_os_str().as_bytes())
+        });
+        root.private_places = places.collect();
         Ok(root)
     }
 
@@ -74,12 +83,20 @@ impl Root {
         self.private.contains(&key)
     }
 
-    /// Whether a path is in a folder of the daemon's own.
+    /// Whether a path is in a folder of the daemon's own, by whatever mount.
     pub(super) fn is_private_path(&self, path: &[u8]) -> bool {
-        self.private_paths.iter().any(|private| {
+        let named = self.private_paths.iter().any(|private| {
             let rest = path.strip_prefix(private.as_slice());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        });
+        named || self.is_private_place(path)
+    }
+
+    fn is_private_place(&self, path: &[u8]) -> bool {
+        let mut there = self.spelled.clone();
+        there.extend_from_slice(path);
+        let inside = self.mounts.inside(self.mount, &there);
+        inside.is_some_and(|inside| self.private_places.iter().any(|it| inside.is_in(it)))
     }
 
     /// Which mount a path of the node is on. Asks nobody but the kernel, so that it is told also if there is

@@ -1,9 +1,10 @@
 //! A pass sees what is there.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use proptest::prelude::*;
 
@@ -313,4 +314,80 @@ fn inside_with_a_dead_server() {
         .iter()
         .any(|it| it.starts_with("/hung/deep: "));
     assert!(told, "{watched:?}");
+}
+
+#[test]
+fn what_the_daemon_keeps_is_shown_by_no_mount() {
+    in_private_mounts("walk::inside_with_own_mounts", "mkdir other", |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_with_own_mounts() {
+    let node = inside();
+    let state = node.state().to_owned();
+    std::fs::create_dir_all(state.join("deep/er")).unwrap();
+    std::fs::write(state.join("deep/er/secret"), "secret").unwrap();
+    let script = format!(
+        "mkdir -p a/all a/part && touch a/file && echo 1 > a/plain
+        mount --bind {0} a/all && mount --bind {0}/deep/er a/part
+        mount --bind {0}/deep/er/secret a/file",
+        state.display()
+    );
+    super::support::shell(&script, node.root());
+    let mut all = node.subscribe(|it| {
+        it.one_file_system = false;
+        it.roots = trees(&["/", "/a/part", "/a/all/deep"]);
+    });
+    assert_eq!(all.pass().names(), ["/a/plain"]);
+}
+
+#[test]
+fn a_folder_of_many_folders_is_walked_as_a_whole() {
+    let node = Node::new();
+    // More than is kept of their names.
+    let name = |n: usize| format!("/many/{}-{n}/file", "x".repeat(200));
+    let mut names: Vec<String> = (0..1500).map(name).collect();
+    names.iter().for_each(|name| node.write(name, "x"));
+    names.sort();
+    let mut plugin = node.subscribe(|_| ());
+    let pass = plugin.pass();
+    assert_eq!(pass.names(), names);
+    assert!(pass.complete);
+    assert!(pass.files.values().all(|file| file.times == 1));
+}
+
+/// Somebody with a write lease on a file, who does not give it back until it is asked to end.
+fn lease(path: &Path) -> Child {
+    let holds = r#"$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die; fcntl(F, 1024, 1) or die $!; print "held\n"; <STDIN>"#;
+    let mut child = Command::new("perl")
+        .args(["-e", holds])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut said);
+    read.unwrap();
+    assert_eq!(said, "held\n");
+    child
+}
+
+#[test]
+fn a_file_with_a_lease_is_read_once_that_is_given_back() {
+    let node = Node::new();
+    node.write("/leased", "content");
+    node.write("/other", "other");
+    let mut held = lease(&node.path("/leased"));
+    let mut plugin = node.subscribe(|_| ());
+    let pass = plugin.pass();
+    assert_eq!(pass.names(), ["/other"], "it is not passed as an error");
+    assert!(!pass.complete);
+    drop(held.stdin.take());
+    held.wait().unwrap();
+    let pass = plugin.another(PassKind::Changed);
+    assert_eq!(pass.get("/leased").content, b"content");
+    assert!(pass.complete);
 }

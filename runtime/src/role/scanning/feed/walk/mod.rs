@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
         let opened = enter(place, c".")?;
         let facts = Facts::of_open(&opened)?;
         let (mask, trails) = self.trails_at(&tree.path, tree.mask);
-        if mask == 0 || root.is_private(facts.key) {
+        if mask == 0 || root.is_private(facts.key) || root.is_private_path(&tree.path) {
             return Err(Errno::NOENT);
         }
         let mask = self.first_time(facts.key, mask);

@@ -80,8 +80,11 @@ pub(super) fn look(
                 flags: EVENT,
             };
             let (lanes, outcome) = pass(reader, &found, lanes, what);
-            let now = Facts::of(&folder, &name);
-            match now {
+            match Facts::of(&folder, &name) {
+                _ if outcome == Outcome::Busy => {
+                    let now = std::time::Instant::now();
+                    lock(&watch.pending).event(now, spot.clone(), what);
+                }
                 Err(Errno::NOENT) if outcome == Outcome::Changed => gone(&lanes, &path, what),
                 // While it was read, another one took its place, and was maybe looked at before.
                 Ok(now) if now.key != facts.key => {

@@ -96,6 +96,12 @@ impl Watch {
         }
     }
 
+    /// While this is held, nothing is taken out of the kernel's queues.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> std::sync::MutexGuard<'_, impl Sized> {
+        lock(&self.fanotify)
+    }
+
     /// Lets both threads see that something has changed.
     pub(super) fn wake(&self) {
         self.more.notify_all();
