@@ -62,6 +62,13 @@ struct Skipped {
 impl Scanner {
     /// Works until it is dropped.
     pub(super) async fn run(&self) {
+        loop {
+            self.until_another().await;
+        }
+    }
+
+    /// Works until the instance is one that judges by other rules.
+    async fn until_another(&self) {
         let (outline, feed, findings) = loop {
             match self.open().await {
                 Ok(opened) => break opened,
@@ -98,8 +105,7 @@ impl Scanner {
                         Ok(subscribed) => {
                             subscriber = subscribed;
                             self.settled(Part::Files);
-                            // Other folders may be left out now.
-                            self.look_for_what_is_absent(&feed, &findings).await;
+                            self.look_for_what_is_left_out(&feed, &findings).await;
                         }
                         Err(problem) => self.problem(Part::Files, problem),
                     }
@@ -108,6 +114,9 @@ impl Scanner {
                     Some(Message::Begin { kind, resumed }) => {
                         begun = Instant::now();
                         in_pass = true;
+                        if self.is_another(&outline).await {
+                            return;
+                        }
                         let kind = if resumed { PassKind::Changed } else { kind };
                         self.begin(kind).await;
                     }
@@ -177,6 +186,13 @@ impl Scanner {
             .await;
         enrolled.map_err(|error| error.to_string())?;
         Ok((outline, feed, findings))
+    }
+
+    /// Whether the instance at work judges otherwise than `outline` says: a fresh one may, if it has read
+    /// other rules from files, or lost what it knew.
+    async fn is_another(&self, outline: &Outline) -> bool {
+        let now = ask(&self.work, |reply| Box::new(GetOutline(reply))).await;
+        now.is_ok_and(|now| now.rule_set != outline.rule_set)
     }
 
     async fn subscribe(&self, outline: &Outline, feed: Feed) -> Result<Option<Subscriber>, String> {
@@ -368,7 +384,28 @@ impl Scanner {
         }
     }
 
-    /// Files with findings may have gone while nobody watched, or are not shown any more.
+    /// Files with findings may be left out from now on.
+    async fn look_for_what_is_left_out(&self, feed: &Feed, findings: &Findings) {
+        let plugin = &self.shared.context.plugin;
+        let mut after = None;
+        loop {
+            let Ok((paths, next)) = findings.files(plugin, after, LOOKED_FOR).await else {
+                return;
+            };
+            let (feed, name) = (feed.clone(), plugin.to_string());
+            let looking = tokio::task::spawn_blocking(move || feed.left_out(&name, paths));
+            let Ok(left_out) = looking.await else { return };
+            if !self.kept(findings.left_out(plugin, left_out).await) {
+                return;
+            }
+            after = match next {
+                Some(next) => Some(next),
+                None => return,
+            };
+        }
+    }
+
+    /// Files with findings may have gone while nobody watched, or be on what was mounted since.
     async fn look_for_what_is_absent(&self, feed: &Feed, findings: &Findings) {
         let plugin = &self.shared.context.plugin;
         let mut after = None;

@@ -20,23 +20,31 @@ pub struct Absent {
 }
 
 impl Feed {
-    /// Which of these paths are passed no more to the subscriber of this name. Whatever becomes of the
-    /// others, those that are left out are passed again once they no longer are. Blocks.
+    /// Which of these paths are passed no more to the subscriber of this name, as far as its subscription
+    /// tells. They are passed again once it is another. Blocks.
+    pub fn left_out(&self, name: &str, mut paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let shared = &self.inner.shared;
+        let Some(lane) = shared.lane(name) else {
+            return Vec::new();
+        };
+        paths.retain(|path| lane.scope.root_of(path).is_none());
+        for path in &paths {
+            shared.forget_folder_of(&lane, path);
+        }
+        paths
+    }
+
+    /// Which of these paths are passed no more to the subscriber of this name, after a complete pass: it has
+    /// forgotten what it did not come to. Blocks.
     pub fn absent(&self, name: &str, paths: Vec<Vec<u8>>) -> Absent {
         let shared = &self.inner.shared;
-        let lane = {
-            let members = lock(&shared.members);
-            let mut lanes = members.iter().map(|member| member.lane.clone());
-            lanes.find(|lane| lane.name == name && !lane.is_closed())
-        };
-        let Some(lane) = lane else {
+        let Some(lane) = shared.lane(name) else {
             return Absent::default();
         };
         let mut absent = Absent::default();
         let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
         for path in paths {
             if !shared.shows(&lane, &path) {
-                shared.forget_folder_of(&lane, &path);
                 absent.left_out.push(path);
             } else if let Some(mount) = shared.root.remote_on(&path) {
                 remote.entry(mount).or_default().push(path);
@@ -67,6 +75,13 @@ fn gone_there(shared: &Arc<Shared>, mount: u64, paths: Vec<Vec<u8>>) -> Vec<Vec<
 }
 
 impl Shared {
+    fn lane(&self, name: &str) -> Option<Arc<Lane>> {
+        let members = lock(&self.members);
+        let mut lanes = members.iter().map(|member| &member.lane);
+        let lane = lanes.find(|lane| lane.name == name && !lane.is_closed());
+        lane.cloned()
+    }
+
     /// Whether a subscriber is shown what is at a path, if anything is.
     fn shows(&self, lane: &Lane, path: &[u8]) -> bool {
         let scope = &lane.scope;
@@ -83,8 +98,7 @@ impl Shared {
         matches!(there, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
     }
 
-    /// What was judged in the folder that a path is in is passed again. A folder that cannot be asked is not
-    /// walked either, and forgotten for that.
+    /// What was judged in the folder that a path is in is passed again.
     fn forget_folder_of(&self, lane: &Lane, path: &[u8]) {
         let end = memchr::memrchr(b'/', path).unwrap_or(0).max(1);
         let folder = path.get(..end).unwrap_or(path);
