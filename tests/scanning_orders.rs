@@ -303,8 +303,9 @@ fn what_is_found_while_the_server_is_away_is_sent_once_it_is_back() {
 fn a_pass_that_leaves_something_out_says_so_and_ends_with_one() {
     let mut node = node();
     node.manifest("scanner", &spec(&node, ""));
-    // Somebody has a lease on a file and does not give it back when asked.
-    let holds = r#"$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die; fcntl(F, 1024, 1) or die $!; print "held\n"; <STDIN>"#;
+    // Somebody has a lease on a file, does not give it back when asked, and takes it again when the kernel has
+    // taken it away.
+    let holds = r#"$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die; fcntl(F, 1024, 1) or die $!; print "held\n"; vec($in, 0, 1) = 1; fcntl(F, 1024, 1) until select($ready = $in, undef, undef, 0.01);"#;
     let mut held = Command::new("perl")
         .args(["-e", holds])
         .arg(node.path("scanned/good"))
