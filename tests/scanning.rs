@@ -316,3 +316,66 @@ fn hashes_of_passwords_and_secrets_of_pods_are_shown_to_nobody() {
     let report = wait(&node, "both", |it| it["events"].as_u64() >= Some(2));
     assert_eq!(findings(&node, "rule=test.eicar").len(), 2, "{report:#}");
 }
+
+#[test]
+fn what_is_left_out_from_now_on_is_resolved_and_comes_back_with_the_files() {
+    let mut node = node();
+    for name in ["in/bad", "out/bad", "out/good"] {
+        write(&node, name, eicar());
+    }
+    write(&node, "out/good", "nothing");
+    let rules = rule("eicar", "EICAR-STANDARD");
+    let tree = node.path("tree");
+    let without = format!("files: {{exclude: [\"{}/out\"]}}", tree.display());
+    node.start();
+    wait_pass(&node);
+    wait_found(&node, "open", &["in/bad", "out/bad"]);
+    node.manifest("scan", &spec(&node, &rules, &without));
+    wait_found(&node, "open", &["in/bad"]);
+    wait_found(&node, "resolved", &["out/bad"]);
+    let resolved = findings(&node, "state=resolved");
+    assert_eq!(resolved[0]["reason"], "its file is not scanned any more");
+
+    node.manifest("scan", &spec(&node, &rules, ""));
+    wait_found(&node, "open", &["in/bad", "out/bad"]);
+    wait_found(&node, "resolved", &[]);
+
+    // Without any files: what was found of them is over as well.
+    node.manifest(
+        "scan",
+        "module: {bundled: security-scanner}\nconfig: {posture: {accounts: {allowUid0: [root]}}}\nupdate: {probation: 200ms}\ngrants: {state: {quota: 1Mi}, scan: {users: true}}\nscanning: {}\n",
+    );
+    wait_for("nothing found of files", || {
+        let open = findings(&node, "rule=test.*");
+        open.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn an_instance_that_took_much_memory_gives_it_back() {
+    let mut node = node();
+    write(&node, "long", "x".repeat(15 << 20));
+    write(&node, "bad", eicar());
+    node.start();
+    let report = wait_pass(&node);
+    assert_eq!(report["findings"]["high"], 1, "{report:#}");
+    let memory = |report: &Value| report["memoryBytes"].as_u64().unwrap();
+    let report = node.wait_plugin("scan", "a small instance", |report| {
+        (1..16 << 20).contains(&memory(report))
+    });
+    assert_eq!(report["restarts"], 0, "{report:#}");
+    // It works on, and takes it again.
+    write(&node, "new", eicar());
+    write(
+        &node,
+        "longer",
+        format!("{}{}", "y".repeat(14 << 20), eicar()),
+    );
+    wait_found(&node, "open", &["bad", "longer", "new"]);
+    node.wait_plugin("scan", "a large instance", |report| {
+        memory(report) > 16 << 20
+    });
+    node.wait_plugin("scan", "a small one again", |report| {
+        (1..16 << 20).contains(&memory(report))
+    });
+}

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use support::sink::{Sink, ok, own_address, status};
 use support::{Node, wait_for};
 
 /// Not the test file of virus scanners as a whole: that would be found on whoever works on this.
@@ -232,4 +235,110 @@ fn orders_that_make_no_sense_are_refused() {
         assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
         assert!(text(&refused).starts_with(said), "{}", text(&refused));
     }
+}
+
+/// What acknowledged requests had, by the name of the file and the state.
+fn delivered(sink: &Sink) -> BTreeSet<(String, String)> {
+    let records = sink.acknowledged().into_iter().flat_map(|it| it.records());
+    let pairs = records.map(|it| {
+        let path = it["subject"]["path"].as_str().unwrap();
+        let name = path.rsplit('/').next().unwrap();
+        (name.to_owned(), it["state"].as_str().unwrap().to_owned())
+    });
+    pairs.collect()
+}
+
+#[test]
+fn what_is_found_while_the_server_is_away_is_sent_once_it_is_back() {
+    let mut node = node();
+    let [plain, queued] = [own_address(), own_address()];
+    let retry = "retry: {initial: 20ms, max: 50ms}";
+    let destinations = format!(
+        "{{name: plain, http: {{url: 'http://{plain}/', {retry}}}}}, {{name: queued, http: {{url: 'http://{queued}/', {retry}}}, queue: {{maxSize: 1Mi}}}}"
+    );
+    node.manifest("scanner", &spec(&node, &destinations));
+    let mut expected = BTreeSet::new();
+    for n in 0..20 {
+        fs::write(node.path(&format!("scanned/bad-{n}")), BAD).unwrap();
+        expected.insert((format!("bad-{n}"), "opened".to_owned()));
+    }
+    node.start();
+    node.wait_plugin("scanner", "both away", |it| {
+        let all = it["scanning"]["destinations"].as_array();
+        let away = |it: &Value| it["state"] == "Retrying" && it["lines"] == 0;
+        it["scanning"]["findings"]["medium"] == 20
+            && all.is_some_and(|all| all.len() == 2 && all.iter().all(away))
+    });
+    fs::remove_file(node.path("scanned/bad-7")).unwrap();
+    expected.insert(("bad-7".to_owned(), "resolved".to_owned()));
+    order(&node, &["scan", "scanner", "--full", "--wait"]);
+    // First they are there and have no room, then they take what there is.
+    let start = |address| {
+        Sink::start_at(address, |request| match request.number {
+            0..3 => status(503),
+            _ => ok(),
+        })
+    };
+    for (name, sink) in [("plain", start(plain)), ("queued", start(queued))] {
+        wait_for(&format!("all changes at {name}"), || {
+            (delivered(&sink) == expected).then_some(())
+        });
+        let told: usize = sink
+            .acknowledged()
+            .iter()
+            .map(|it| it.records().len())
+            .sum();
+        assert_eq!(told, expected.len(), "{name}: each once");
+    }
+    node.wait_plugin("scanner", "nothing lost", |it| {
+        let all = it["scanning"]["destinations"].as_array().unwrap();
+        all.iter().all(|it| {
+            it["state"] == "Healthy" && it["lostChanges"] == 0 && it["waitingChanges"] == 0
+        })
+    });
+    node.stop();
+}
+
+#[test]
+fn a_pass_that_leaves_something_out_says_so_and_ends_with_one() {
+    let mut node = node();
+    node.manifest("scanner", &spec(&node, ""));
+    // Somebody has a lease on a file, does not give it back when asked, and takes it again when the kernel has
+    // taken it away.
+    let holds = r#"$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die; fcntl(F, 1024, 1) or die $!; print "held\n"; vec($in, 0, 1) = 1; fcntl(F, 1024, 1) until select($ready = $in, undef, undef, 0.01);"#;
+    let mut held = Command::new("perl")
+        .args(["-e", holds])
+        .arg(node.path("scanned/good"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let read = BufReader::new(held.stdout.take().unwrap()).read_line(&mut said);
+    read.unwrap();
+    assert_eq!(said, "held\n");
+    node.start();
+    node.wait_plugin("scanner", "a first pass", |it| {
+        it["scanning"]["passes"].as_u64() >= Some(1)
+    });
+    let scan = order(&node, &["scan", "scanner", "--wait"]);
+    assert_eq!(scan.status.code(), Some(1), "{}", text(&scan));
+    let page = text(&order(&node, &["status", "scanner"]));
+    for said in [
+        "not complete: the rest is passed again in the next one",
+        "errors: Resource temporarily unavailable (1)",
+        "pass        none under way",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let (_, metrics) = node.get("/metrics").unwrap();
+    let series = "bulkhead_scanning_last_pass_complete{namespace=\"local\",name=\"scanner\"} 0";
+    assert!(metrics.contains(series), "{metrics}");
+    drop(held.stdin.take());
+    held.wait().unwrap();
+    let scan = order(&node, &["scan", "scanner", "--wait"]);
+    assert_eq!(scan.status.code(), Some(0), "{}", text(&scan));
+    let report = node.plugin("scanner").unwrap();
+    assert_eq!(report["scanning"]["lastPass"]["complete"], true);
+    node.stop();
 }

@@ -9,8 +9,8 @@ use super::cluster::NAMESPACE;
 use super::helm::{chart, kustomize, read};
 use super::support::{Node, fixture_file, wait_for};
 
-/// The names of families and the labels that their series have, of a daemon with a plugin whose destination has
-/// a queue.
+/// The names of families and the labels that their series have, of a daemon with a plugin of each role, of which
+/// one has a destination with a queue.
 fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let mut node = Node::new();
     let destination = format!(
@@ -30,16 +30,33 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
     );
     let plans = fixture_file("fixture-enforcement");
     node.manifest("plans", &format!("module:\n  {plans}\nconfig: {{}}\n"));
+    std::fs::create_dir(node.path("scanned")).unwrap();
+    std::fs::write(node.path("scanned/bad"), "bad").unwrap();
+    node.manifest(
+        "scans",
+        &format!(
+            "module: {{bundled: security-scanner}}\n\
+             config: {{signatures: {{yara: [{{name: a, text: 'rule a {{ strings: $a = \"bad\" condition: $a }}'}}]}}}}\n\
+             grants: {{state: {{quota: 1Mi}}, scan: {{files: [{:?}]}}}}\n\
+             scanning: {{budget: {{yieldToPressure: false}}, destinations: [{{name: far, http: {{url: 'http://127.0.0.1:9/'}}}}]}}\n",
+            node.path("scanned"),
+        ),
+    );
     node.start();
-    for plugin in ["app", "measures", "plans"] {
+    for plugin in ["app", "measures", "plans", "scans"] {
         node.wait_running(plugin);
     }
     node.append("a.log", ["line".to_owned()]);
     // How long work took is known after the first.
     let page = wait_for("a piece of work", || {
         let (_, page) = node.get("/metrics")?;
-        let all = page.contains("quantile=") && page.contains("last_check_timestamp_seconds{");
-        all.then_some(page)
+        let all = [
+            "quantile=",
+            "last_check_timestamp_seconds{",
+            "scanning_findings{",
+            "last_pass_complete{",
+        ];
+        all.iter().all(|it| page.contains(it)).then_some(page)
     });
     let names = Regex::new("([a-z_]+)=\"").unwrap();
     let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

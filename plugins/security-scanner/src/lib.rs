@@ -17,6 +17,7 @@ mod permissions;
 mod plugin;
 mod posture;
 mod signatures;
+mod size;
 mod source;
 pub mod yara;
 

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, Trouble};
 use crate::clamav::{Digests, Hashes};
+use crate::size::Size;
 use crate::source::Source;
 use crate::yara::{self, Compiler, Hit, Incomplete, Input, Limits, Meta, Rules, Scanner};
 
@@ -36,7 +37,7 @@ pub(crate) struct Config {
     hashes: Vec<Source>,
     /// Bytes of each file that are looked at for rules, signatures and archives; of longer files only the
     /// beginning is. 16 MiB unless given.
-    max_content: Option<u64>,
+    max_content: Option<Size>,
     /// Whether and how far archives are unpacked.
     archives: Archives,
 }
@@ -50,7 +51,7 @@ pub(crate) struct Archives {
     /// Archives in archives that are unpacked.
     depth: u8,
     /// Bytes that are unpacked of one file, all levels together.
-    max_unpacked: u64,
+    max_unpacked: Size,
     /// Bytes that one packed byte becomes at most.
     max_ratio: u64,
     /// Members of one file, all levels together.
@@ -63,7 +64,7 @@ impl Default for Archives {
         Self {
             enabled: true,
             depth: limits.depth as u8,
-            max_unpacked: limits.unpacked,
+            max_unpacked: Size(limits.unpacked),
             max_ratio: limits.ratio,
             max_members: limits.members as u32,
         }
@@ -124,7 +125,7 @@ impl Signatures {
         let archives = &config.archives;
         let archives = archives.enabled.then_some(archive::Limits {
             depth: archives.depth.into(),
-            unpacked: archives.max_unpacked,
+            unpacked: archives.max_unpacked.0,
             ratio: archives.max_ratio,
             members: archives.max_members as usize,
         });
@@ -135,7 +136,7 @@ impl Signatures {
             rules,
             lists,
             archives,
-            max_content: config.max_content.unwrap_or(MAX_CONTENT),
+            max_content: config.max_content.map_or(MAX_CONTENT, |size| size.0),
             texts,
             begun: Vec::new(),
         })

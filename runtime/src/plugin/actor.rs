@@ -161,6 +161,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         active: None,
         previous: None,
         preparing: None,
+        renewing: false,
         roles: Roles::Stopped,
         waiting: None,
         retry_at: None,
@@ -238,6 +239,8 @@ struct Actor {
     /// The last good revision, until the probation of the active one is over.
     previous: Option<(Active, Instant)>,
     preparing: Option<Preparing>,
+    /// The active revision gets a new instance though nothing is wrong with the old one.
+    renewing: bool,
     roles: Roles,
     /// A candidate that waits for the roles to stop.
     waiting: Option<Prepared>,
@@ -430,10 +433,29 @@ impl Actor {
         };
         self.status.latency.record(begin.elapsed());
         match outcome {
-            Some(Ok(())) => self.backoff.success(),
+            Some(Ok(())) => {
+                self.backoff.success();
+                self.renew();
+            }
             Some(Err(failure)) => self.on_failure(failure),
             // The call was cut short; the goal comes next and drops the instance.
             None => {}
+        }
+    }
+
+    /// Makes a new instance in place of one that has just retired, unless another one is to come anyway.
+    /// Work waits meanwhile.
+    fn renew(&mut self) {
+        let busy = self.preparing.is_some() || self.previous.is_some() || self.waiting.is_some();
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let retired = active.instance.as_mut().is_some_and(Instance::take_retired);
+        if retired && !busy {
+            active.instance = None;
+            self.status.usage.clear_memory();
+            self.renewing = true;
+            self.on_retry();
         }
     }
 

@@ -234,6 +234,8 @@ impl Preparer {
                 )));
             }
         }
+        // Roles may remember what this module did.
+        instance.note(digest);
         for (role, prepare) in &self.roles {
             if roles.contains(role)
                 && let Err(message) = prepare(&manifest, &mut instance).await?

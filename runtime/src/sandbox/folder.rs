@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 /// statfs(2).
 const PROCFS: u64 = 0x9fa0;
@@ -32,19 +31,6 @@ impl NodeFolders {
             root: Path::new("/").into(),
             private: private.into(),
         }
-    }
-
-    /// Whether there is something at a path of the node, which need not be UTF-8; links lead where they
-    /// do there. In doubt yes. Blocks.
-    pub fn is_there(&self, path: &[u8]) -> bool {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(root) = rustix::fs::open(&*self.root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        else {
-            return true;
-        };
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let opened = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
-        !matches!(opened, Err(Errno::NOENT | Errno::NOTDIR))
     }
 
     /// Opens a path of the node. Links in it, absolute ones too, are the node's.

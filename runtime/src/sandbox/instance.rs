@@ -91,6 +91,7 @@ pub struct Instance {
     clock: Clock,
     usage: Arc<Usage>,
     dead: Option<Failure>,
+    retired: bool,
     notes: Vec<Box<dyn Any + Send>>,
 }
 
@@ -135,6 +136,7 @@ impl Instance {
             clock,
             usage,
             dead: None,
+            retired: false,
             notes: Vec::new(),
         })
     }
@@ -148,6 +150,22 @@ impl Instance {
     /// What was kept by [`Self::note`].
     pub fn noted<T: Any + Send>(&self) -> Option<&T> {
         self.notes.iter().find_map(|note| note.downcast_ref())
+    }
+
+    /// Bytes of its memory, which never shrinks.
+    pub fn memory(&self) -> u64 {
+        self.store.data().memory.used()
+    }
+
+    /// A fresh instance may take its place right after this piece of work: nothing that matters is in its
+    /// memory alone.
+    pub fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    /// Whether it has just retired.
+    pub(crate) fn take_retired(&mut self) -> bool {
+        std::mem::take(&mut self.retired)
     }
 
     /// Calls the guest within the limits. `function` names the call in messages.

@@ -2,6 +2,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 mod enforcement;
+mod passes;
 mod publishing;
 mod remote_write;
 pub(super) mod scanning;
@@ -421,6 +422,7 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
     }
     enforcement::write(&mut page, plugins);
     remote_write::write(&mut page, plugins);
+    passes::write(&mut page, plugins);
     publishing::write(&mut page, plugins);
     page.0
 }

@@ -155,8 +155,19 @@ impl Store {
         let last = key(self.head.segments.saturating_sub(1));
         let written = written.and_then(|()| state::set(&last, &self.tail));
         match written {
-            Err(state::Error::OverQuota(_)) => self.no_room = true,
-            other => other.context("the baseline cannot be written")?,
+            Err(state::Error::OverQuota(_)) => self.give_up(),
+            other => other.context("the baseline cannot be written"),
+        }
+    }
+
+    /// A part of a baseline must not become one: another instance begins anew, with another generation, so
+    /// that all files are passed to it.
+    fn give_up(&mut self) -> Result<()> {
+        self.no_room = true;
+        state::delete(HEAD)?;
+        state::delete(LABEL)?;
+        for key in state::keys("integrity/segment/")? {
+            state::delete(&key)?;
         }
         Ok(())
     }

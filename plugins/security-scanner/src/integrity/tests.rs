@@ -194,6 +194,9 @@ fn a_baseline_without_room_is_told_and_compares_nothing() {
     for _ in 0..2 {
         let found = plugin("1").scan(&node()).unwrap();
         assert_eq!(told(&found), [("integrity.no-room", "baseline/1")]);
+        // Another instance must not take a part of it for all.
+        assert!(state::keys("integrity/segment/").unwrap().is_empty());
+        assert!(state::get("integrity/head").unwrap().is_none());
     }
 }
 

@@ -6,8 +6,8 @@ use bulkhead_sdk::scanning::Severity;
 use bulkhead_sdk::{Context, Result};
 use serde::Deserialize;
 
-use super::Ecosystem;
 use super::installed::Package;
+use super::{Ecosystem, System};
 
 /// What of an advisory is needed; the rest is ignored.
 #[derive(Debug, Deserialize)]
@@ -70,6 +70,8 @@ pub(super) struct Advisory {
 #[derive(Debug)]
 struct Match {
     advisory: usize,
+    /// Of which systems, by the id in their `os-release`; of all if there is none.
+    systems: &'static [&'static str],
     /// Of which release, such as `12` or `v3.18`; of all if there is none.
     release: Option<String>,
     ranges: Vec<Vec<Event>>,
@@ -115,10 +117,16 @@ impl Advisories {
                 Some((name, release)) => (name, Some(release.to_owned())),
                 None => (package.ecosystem.as_str(), None),
             };
-            let ecosystem = match name {
-                "Debian" => Ecosystem::Debian,
-                "Alpine" => Ecosystem::Alpine,
-                _ => continue,
+            let (ecosystem, systems, release) = match name {
+                "Debian" => (Ecosystem::Debian, &[][..], release),
+                "Alpine" => (Ecosystem::Alpine, &[][..], release),
+                name => match RPM.iter().find(|(known, _)| *known == name) {
+                    Some((_, systems)) => {
+                        let release = release.and_then(|release| rpm_release(&release));
+                        (Ecosystem::Rpm, *systems, release)
+                    }
+                    None => continue,
+                },
             };
             let ranges = affected
                 .ranges
@@ -126,6 +134,7 @@ impl Advisories {
                 .filter(|range| range.kind == "ECOSYSTEM");
             let found = Match {
                 advisory: number,
+                systems,
                 release,
                 ranges: ranges.map(|range| range.events).collect(),
                 versions: affected.versions,
@@ -149,26 +158,39 @@ impl Advisories {
         });
     }
 
-    /// Advisories about the package, and the versions that have it fixed.
+    /// Advisories about the package, and the versions that have it fixed. Some name the source that it is
+    /// made of, and some of those for rpm the package itself.
     pub(super) fn find<'a>(
         &'a self,
         ecosystem: Ecosystem,
-        release: &'a str,
+        system: System<'a>,
         package: &'a Package,
     ) -> impl Iterator<Item = (&'a Advisory, Option<&'a str>)> {
-        let about = self.by_package.get(&(ecosystem, package.source.clone()));
-        about.into_iter().flatten().filter_map(move |found| {
-            let of_release = found.release.as_deref().is_none_or(|of| is_of(of, release));
-            if !of_release {
-                return None;
-            }
-            let fixed = found.fixed(ecosystem, &package.source_version)?;
-            Some((self.all.get(found.advisory)?, fixed))
+        let of_source = (&package.source, &package.source_version);
+        let itself = (&package.name, &package.version);
+        let has_own = ecosystem == Ecosystem::Rpm && package.name != package.source;
+        let names = [of_source].into_iter().chain(has_own.then_some(itself));
+        names.flat_map(move |(name, version)| {
+            let about = self.by_package.get(&(ecosystem, name.clone()));
+            about.into_iter().flatten().filter_map(move |found| {
+                if !found.is_about(system) {
+                    return None;
+                }
+                let fixed = found.fixed(ecosystem, version)?;
+                Some((self.all.get(found.advisory)?, fixed))
+            })
         })
     }
 }
 
 impl Match {
+    fn is_about(&self, system: System<'_>) -> bool {
+        let known = self.systems.is_empty() || system.id.is_empty();
+        let release = self.release.as_deref();
+        (known || self.systems.contains(&system.id))
+            && release.is_none_or(|of| is_of(of, system.version))
+    }
+
     /// Whether it is about the version, and then, since which one it is not.
     fn fixed(&self, ecosystem: Ecosystem, version: &str) -> Option<Option<&str>> {
         if self.versions.contains(version) {
@@ -232,6 +254,34 @@ fn order(ecosystem: Ecosystem, a: &str, b: &str) -> std::cmp::Ordering {
         (_, "0") => std::cmp::Ordering::Greater,
         _ => ecosystem.compare(a, b).unwrap_or(std::cmp::Ordering::Equal),
     }
+}
+
+/// The ecosystems of OSV with packages of rpm, and what systems of each call themselves.
+const RPM: [(&str, &[&str]); 9] = [
+    ("AlmaLinux", &["almalinux"]),
+    ("Azure Linux", &["azurelinux", "mariner"]),
+    ("Mageia", &["mageia"]),
+    ("openEuler", &["openEuler"]),
+    (
+        "openSUSE",
+        &["opensuse-leap", "opensuse-tumbleweed", "opensuse"],
+    ),
+    ("Photon OS", &["photon"]),
+    ("Red Hat", &["rhel"]),
+    ("Rocky Linux", &["rocky"]),
+    ("SUSE", &["sles", "sled", "sles_sap"]),
+];
+
+/// The number in what they call a release: `9`, `enterprise_linux:9::baseos`, `Leap 15.5`, `Linux Enterprise
+/// Server 15 SP5`. None for one that has no number, such as `Tumbleweed`.
+fn rpm_release(release: &str) -> Option<String> {
+    let mut words = release.split([':', ' ', '-']);
+    let number = words.find(|word| word.starts_with(|it: char| it.is_ascii_digit()))?;
+    let pack = words.next().and_then(|word| word.strip_prefix("SP"));
+    Some(match pack {
+        Some(pack) => format!("{number}.{pack}"),
+        None => number.to_owned(),
+    })
 }
 
 /// Debian's are `12`, Alpine's `v3.18` while the system says `3.18.4`.

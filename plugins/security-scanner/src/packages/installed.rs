@@ -51,7 +51,7 @@ fn apk_record(record: &str) -> Option<Package> {
     Some(package(name, version, field('o').unwrap_or(name), version))
 }
 
-fn package(name: &str, version: &str, source: &str, source_version: &str) -> Package {
+pub(super) fn package(name: &str, version: &str, source: &str, source_version: &str) -> Package {
     Package {
         name: name.to_owned(),
         version: version.to_owned(),

@@ -4,6 +4,7 @@ mod advisories;
 mod alpine;
 mod debian;
 mod installed;
+mod rpm;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -14,6 +15,7 @@ use bulkhead_sdk::scanning::{Findings, Outline, Rule, Severity, View};
 use crate::source::Source;
 use advisories::Advisories;
 use installed::Package;
+use rpm::Rpm;
 
 const ID: &str = "packages.vulnerable";
 const UNCLEAR: &str = "packages.unclear";
@@ -28,6 +30,9 @@ const MAX_FINDINGS: usize = 10_000;
 pub(crate) struct Config {
     /// Advisories: a JSON text with one in the format of OSV, or a list of them.
     advisories: Vec<Source>,
+    /// Folders with rpm's database (`rpmdb.sqlite` or `Packages.db`), as the plugin sees them: below a
+    /// folder that is granted with `grants.files`.
+    rpm: Vec<String>,
 }
 
 /// The kinds of packages whose versions can be compared.
@@ -35,6 +40,7 @@ pub(crate) struct Config {
 enum Ecosystem {
     Debian,
     Alpine,
+    Rpm,
 }
 
 impl Ecosystem {
@@ -42,6 +48,7 @@ impl Ecosystem {
         match self {
             Self::Debian => Some(debian::compare(a, b)),
             Self::Alpine => alpine::compare(a, b),
+            Self::Rpm => Some(rpm::compare(a, b)),
         }
     }
 }
@@ -50,12 +57,24 @@ impl Ecosystem {
 #[derive(Debug)]
 pub(crate) struct Packages {
     advisories: Option<Advisories>,
+    rpm: Vec<Rpm>,
+}
+
+/// The system that packages are of.
+#[derive(Debug, Clone, Copy)]
+struct System<'v> {
+    /// As `/etc/os-release` names it; empty if that is not known.
+    id: &'v str,
+    version: &'v str,
 }
 
 impl Packages {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         if config.advisories.is_empty() {
-            return Ok(Self { advisories: None });
+            return Ok(Self {
+                advisories: None,
+                rpm: Vec::new(),
+            });
         }
         let mut advisories = Advisories::default();
         for (i, source) in config.advisories.iter().enumerate() {
@@ -66,6 +85,7 @@ impl Packages {
         }
         Ok(Self {
             advisories: Some(advisories),
+            rpm: config.rpm.iter().map(|folder| Rpm::new(folder)).collect(),
         })
     }
 
@@ -83,19 +103,41 @@ impl Packages {
             Rule::new(UNCLEAR, "Packages cannot be judged")
                 .severity(Severity::Info)
                 .rationale("Without the list of packages, the system's release or versions that can be compared, nothing is said of them.")
-                .remediation("Grant the list and nodeFacts; packages of rpm are not supported."),
+                .remediation("Grant the list and nodeFacts; for rpm, name the folder of its database in packages.rpm, and grant it with files."),
         );
         outline.want_file(DPKG);
         outline.want_file(APK);
     }
 
-    pub(crate) fn assess(&self, view: &View, out: &mut Findings) {
+    pub(crate) fn assess(&mut self, view: &View, out: &mut Findings) {
         let Some(advisories) = &self.advisories else {
             return;
         };
-        let release = view.fact("os.version").unwrap_or_default();
-        let mut any = false;
-        for (path, ecosystem) in [(DPKG, Ecosystem::Debian), (APK, Ecosystem::Alpine)] {
+        let system = System {
+            id: view.fact("os.id").unwrap_or_default(),
+            version: view.fact("os.version").unwrap_or_default(),
+        };
+        let mut any = !self.rpm.is_empty();
+        for rpm in &mut self.rpm {
+            let folder = rpm.folder().to_owned();
+            if system.version.is_empty() {
+                no_release(&folder, out);
+            }
+            let installed = rpm.installed();
+            for (i, trouble) in installed.troubles.iter().enumerate() {
+                out.path(&folder, UNCLEAR)
+                    .fingerprint(i.to_string())
+                    .message(trouble);
+            }
+            for package in &installed.packages {
+                judge(advisories, Ecosystem::Rpm, system, package, out);
+            }
+        }
+        let lists: [(&str, Ecosystem, fn(&str) -> Vec<Package>); 2] = [
+            (DPKG, Ecosystem::Debian, installed::dpkg),
+            (APK, Ecosystem::Alpine, installed::apk),
+        ];
+        for (path, ecosystem, read) in lists {
             let Some(file) = view.file(path).filter(|file| file.kind().is_some()) else {
                 continue;
             };
@@ -104,36 +146,37 @@ impl Packages {
                 out.path(path, UNCLEAR)
                     .message("it cannot be read, or is longer than 4 MiB");
             }
-            if release.is_empty() {
-                out.path(path, UNCLEAR)
-                    .fingerprint("release")
-                    .message("the system's release is not known (os.version): advisories for one release are left out");
+            if system.version.is_empty() {
+                no_release(path, out);
             }
             let text = String::from_utf8_lossy(file.content());
-            let packages = match ecosystem {
-                // The host cuts what is longer: the last of it may be half a record.
-                Ecosystem::Debian => installed::dpkg(&text),
-                Ecosystem::Alpine => installed::apk(&text),
-            };
-            for package in &packages {
-                judge(advisories, ecosystem, release, package, out);
+            // The host cuts what is longer: the last of it may be half a record.
+            for package in &read(&text) {
+                judge(advisories, ecosystem, system, package, out);
             }
         }
         if !any {
-            out.other("packages", UNCLEAR)
-                .message(format!("there is neither {DPKG} nor {APK}"));
+            out.other("packages", UNCLEAR).message(format!(
+                "there is neither {DPKG} nor {APK}, and packages.rpm names no folder"
+            ));
         }
     }
+}
+
+fn no_release(path: &str, out: &mut Findings) {
+    out.path(path, UNCLEAR).fingerprint("release").message(
+        "the system's release is not known (os.version): advisories for one release are left out",
+    );
 }
 
 fn judge(
     advisories: &Advisories,
     ecosystem: Ecosystem,
-    release: &str,
+    system: System<'_>,
     package: &Package,
     out: &mut Findings,
 ) {
-    for (advisory, fixed) in advisories.find(ecosystem, release, package) {
+    for (advisory, fixed) in advisories.find(ecosystem, system, package) {
         if out.len() >= MAX_FINDINGS {
             return;
         }

@@ -71,30 +71,32 @@ fn detail(plugin: &Scanned) -> String {
         last => line(
             "last pass",
             &format!(
-                "{}, ended {}, took {}{}",
+                "{}, ended {}, took {}{}{}",
                 text(&last["kind"]),
                 text(&last["ended"]),
                 span(last["seconds"].as_f64().unwrap_or(0.0) as u64),
                 match last["complete"] == true {
                     true => "",
                     false => "; not complete: the rest is passed again in the next one",
-                }
+                },
+                errors(&last["errors"])
             ),
         ),
     }
     line(
         "judged",
         &format!(
-            "{} files, {}, in {} passes and {} as they changed",
-            number(&report["files"]),
+            "{}, {}, in {} and {} as they changed",
+            counted(number(&report["files"]), "file"),
             bytes(number(&report["bytes"])),
-            number(&report["passes"]),
+            counted(number(&report["passes"]), "pass"),
             number(&report["events"])
         ),
     );
     if number(&report["unjudged"]) > 0 {
         let count = number(&report["unjudged"]);
-        line("not judged", &format!("{count} files: the plugin failed"));
+        let files = counted(count, "file");
+        line("not judged", &format!("{files}: the plugin failed"));
         for file in report["unjudgedFiles"].as_array().into_iter().flatten() {
             line("", text(file));
         }
@@ -105,7 +107,8 @@ fn detail(plugin: &Scanned) -> String {
     if number(&report["assessments"]) > 0 {
         let count = number(&report["assessments"]);
         let last = text(&report["lastAssessment"]);
-        line("node", &format!("judged {count} times, last {last}"));
+        let times = counted(count, "time");
+        line("node", &format!("judged {times}, last {last}"));
     }
     if number(&report["troubles"]) > 0 {
         let (count, first) = (number(&report["troubles"]), text(&report["firstTrouble"]));
@@ -123,11 +126,11 @@ fn detail(plugin: &Scanned) -> String {
 /// A destination of changes of findings.
 fn sent(destination: &Value) -> String {
     let mut said = format!(
-        "{} ({}): {}, {} changes",
+        "{} ({}): {}, {}",
         text(&destination["name"]),
         text(&destination["kind"]),
         text(&destination["state"]),
-        number(&destination["lines"])
+        counted(number(&destination["lines"]), "change")
     );
     for (field, what) in [
         ("waitingChanges", "wait"),
@@ -200,23 +203,50 @@ fn under_way(plugin: &str, pass: &Value) -> String {
 }
 
 fn watched(watched: &Value, line: &mut dyn FnMut(&str, &str)) {
+    let of = |field: &str, what| counted(number(&watched[field]), what);
     let mut said = format!(
-        "{} file systems as a whole, {} folders; {} events",
-        number(&watched["fileSystems"]),
-        number(&watched["folders"]),
-        number(&watched["events"])
+        "{} as a whole, {}; {}",
+        of("fileSystems", "file system"),
+        of("folders", "folder"),
+        of("events", "event")
     );
     if watched["polled"] == true {
         said += "; more folders than can be watched, the rest is scanned every five minutes";
     }
     let rescans = number(&watched["rescans"]);
     if rescans > 0 {
-        said += &format!("; scanned again {rescans} times, since there were too many");
+        let times = counted(rescans, "time");
+        said += &format!("; scanned again {times}, since there were too many");
     }
     line("watched", &said);
     for reason in watched["fallbacks"].as_array().into_iter().flatten() {
         line("", text(reason));
     }
+}
+
+/// What went wrong in a pass, by the numbers of errors: `; Connection timed out (1)`.
+fn errors(errors: &Value) -> String {
+    let errors = errors.as_object().into_iter().flatten();
+    let said = errors.filter_map(|(error, count)| {
+        let error = std::io::Error::from_raw_os_error(error.parse().ok()?).to_string();
+        let name = error.split(" (os error").next().unwrap_or_default();
+        Some(format!("{name} ({})", number(count)))
+    });
+    let said: Vec<String> = said.collect();
+    match said.is_empty() {
+        true => String::new(),
+        false => format!("; errors: {}", said.join(", ")),
+    }
+}
+
+/// `1 folder`, `2 folders`.
+fn counted(count: u64, what: &str) -> String {
+    let plural = match (count, what.ends_with("ss")) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {what}{plural}")
 }
 
 /// `2 min 5 s`.
@@ -291,6 +321,34 @@ mod tests {
         destination["lastError"] = json!("cannot connect");
         let wanted = "siem (http): Retrying, 7 changes, 3 lost; last error: cannot connect";
         assert_eq!(sent(&destination), wanted);
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let report = json!({
+            "watched": {"fileSystems": 1, "folders": 2, "events": 1, "rescans": 1},
+            "assessments": 1, "lastAssessment": "x",
+        });
+        let page = page(&[scanned(report)]);
+        for said in [
+            "1 file system as a whole, 2 folders; 1 event; scanned again 1 time, ",
+            "judged 1 time, last x",
+        ] {
+            assert!(page.contains(said), "{page}");
+        }
+        let destination = json!({"name": "a", "kind": "file", "state": "Healthy", "lines": 1});
+        assert_eq!(sent(&destination), "a (file): Healthy, 1 change");
+    }
+
+    #[test]
+    fn a_pass_that_was_not_complete_says_what_went_wrong() {
+        let report = json!({"lastPass": {
+            "kind": "changed", "ended": "x", "seconds": 1.0, "complete": false,
+            "errors": {"110": 1, "13": 2},
+        }});
+        let page = page(&[scanned(report)]);
+        let said = "Connection timed out (1), Permission denied (2)";
+        assert!(page.contains(said), "{page}");
     }
 
     #[test]

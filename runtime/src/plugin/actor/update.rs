@@ -112,10 +112,13 @@ impl Actor {
         result: Result<Prepared, Rejection>,
     ) {
         self.status.change(|status| status.candidate = None);
+        let renewed = std::mem::take(&mut self.renewing);
         match (candidate, result) {
             (None, Ok(prepared)) => {
                 if let Some(active) = &mut self.active {
                     active.instance = Some(prepared.instance);
+                }
+                if self.active.is_some() && !renewed {
                     self.status.change(|status| status.restarts += 1);
                     self.ready("a fresh instance is at work");
                 }

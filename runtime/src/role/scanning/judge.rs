@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::feed::{Batch, File, Kind, PassKind};
 use super::findings::{Found, Judged, check_files, check_whole};
-use super::outline::Outline;
+use super::outline::{Fresh, Outline};
 use super::snapshot::Seen;
 use crate::sandbox::bindings::scanning::exports::bulkhead::plugin::scanning as wit;
 use crate::sandbox::{Cause, Failure, Instance, Task, Work, WorkSender};
@@ -250,6 +250,24 @@ async fn end(
         })
         .await?;
     whole(instance, END, answer)
+}
+
+/// Nothing is to be judged for now: an instance that has taken much memory gives it back.
+pub(super) struct Rest;
+
+/// So much more than it began with is much.
+const MUCH: u64 = 4 << 20;
+
+impl Work for Rest {
+    fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let fresh = instance.noted::<Fresh>().copied();
+            if fresh.is_some_and(|Fresh(fresh)| instance.memory() > fresh + MUCH) {
+                instance.retire();
+            }
+            Ok(())
+        })
+    }
 }
 
 /// The node as it is.

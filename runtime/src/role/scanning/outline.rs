@@ -6,6 +6,7 @@ use super::feed::{Interest, Wanted};
 use super::findings::Rules;
 use super::snapshot::Wants;
 use crate::manifest::{Grants, Manifest};
+use crate::module::Digest;
 use crate::sandbox::bindings::scanning::exports::bulkhead::plugin::scanning as wit;
 use crate::sandbox::{Cause, Failure, Instance};
 
@@ -16,6 +17,10 @@ const WANTS: usize = 4096;
 
 const START: &str = "scanning.start";
 
+/// Bytes of an instance's memory when it had judged nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fresh(pub(super) u64);
+
 /// What one instance is about.
 #[derive(Debug)]
 pub(super) struct Outline {
@@ -23,7 +28,7 @@ pub(super) struct Outline {
     /// What of files it is passed; none if it scans none.
     pub(super) files: Option<Interest>,
     pub(super) wants: Arc<Wants>,
-    /// A digest of all that decides about a file.
+    /// A digest of all that decides about a file: of the module, and the plugin's own of its rules.
     pub(super) rule_set: Vec<u8>,
 }
 
@@ -42,15 +47,21 @@ pub(super) async fn prepare(
             Box::pin(async move { guest.call_start(store).await })
         })
         .await?;
+    let module = instance.noted::<Digest>().copied();
     let outline = match answer {
-        Ok(outline) => Outline::check(outline, &manifest.spec.grants),
+        Ok(outline) => Outline::check(outline, module, &manifest.spec.grants),
         Err(message) => Err(format!("scanning: the plugin does not start: {message}")),
     };
+    instance.note(Fresh(instance.memory()));
     Ok(outline.map(|outline| instance.note(Arc::new(outline))))
 }
 
 impl Outline {
-    fn check(outline: wit::Outline, grants: &Grants) -> Result<Self, String> {
+    fn check(
+        outline: wit::Outline,
+        module: Option<Digest>,
+        grants: &Grants,
+    ) -> Result<Self, String> {
         let wants = outline.wants.len();
         if wants > WANTS {
             return Err(format!(
@@ -87,7 +98,29 @@ impl Outline {
             rules: Arc::new(rules),
             files,
             wants: Arc::new(wants),
-            rule_set: outline.rule_set,
+            rule_set: rule_set(module, &outline.rule_set),
         })
+    }
+}
+
+/// Another module may judge otherwise by the same rules, whatever it says.
+fn rule_set(module: Option<Digest>, rules: &[u8]) -> Vec<u8> {
+    let mut all = module
+        .map(|Digest(bytes)| bytes.to_vec())
+        .unwrap_or_default();
+    all.extend_from_slice(rules);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_module_with_the_same_rules_judges_again() {
+        let of = |module: &[u8]| rule_set(Some(Digest::of(module)), b"rules");
+        assert_eq!(of(b"a"), of(b"a"));
+        assert_ne!(of(b"a"), of(b"b"));
+        assert_ne!(of(b"a"), rule_set(Some(Digest::of(b"a")), b"others"));
     }
 }

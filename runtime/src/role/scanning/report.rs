@@ -1,5 +1,6 @@
 //! The role's figures, as the status endpoint shows them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -60,18 +61,9 @@ pub struct ScanningReport {
 
 impl ScanningReport {
     /// A pass has ended just now.
-    pub(super) fn passed(&mut self, number: u64, kind: PassKind, complete: bool, took: Duration) {
+    pub(super) fn passed(&mut self, pass: PassReport) {
         self.passes += 1;
-        self.last_pass = Some(PassReport {
-            number,
-            kind: match kind {
-                PassKind::Changed => "changed",
-                PassKind::Full => "full",
-            },
-            ended: Timestamp::now(),
-            seconds: took.as_secs_f64(),
-            complete,
-        });
+        self.last_pass = Some(pass);
     }
 }
 
@@ -89,4 +81,30 @@ pub struct PassReport {
     pub seconds: f64,
     /// Whether every file was judged, or has not changed since it was.
     pub complete: bool,
+    /// How often what went wrong, by the error's number, also with files of other plugins that took part.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<i32, u64>,
+}
+
+impl PassReport {
+    /// One that has ended just now.
+    pub(super) fn of(
+        number: u64,
+        kind: PassKind,
+        complete: bool,
+        took: Duration,
+        errors: BTreeMap<i32, u64>,
+    ) -> Self {
+        Self {
+            number,
+            kind: match kind {
+                PassKind::Changed => "changed",
+                PassKind::Full => "full",
+            },
+            ended: Timestamp::now(),
+            seconds: took.as_secs_f64(),
+            complete,
+            errors,
+        }
+    }
 }

@@ -9,16 +9,21 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::driver::Shared;
-use super::feed::{Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber, Subscription};
+use super::feed::{
+    Absent, Batch, EVENT, Feed, File, Kind, Message, PassKind, Subscriber, Subscription,
+};
 use super::findings::{Failed, Findings, Whole};
-use super::judge::{Assess, Begin, End, GetOutline, Owned, Scan, Unjudged, ask};
+use super::judge::{Assess, Begin, End, GetOutline, Owned, Rest, Scan, Unjudged, ask};
 use super::outline::Outline;
+use super::report::PassReport;
 use super::snapshot::Looker;
 use crate::manifest::{Manifest, Scanning};
 use crate::sandbox::WorkSender;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(15);
+/// Nothing came for so long, and no pass is under way: what the plugin keeps for more is not needed.
+const QUIET: Duration = Duration::from_secs(10);
 /// Files by which a plugin fails that are told by name.
 const TOLD: usize = 20;
 /// Files that a plugin refuses, each by itself, until it is taken to refuse all of a batch.
@@ -57,6 +62,13 @@ struct Skipped {
 impl Scanner {
     /// Works until it is dropped.
     pub(super) async fn run(&self) {
+        loop {
+            self.until_another().await;
+        }
+    }
+
+    /// Works until the instance is one that judges by other rules.
+    async fn until_another(&self) {
         let (outline, feed, findings) = loop {
             match self.open().await {
                 Ok(opened) => break opened,
@@ -67,6 +79,7 @@ impl Scanner {
             }
         };
         self.settled(Part::Start);
+        self.leave_out(&outline, &findings).await;
         let mut subscriber = None;
         let mut subscribe = tokio::time::interval(RETRY);
         subscribe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -76,13 +89,23 @@ impl Scanner {
         assess.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut skipped = None;
         let mut begun = Instant::now();
+        let mut in_pass = false;
+        let mut rest_at = None;
         loop {
+            // A pass has files on the way as long as it goes on.
+            let quiet = rest_at.filter(|_| !in_pass);
             tokio::select! {
+                () = at(quiet) => {
+                    rest_at = None;
+                    // If the role ends, nothing needs to rest.
+                    let _ = self.work.send(Box::new(Rest)).await;
+                }
                 _ = subscribe.tick(), if outline.files.is_some() && subscriber.is_none() => {
                     match self.subscribe(&outline, feed.clone()).await {
                         Ok(subscribed) => {
                             subscriber = subscribed;
                             self.settled(Part::Files);
+                            self.look_for_what_is_left_out(&feed, &findings).await;
                         }
                         Err(problem) => self.problem(Part::Files, problem),
                     }
@@ -90,21 +113,37 @@ impl Scanner {
                 message = next(&mut subscriber) => match message {
                     Some(Message::Begin { kind, resumed }) => {
                         begun = Instant::now();
+                        in_pass = true;
+                        if self.is_another(&outline).await {
+                            return;
+                        }
                         let kind = if resumed { PassKind::Changed } else { kind };
                         self.begin(kind).await;
                     }
-                    Some(Message::Batch(batch)) => self.batch(&findings, batch, &mut skipped).await,
-                    Some(Message::End { number, kind, complete }) => {
-                        self.end(&findings, complete).await;
-                        self.shared.live().report.passed(number, kind, complete, begun.elapsed());
+                    Some(Message::Batch(batch)) => {
+                        // The plugin may keep the beginning of a file that goes on.
+                        let last = batch.files.len().saturating_sub(1);
+                        let rests = ends(&batch, last);
+                        self.batch(&findings, batch, &mut skipped).await;
+                        rest_at = rests.then(|| Instant::now() + QUIET);
+                    }
+                    Some(Message::End { number, kind, complete, errors }) => {
+                        (in_pass, rest_at) = (false, Some(Instant::now() + QUIET));
+                        self.end(&feed, &findings, complete).await;
+                        let pass = PassReport::of(number, kind, complete, begun.elapsed(), errors);
+                        self.shared.live().report.passed(pass);
                     }
                     None => {
                         let problem = "the feed of files has ended; it is begun again";
                         self.problem(Part::Files, problem.to_owned());
                         subscriber = None;
+                        in_pass = false;
                     }
                 },
-                _ = assess.tick(), if assesses => self.assess(&outline, &looker, &findings).await,
+                _ = assess.tick(), if assesses => {
+                    self.assess(&outline, &looker, &findings).await;
+                    rest_at = Some(Instant::now() + QUIET);
+                }
             }
         }
     }
@@ -147,6 +186,13 @@ impl Scanner {
             .await;
         enrolled.map_err(|error| error.to_string())?;
         Ok((outline, feed, findings))
+    }
+
+    /// Whether the instance at work judges otherwise than `outline` says: a fresh one may, if it has read
+    /// other rules from files, or lost what it knew.
+    async fn is_another(&self, outline: &Outline) -> bool {
+        let now = ask(&self.work, |reply| Box::new(GetOutline(reply))).await;
+        now.is_ok_and(|now| now.rule_set != outline.rule_set)
     }
 
     async fn subscribe(&self, outline: &Outline, feed: Feed) -> Result<Option<Subscriber>, String> {
@@ -323,7 +369,7 @@ impl Scanner {
         report.unjudged_files.push(format!("{path:?}: {why}"));
     }
 
-    async fn end(&self, findings: &Findings, complete: bool) {
+    async fn end(&self, feed: &Feed, findings: &Findings, complete: bool) {
         let ended = ask(&self.work, |reply| Box::new(End { complete, reply })).await;
         match ended {
             Ok(Ok(found)) => {
@@ -334,33 +380,74 @@ impl Scanner {
             Ok(Err(why)) | Err(why) => self.say(Part::End, &why),
         }
         if complete {
-            self.look_for_what_is_gone(findings).await;
+            self.look_for_what_is_absent(feed, findings).await;
         }
     }
 
-    /// Files with findings may have gone while nobody watched.
-    async fn look_for_what_is_gone(&self, findings: &Findings) {
+    /// Files with findings may be left out from now on.
+    async fn look_for_what_is_left_out(&self, feed: &Feed, findings: &Findings) {
         let plugin = &self.shared.context.plugin;
         let mut after = None;
         loop {
             let Ok((paths, next)) = findings.files(plugin, after, LOOKED_FOR).await else {
                 return;
             };
-            let rooms = self.shared.context.rooms.clone();
-            let looking = tokio::task::spawn_blocking(move || {
-                let mut paths = paths;
-                paths.retain(|path| !rooms.folders.is_there(path));
-                paths
-            });
-            let Ok(gone) = looking.await else { return };
-            let gone = findings.gone(plugin, gone).await;
-            if !self.kept(gone) {
+            let (feed, name) = (feed.clone(), plugin.to_string());
+            let looking = tokio::task::spawn_blocking(move || feed.left_out(&name, paths));
+            let Ok(left_out) = looking.await else { return };
+            if !self.kept(findings.left_out(plugin, left_out).await) {
                 return;
             }
             after = match next {
                 Some(next) => Some(next),
                 None => return,
             };
+        }
+    }
+
+    /// Files with findings may have gone while nobody watched, or be on what was mounted since.
+    async fn look_for_what_is_absent(&self, feed: &Feed, findings: &Findings) {
+        let plugin = &self.shared.context.plugin;
+        let mut after = None;
+        loop {
+            let Ok((paths, next)) = findings.files(plugin, after, LOOKED_FOR).await else {
+                return;
+            };
+            let (feed, name) = (feed.clone(), plugin.to_string());
+            let looking = tokio::task::spawn_blocking(move || feed.absent(&name, paths));
+            let Ok(Absent { left_out, gone }) = looking.await else {
+                return;
+            };
+            let gone = findings.gone(plugin, gone).await;
+            if !self.kept(gone) || !self.kept(findings.left_out(plugin, left_out).await) {
+                return;
+            }
+            after = match next {
+                Some(next) => Some(next),
+                None => return,
+            };
+        }
+    }
+
+    /// What was found in ways in which the plugin does not look any more.
+    async fn leave_out(&self, outline: &Outline, findings: &Findings) {
+        let plugin = &self.shared.context.plugin;
+        if outline.wants.is_empty() {
+            self.kept(findings.replace(plugin, Whole::Node, Vec::new()).await);
+        }
+        if outline.files.is_some() {
+            return;
+        }
+        self.kept(findings.replace(plugin, Whole::Pass, Vec::new()).await);
+        loop {
+            match findings.files(plugin, None, LOOKED_FOR).await {
+                Ok((paths, _)) if !paths.is_empty() => {
+                    if !self.kept(findings.left_out(plugin, paths).await) {
+                        return;
+                    }
+                }
+                _ => return,
+            }
         }
     }
 
@@ -408,6 +495,14 @@ impl Scanner {
             }
             Unjudged::Failed(_) | Unjudged::Gone => {}
         }
+    }
+}
+
+/// At that time; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -93,6 +93,7 @@ class Facts {
 
 const whole = new Intl.NumberFormat("en");
 const count = (number) => (number == null ? null : whole.format(number));
+const counted = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 function rate(number) {
   if (number == null) return "–";
@@ -611,11 +612,11 @@ class Scanning {
     this.facts.set("Paused", pass?.paused ? `processes of the node wait for ${pass.paused}` : null);
     const incomplete = lastPass && !lastPass.complete ? "; not complete, the rest comes with the next" : "";
     this.facts.set("Last pass", lastPass ? `${lastPass.kind}, ${ago(lastPass.ended)}, took ${span(lastPass.seconds)}${incomplete}` : "none yet", { title: local(lastPass?.ended) });
-    this.facts.set("Judged", `${count(report.files)} files (${bytes(report.bytes)}), ${count(report.events)} of them as they changed`);
+    this.facts.set("Judged", `${counted(report.files, "file")} (${bytes(report.bytes)}), ${count(report.events)} of them as they changed`);
     this.facts.set("Not judged", report.unjudged > 0 ? count(report.unjudged) : null, { title: report.unjudgedFiles?.join("\n") });
-    const seen = watched && `on ${count(watched.fileSystems)} file systems as a whole, in ${count(watched.folders)} folders${watched.polled ? "; the rest every five minutes" : ""}`;
+    const seen = watched && `on ${counted(watched.fileSystems, "file system")} as a whole, in ${counted(watched.folders, "folder")}${watched.polled ? "; the rest every five minutes" : ""}`;
     this.facts.set("Changes are seen", seen ?? null, { title: watched?.fallbacks.join("\n") || null });
-    this.facts.set("Missed at once", watched?.rescans > 0 ? `${count(watched.rescans)} times, and scanned again` : null);
+    this.facts.set("Missed at once", watched?.rescans > 0 ? `${counted(watched.rescans, "time")}, and scanned again` : null);
     this.facts.set("Node judged", report.lastAssessment ? ago(report.lastAssessment) : null, { title: local(report.lastAssessment) });
     this.facts.set("Not seen", report.troubles > 0 ? `${count(report.troubles)}: ${report.firstTrouble}` : null);
     this.facts.set("Problem", report.problem ?? null);

@@ -46,7 +46,8 @@ impl Account {
         let mut books = lock(&self.books);
         books.outstanding = books.outstanding.saturating_sub(u64::from(of_pass));
         books.failed += u64::from(of_pass && !judged);
-        if books.spare.len() < SPARE {
+        // What happens is little, and may be all for hours.
+        if of_pass && books.spare.len() < SPARE {
             bytes.clear();
             books.spare.push(bytes);
         }

@@ -95,6 +95,12 @@ impl Lane {
         let content = content
             .filter(|_| limit > 0)
             .map(|it| it.get(..limit).unwrap_or(it));
+        if let Some(content) = content.filter(|it| it.len() > BATCH_BYTES) {
+            let mut large = self.large();
+            let digests = &Digests::default();
+            large.content(&Record { digests, ..*record }, content);
+            return large.end(record, mark);
+        }
         let mut open = lock(&self.open);
         let length = content.map_or(0, <[u8]>::len) + self.room_for(record);
         if !open.files.is_empty()

@@ -25,6 +25,7 @@
 //! - [`Feed::status`] has the progress, and how well changes are seen at once.
 
 mod account;
+mod aside;
 mod attributes;
 mod batch;
 mod cache;
@@ -34,6 +35,7 @@ mod facts;
 mod filesystem;
 mod lane;
 mod members;
+mod mounts;
 mod pace;
 mod pass;
 mod pressure;
@@ -43,6 +45,7 @@ mod scope;
 mod status;
 mod subscription;
 mod sys;
+mod there;
 mod walk;
 mod watch;
 
@@ -59,10 +62,12 @@ pub use facts::Kind;
 pub use pressure::Paused;
 pub use status::Status;
 pub use subscription::{Interest, Message, PassKind, Subscriber, Subscription};
+pub use there::Absent;
 pub use watch::Watched;
 
 use crate::sandbox::NodeFolders;
 use account::Account;
+use aside::Asides;
 use cache::Cache;
 use counts::Counts;
 use lane::Lane;
@@ -95,6 +100,7 @@ struct Shared {
     event_pace: Pace,
     events: Counts,
     watch: Watch,
+    asides: Asides,
     /// Where the kernel says how much processes wait.
     pressure: PathBuf,
     members: Mutex<Members>,
@@ -139,6 +145,7 @@ impl Feed {
             event_pace: Pace::new(),
             events: Counts::default(),
             watch: Watch::default(),
+            asides: Asides::default(),
             pressure: pressure.to_owned(),
             members: Mutex::default(),
             changed: Condvar::new(),
@@ -149,6 +156,7 @@ impl Feed {
             ("scan-passes", members::run as fn(&Arc<Shared>)),
             ("scan-watch", watch::listen),
             ("scan-events", watch::attend),
+            ("scan-long", watch::attend_long),
         ] {
             let shared = inner.shared.clone();
             let thread = std::thread::Builder::new().name(name.to_owned());

@@ -1,9 +1,13 @@
 //! One pass: who takes part, the walk, and what is remembered of it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::io::Errno;
+
 use super::Shared;
+use super::aside::Aside;
 use super::cache::{PassRecord, Seen};
 use super::counts::{Counts, Expected, Participant, Started};
 use super::lane::Lane;
@@ -58,7 +62,7 @@ impl Pass {
     }
 
     /// Runs it to its end. What is remembered of each of those that took part.
-    pub(super) fn run(mut self, shared: &Shared) -> Vec<(Arc<Lane>, PassRecord)> {
+    pub(super) fn run(mut self, shared: &Arc<Shared>) -> Vec<(Arc<Lane>, PassRecord)> {
         let budgets = || self.takers.iter().map(|taker| &taker.budget);
         let yields = budgets().any(|budget| budget.yield_to_pressure);
         let gauge = yields.then(|| Gauge::new(&shared.pressure));
@@ -68,13 +72,22 @@ impl Pass {
         let failed: Vec<u64> = failed.collect();
         let seen = Arc::new(Seen::new());
         let counts = &*self.running.counts;
+        let keeping = Mutex::default();
         let tools = Tools {
             root: &shared.root,
             cache: &shared.cache,
             pace: &shared.pace,
             counts,
+            keeping: &keeping,
+            beat: None,
         };
-        let walk = Walk::new(tools, &turns, trees(&turns), 0, Some(seen.clone()));
+        let (near, remote) = trees(shared, &turns);
+        let remote = remote.into_iter().map(|(mount, trees)| {
+            let counts = self.running.counts.clone();
+            Remote::begin(shared, mount, trees, &turns, counts, &seen)
+        });
+        let remote: Vec<Remote> = remote.collect();
+        let walk = Walk::new(tools, &turns, near, 0, Some(seen.clone()));
         let whole = std::thread::scope(|scope| {
             let mut workers = Vec::new();
             for _ in 0..threads() {
@@ -94,6 +107,9 @@ impl Pass {
             let panicked = workers.into_iter().map(|worker| worker.join().is_err());
             panicked.filter(|panicked| *panicked).count() == 0
         });
+        remote
+            .into_iter()
+            .for_each(|remote| remote.end(&turns, counts));
         turns.iter().for_each(|turn| turn.lane.flush());
         let stopped = shared.pace.stopped();
         let mut records = Vec::new();
@@ -111,6 +127,7 @@ impl Pass {
                 number: self.number,
                 kind: turn.kind,
                 complete,
+                errors: counts.errors(),
             });
             turn.lane.rest();
         }
@@ -181,20 +198,95 @@ fn step_back() {
     }
 }
 
-fn trees(turns: &[Turn]) -> Vec<Tree> {
-    let mut trees: Vec<(&str, u64)> = Vec::new();
-    for (index, turn) in turns.iter().enumerate() {
-        for root in &turn.lane.scope.roots {
-            match trees.iter_mut().find(|(path, _)| *path == root.as_str()) {
-                Some((_, mask)) => *mask |= 1 << index,
-                None => trees.push((root.as_str(), 1 << index)),
+/// What of a pass is behind one mount of a remote file system: its own walk, which may be stuck.
+struct Remote {
+    /// The turns that it is for.
+    mask: u64,
+    /// Those of them that it was not complete for.
+    walk: std::io::Result<Aside<u64>>,
+}
+
+impl Remote {
+    fn begin(
+        shared: &Arc<Shared>,
+        mount: u64,
+        trees: Begins,
+        turns: &[Turn],
+        counts: Arc<Counts>,
+        seen: &Arc<Seen>,
+    ) -> Self {
+        let mask = trees.iter().fold(0, |all, (_, mask)| all | mask);
+        let turns: Vec<Turn> = turns.iter().map(Turn::again).collect();
+        let (seen, owned) = (seen.clone(), shared.clone());
+        let walk = shared.asides.begin(mount, move |beat| {
+            step_back();
+            let tools = Tools {
+                root: &owned.root,
+                cache: &owned.cache,
+                pace: &owned.pace,
+                counts: &counts,
+                keeping: &Mutex::default(),
+                beat: Some(beat),
+            };
+            Walk::new(tools, &turns, begin(trees), 0, Some(seen)).work();
+            let incomplete = turns.iter().enumerate();
+            let incomplete = incomplete.filter(|(_, turn)| !turn.is_complete());
+            incomplete.fold(0, |mask, (index, _)| mask | 1 << index)
+        });
+        Self { mask, walk }
+    }
+
+    /// Waits for it, unless its server does not answer.
+    fn end(self, turns: &[Turn], counts: &Counts) {
+        let answer = self.walk.map(Aside::wait);
+        let incomplete = match answer {
+            Ok(Some(incomplete)) => incomplete,
+            Ok(None) => {
+                counts.error(Errno::TIMEDOUT);
+                self.mask
+            }
+            Err(error) => {
+                let errno = Errno::from_io_error(&error);
+                counts.error(errno.unwrap_or(Errno::AGAIN));
+                self.mask
+            }
+        };
+        for (index, turn) in turns.iter().enumerate() {
+            if incomplete & (1 << index) != 0 {
+                turn.was_incomplete();
             }
         }
     }
+}
+
+/// Paths at which something begins, and for which turns.
+type Begins = Vec<(String, u64)>;
+
+fn begin(trees: Begins) -> Vec<Tree> {
     let trees = trees.into_iter();
     trees
-        .map(|(path, mask)| Tree::new(path.as_bytes().to_vec(), mask))
+        .map(|(path, mask)| Tree::new(path.into_bytes(), mask))
         .collect()
+}
+
+/// Where the pass begins: here, and by the mount that it is behind, what is remote.
+fn trees(shared: &Shared, turns: &[Turn]) -> (Vec<Tree>, HashMap<u64, Begins>) {
+    let mut near: Begins = Vec::new();
+    let mut remote: HashMap<u64, Begins> = HashMap::new();
+    for (index, turn) in turns.iter().enumerate() {
+        for root in &turn.lane.scope.roots {
+            let root = root.as_str();
+            let trees = match shared.root.remote_on(root.as_bytes()) {
+                Some(mount) => remote.entry(mount).or_default(),
+                None => &mut near,
+            };
+            match trees.iter_mut().find(|(path, _)| path == root) {
+                Some((_, mask)) => *mask |= 1 << index,
+                None => trees.push((root.to_owned(), 1 << index)),
+            }
+        }
+    }
+    (begin(near), remote)
 }
 
 /// From the last pass; before there was one, what is used of the file system, if all of it is walked.

@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
+use super::aside::Beat;
 use super::attributes;
 use super::batch::{CHANGED, CUT, EVENT, UNATTRIBUTED};
 use super::cache::{self, Mark};
@@ -13,12 +15,17 @@ use super::counts::Counts;
 use super::digest::{Digests, Hashers, Wanted};
 use super::facts::{Facts, FileKey, Kind};
 use super::lane::{BATCH_BYTES, Lane, Large, Record};
+use super::lock;
 use super::pace::{Clock, Pace};
 use super::root::{Root, place};
 use crate::role::scanning::withheld::is_withheld;
 
+const BATCH: u64 = BATCH_BYTES as u64;
 /// So much is read at once.
 const CHUNK: usize = 1 << 20;
+/// So much of a file is kept in memory until all of it is read, at most: while a file is passed in parts,
+/// its subscriber is passed nothing else.
+const KEPT: u64 = 64 << 20;
 /// Digests of longer files are not computed: at the speed of SHA-1 and MD5, this takes minutes.
 const LONGEST: u64 = 64 << 30;
 /// Nor of files that are longer than this and nearly all holes: somebody may have terabytes for nothing.
@@ -33,6 +40,8 @@ pub(super) enum Outcome {
     Passed,
     /// It was passed, and it changed meanwhile; or it was not, since it is something else now.
     Changed,
+    /// Somebody has a lease on it, which was asked back: it is to be read later, and was not passed.
+    Busy,
     /// It was gone, and was not passed.
     Vanished,
     /// Everybody is to stop.
@@ -79,6 +88,27 @@ pub(super) struct Tools<'a> {
     pub(super) cache: &'a cache::Cache,
     pub(super) pace: &'a Pace,
     pub(super) counts: &'a Counts,
+    /// Held by the one of several threads that keeps more of a file than fits into a batch.
+    pub(super) keeping: &'a Mutex<()>,
+    /// Of a thread that may be stuck.
+    pub(super) beat: Option<&'a Beat>,
+}
+
+impl Tools<'_> {
+    /// The file system has answered.
+    pub(super) fn gets_on(&self) {
+        if let Some(beat) = self.beat {
+            beat.gets_on();
+        }
+    }
+
+    /// Does what asks no file system, and may take long. None: everybody is to stop.
+    fn between<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        match self.beat {
+            Some(beat) => beat.between(act),
+            None => Some(act()),
+        }
+    }
 }
 
 /// One thread's reader, with its buffers.
@@ -101,7 +131,8 @@ impl<'a> Reader<'a> {
 
     /// Waits for the budget. Whether to go on.
     pub(super) fn wait(&mut self) -> bool {
-        self.tools.pace.read(0, &mut self.clock)
+        let Self { tools, clock, .. } = self;
+        tools.between(|| tools.pace.read(0, clock)) == Some(true)
     }
 
     /// Gives buffers back: nothing is to be read for now.
@@ -126,8 +157,11 @@ impl<'a> Reader<'a> {
                     error: number(error),
                     flags: found.flags,
                 };
-                to.iter().for_each(|to| to.lane.add(&record, None, None));
-                Outcome::Passed
+                let pass = || to.iter().for_each(|to| to.lane.add(&record, None, None));
+                match self.tools.between(pass) {
+                    Some(()) => Outcome::Passed,
+                    None => Outcome::Stopped,
+                }
             }
         };
         let counts = self.tools.counts;
@@ -136,7 +170,7 @@ impl<'a> Reader<'a> {
                 Outcome::Passed => &counts.passed,
                 Outcome::Changed => &counts.changed,
                 Outcome::Vanished => &counts.vanished,
-                Outcome::Stopped => return outcome,
+                Outcome::Busy | Outcome::Stopped => return outcome,
             },
             1,
         );
@@ -190,14 +224,19 @@ impl<'a> Reader<'a> {
             flags: flags | if withheld { CUT } else { 0 },
         };
         let file = match &place {
-            Some(place) if reads => self.tools.root.read(place)?,
+            Some(place) if reads => match self.tools.root.read(place) {
+                Err(Errno::AGAIN) => return Ok(Outcome::Busy),
+                opened => opened?,
+            },
             _ => {
                 let settled = is_settled(&facts, begun);
-                for to in to {
-                    let mark = self.mark(settled, to, found, &facts);
-                    to.lane.add(&record, None, mark);
-                }
-                return Ok(Outcome::Passed);
+                let passed = self.tools.between(|| {
+                    for to in to {
+                        let mark = self.mark(settled, to, found, &facts);
+                        to.lane.add(&record, None, mark);
+                    }
+                });
+                return Ok(passed.map_or(Outcome::Stopped, |()| Outcome::Passed));
             }
         };
         let undigested = digests.any() && !is_digestible(&facts);
@@ -213,14 +252,24 @@ impl<'a> Reader<'a> {
             },
             undigested,
         };
-        match content.min(facts.size) <= BATCH_BYTES as u64 {
-            true => self.short(&file, &record, &job),
-            false => Ok(self.long(&file, &record, &job)),
+        match content.min(facts.size) {
+            ..=BATCH => self.kept(&file, &record, &job),
+            length if length <= KEPT || self.tools.beat.is_some() => {
+                let keeping = self.tools.keeping;
+                let Some(alone) = self.tools.between(|| lock(keeping)) else {
+                    return Ok(Outcome::Stopped);
+                };
+                let outcome = self.kept(&file, &record, &job);
+                self.content = Vec::new();
+                drop(alone);
+                outcome
+            }
+            _ => Ok(self.long(&file, &record, &job)),
         }
     }
 
-    /// What is passed of it fits into one batch.
-    fn short(
+    /// What is passed of it is in memory before any of it is.
+    fn kept(
         &mut self,
         file: &OwnedFd,
         record: &Record<'_>,
@@ -228,7 +277,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Outcome, Errno> {
         let size = record.facts.size;
         let mut hashers = Hashers::of(job.digests);
-        let wanted = job.content.min(size) as usize;
+        let whole = job.content.min(size);
+        let wanted = whole.min(KEPT) as usize;
         let Some(length) = self.head(file, wanted, job.found.flags, &mut hashers)? else {
             return Ok(Outcome::Stopped);
         };
@@ -248,19 +298,28 @@ impl<'a> Reader<'a> {
             0 => hashers.finish(),
             _ => Digests::default(),
         };
-        let record = ended.tell(record, &digests);
-        let content = self.content.get(..length);
-        for to in job.to {
-            let mark = self.mark(ended.settled, to, job.found, record.facts);
-            to.lane.add(&record, content, mark);
+        let mut record = ended.tell(record, &digests);
+        if whole > KEPT {
+            record.flags |= CUT;
         }
-        Ok(ended.outcome())
+        let content = self.content.get(..length);
+        let passed = self.tools.between(|| {
+            for to in job.to {
+                let mark = self.mark(ended.settled, to, job.found, record.facts);
+                to.lane.add(&record, content, mark);
+            }
+        });
+        Ok(passed.map_or(Outcome::Stopped, |()| ended.outcome()))
     }
 
-    /// It goes to some in several batches, one after the other.
+    /// What is passed of it is too long for memory: it is passed while it is read.
     fn long(&mut self, file: &OwnedFd, record: &Record<'_>, job: &Job<'_>) -> Outcome {
         let size = record.facts.size;
         let mut hashers = Hashers::of(job.digests);
+        // Nothing else is passed until this is: what it takes is owed afterwards.
+        if !self.wait() {
+            return Outcome::Stopped;
+        }
         // It matters little if the kernel does not take it.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
         let mut large: Vec<Large<'_>> = job.to.iter().map(|to| to.lane.large()).collect();
@@ -268,7 +327,7 @@ impl<'a> Reader<'a> {
             true => size,
             false => size.min(job.content),
         };
-        let read = self.chunks(file, wanted, job.found.flags, |chunk| {
+        let read = self.chunks(file, wanted, EVENT, |chunk| {
             hashers.update(chunk);
             for large in &mut large {
                 large.content(record, chunk);
@@ -363,12 +422,12 @@ impl<'a> Reader<'a> {
         room: &mut [u8],
         flags: u32,
     ) -> Result<Option<usize>, Errno> {
-        let pace = self.tools.pace;
-        let go_on = match flags & EVENT {
-            0 => pace.read(room.len(), &mut self.clock),
-            _ => pace.read_now(room.len(), &mut self.clock),
-        };
-        if !go_on {
+        let Self { tools, clock, .. } = self;
+        let go_on = tools.between(|| match flags & EVENT {
+            0 => tools.pace.read(room.len(), clock),
+            _ => tools.pace.read_now(room.len(), clock),
+        });
+        if go_on != Some(true) {
             return Ok(None);
         }
         let read = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *room))?;

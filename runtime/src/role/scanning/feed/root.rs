@@ -12,13 +12,17 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::facts::{Facts, FileKey};
-use super::filesystem::{Nature, nature};
+use super::filesystem::Nature;
+use super::mounts::{Inside, Mounts};
 use crate::sandbox::NodeFolders;
 
 /// The node's root folder.
 #[derive(Debug)]
 pub(super) struct Root {
     folder: OwnedFd,
+    /// The mount that it is on.
+    mount: u64,
+    mounts: Mounts,
     /// As links in `/proc/self/fd` spell it, without a `/` at its end: empty on a bare host.
     spelled: Vec<u8>,
     /// `/proc/self/fd`, through which what is known to be a regular file is opened.
@@ -26,6 +30,8 @@ pub(super) struct Root {
     /// Folders that nobody is shown: the daemon's own, and their paths on the node.
     private: Vec<FileKey>,
     private_paths: Vec<Vec<u8>>,
+    /// Where they are in their file systems, which may be mounted elsewhere as well.
+    private_places: Vec<Inside>,
 }
 
 impl Root {
@@ -44,11 +50,14 @@ impl Root {
             Some(facts.key)
         });
         let mut root = Self {
+            mount: Facts::of_open(&folder)?.mount,
             folder,
+            mounts: Mounts::open()?,
             spelled,
             descriptors: open(Path::new("/proc/self/fd"))?,
             private: private.collect(),
             private_paths: Vec::new(),
+            private_places: Vec::new(),
         };
         let paths = folders.private.iter().filter_map(|path| {
             let opened = open(path).ok()?;
@@ -60,6 +69,12 @@ impl Root {
                 .or_else(|| same.then(|| named.to_vec()))
         });
         root.private_paths = paths.collect();
+        let top = Facts::of_open(open(Path::new("/"))?)?.mount;
+        let places = folders.private.iter().filter_map(|path| {
+            let path = std::fs::canonicalize(path).ok()?;
+            root.mounts.inside(top, path.as_os_str().as_bytes())
+        });
+        root.private_places = places.collect();
         Ok(root)
     }
 
@@ -68,39 +83,60 @@ impl Root {
         self.private.contains(&key)
     }
 
-    /// Whether a path is in a folder of the daemon's own.
+    /// Whether a path is in a folder of the daemon's own, by whatever mount.
     pub(super) fn is_private_path(&self, path: &[u8]) -> bool {
-        self.private_paths.iter().any(|private| {
+        let named = self.private_paths.iter().any(|private| {
             let rest = path.strip_prefix(private.as_slice());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        });
+        named || self.is_private_place(path)
     }
 
-    /// Which mount a path of the node is on.
-    pub(super) fn mount_at(&self, path: &[u8]) -> Option<u64> {
-        let place = self.place(path).ok()?;
-        let facts = Facts::known_of_open(place).ok()?;
-        Some(facts.mount)
+    fn is_private_place(&self, path: &[u8]) -> bool {
+        let mut there = self.spelled.clone();
+        there.extend_from_slice(path);
+        let inside = self.mounts.inside(self.mount, &there);
+        inside.is_some_and(|inside| self.private_places.iter().any(|it| inside.is_in(it)))
+    }
+
+    /// Which mount a path of the node is on. Asks nobody but the kernel, so that it is told also if there is
+    /// nothing at that path.
+    pub(super) fn mount_at(&self, path: &[u8]) -> u64 {
+        let mut there = self.spelled.clone();
+        there.extend_from_slice(path);
+        self.mounts.at(self.mount, &there)
+    }
+
+    /// What a mount is. One that is gone has nothing for anybody.
+    pub(super) fn nature(&self, mount: u64) -> Nature {
+        self.mounts.nature(mount).unwrap_or(Nature::Kernel)
+    }
+
+    /// The first mount of a remote file system on the way to a path of the node: whoever opens that path
+    /// may wait for ever.
+    pub(super) fn remote_on(&self, path: &[u8]) -> Option<u64> {
+        let mut there = self.spelled.clone();
+        there.extend_from_slice(path);
+        self.mounts.remote_on(self.mount, &there)
     }
 
     /// The paths on the node at which something is mounted below `tree`, other than file systems of the
     /// kernel and of other machines.
     pub(super) fn mounts_below(&self, tree: &[u8]) -> Vec<Vec<u8>> {
-        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let mut below: Vec<Vec<u8>> = mounts
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-            .map(unescaped)
-            .filter_map(|path| Some(path.strip_prefix(self.spelled.as_slice())?.to_vec()))
+        let points = self.mounts.points().into_iter();
+        let plain = points.filter(|(_, nature)| *nature == Nature::Plain);
+        let mut below: Vec<Vec<u8>> = plain
+            .filter_map(|(point, _)| Some(point.strip_prefix(self.spelled.as_slice())?.to_vec()))
             .filter(|path| {
                 let rest = path.strip_prefix(tree);
                 rest.is_some_and(|rest| {
                     !rest.is_empty() && (tree == b"/" || rest.starts_with(b"/"))
                 })
             })
+            // It may be hidden by another one, or behind one.
             .filter(|path| {
-                let place = self.place(path);
-                place.and_then(nature) == Ok(Nature::Plain)
+                let nature = self.nature(self.mount_at(path));
+                nature == Nature::Plain && self.remote_on(path).is_none()
             })
             .collect();
         below.sort();
@@ -166,25 +202,6 @@ impl Root {
     }
 }
 
-/// Of blanks and the like, mountinfo has the octal code: proc(5).
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.first_chunk::<3>().filter(|_| *first == b'\\');
-        let code = code.and_then(|code| {
-            let code = std::str::from_utf8(code).ok()?;
-            u8::from_str_radix(code, 8).ok()
-        });
-        plain.push(code.unwrap_or(*first));
-        rest = match code {
-            Some(_) => after.get(3..).unwrap_or_default(),
-            None => after,
-        };
-    }
-    plain
-}
-
 /// The path through which the kernel reaches what is open, whatever it is.
 pub(super) fn descriptor_path(file: impl AsFd) -> String {
     let mut path = "/proc/self/fd/".to_owned();
@@ -210,16 +227,5 @@ fn without_access_time(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Resul
     match open(OFlags::NOATIME) {
         Err(Errno::PERM) => open(OFlags::empty()),
         opened => opened,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blanks_in_mount_points_are_read() {
-        assert_eq!(unescaped(b"/a\\040b\\134c"), b"/a b\\c");
-        assert_eq!(unescaped(b"/plain\\9"), b"/plain\\9");
     }
 }

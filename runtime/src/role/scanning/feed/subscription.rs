@@ -1,5 +1,7 @@
 //! What a subscriber asks for, and what it is told.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
@@ -72,6 +74,8 @@ pub enum Message {
         /// Whether every file was passed and judged, or has not changed; what could not be read was
         /// passed with its error.
         complete: bool,
+        /// How often what went wrong in it, by the error's number, whosever files it was with.
+        errors: BTreeMap<i32, u64>,
     },
 }
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::finding::Severity;
-use super::record::Record;
-use super::report::{SubjectReport, evidence, timestamp};
+use super::record::{Record, State};
+use super::report::{LEFT_OUT, SubjectReport, evidence, timestamp};
 
 /// Changes that wait for the slowest listener at most.
 const WAITING: usize = 4096;
@@ -32,6 +32,8 @@ pub(super) enum Became {
 pub struct Change {
     time: Timestamp,
     state: Became,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     severity: Severity,
     rule: String,
     title: String,
@@ -51,6 +53,11 @@ impl Change {
         Self {
             time: timestamp(record.changed),
             state: became,
+            reason: match &record.state {
+                State::LeftOut => Some(LEFT_OUT.to_owned()),
+                State::Suppressed(reason) => Some(reason.clone()),
+                State::Open | State::Resolved => None,
+            },
             severity: found.severity,
             rule: found.rule.clone(),
             title: record.title.clone(),

@@ -107,7 +107,7 @@ impl Query {
         let state = match record.state {
             State::Open => self.states.open,
             State::Suppressed(_) => self.states.suppressed,
-            State::Resolved => self.states.resolved,
+            State::Resolved | State::LeftOut => self.states.resolved,
         };
         let (namespace, name) = record.plugin.split_once('/').unwrap_or_default();
         let is = |wanted: &Option<String>, known: &str| {

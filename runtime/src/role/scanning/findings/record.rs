@@ -49,6 +49,8 @@ pub(super) enum State {
     Suppressed(String),
     /// Gone.
     Resolved,
+    /// Not looked at any more, so that it is not known whether it is so.
+    LeftOut,
 }
 
 /// A finding as it is kept. Times are milliseconds since 1970.
@@ -68,7 +70,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn is_resolved(&self) -> bool {
-        self.state == State::Resolved
+        matches!(self.state, State::Resolved | State::LeftOut)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

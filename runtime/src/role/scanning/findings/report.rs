@@ -13,6 +13,9 @@ use super::finding::{Severity, Subject};
 use super::record::{Record, State};
 use super::rules::Rule;
 
+/// Why a finding is resolved that may still be so.
+pub(super) const LEFT_OUT: &str = "its file is not scanned any more";
+
 /// How a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +82,7 @@ pub struct FindingReport {
     pub severity: Severity,
     /// How it is.
     pub state: FindingState,
-    /// Why it is accepted; only of suppressed ones.
+    /// Why it is accepted, or resolved though nobody looked whether it is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What it is about.
@@ -123,6 +126,7 @@ impl FindingReport {
             State::Open => (FindingState::Open, None),
             State::Suppressed(reason) => (FindingState::Suppressed, Some(reason)),
             State::Resolved => (FindingState::Resolved, None),
+            State::LeftOut => (FindingState::Resolved, Some(LEFT_OUT.to_owned())),
         };
         let text = |of: fn(&Rule) -> &String| rule.map(of).cloned().unwrap_or_default();
         Self {

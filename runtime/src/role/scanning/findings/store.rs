@@ -216,6 +216,17 @@ impl Findings {
         }
     }
 
+    /// Resolves what a plugin found of paths that it is not shown any more, with that as the reason.
+    ///
+    /// # Errors
+    /// If the disk did not take it.
+    pub async fn left_out(&self, plugin: &Identity, paths: Vec<Vec<u8>>) -> Result<(), Failed> {
+        match paths.is_empty() {
+            true => Ok(()),
+            false => self.ask(Task::LeftOut(plugin.clone(), paths)).await,
+        }
+    }
+
     /// Resolves what a plugin found below a folder that is gone.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ impl Tally {
                 }
             }
             State::Suppressed(_) => self.suppressed = change(self.suppressed, 1),
-            State::Resolved => self.resolved = change(self.resolved, 1),
+            State::Resolved | State::LeftOut => self.resolved = change(self.resolved, 1),
         }
     }
 

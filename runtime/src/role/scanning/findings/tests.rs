@@ -240,6 +240,35 @@ async fn another_plugin_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_is_left_out_is_resolved_with_the_reason_and_opens_again() {
+    let rig = Rig::new().await;
+    rig.judge("/x", &[in_file("miner", "/x"), in_file("other", "/x")])
+        .await;
+    rig.judge("/xy", &[in_file("miner", "/xy")]).await;
+    let mut changes = rig.findings.changes();
+    let left_out = vec![b"/x".to_vec(), b"/nothing".to_vec()];
+    rig.findings.left_out(&rig.plugin, left_out).await.unwrap();
+    let Some(Heard::Change(change)) = changes.next().await else {
+        panic!("no change");
+    };
+    let told: Value = serde_json::from_str(&change.line()).unwrap();
+    assert_eq!(told["state"], "resolved");
+    assert_eq!(told["reason"], "its file is not scanned any more");
+    let rig = rig.restart().await;
+    let items = rig.query(everything()).await.items;
+    let reasons: Vec<_> = items
+        .iter()
+        .map(|it| (it.state, it.reason.as_deref()))
+        .collect();
+    let out = Some("its file is not scanned any more");
+    use FindingState::{Open, Resolved};
+    assert_eq!(reasons, [(Open, None), (Resolved, out), (Resolved, out)]);
+    // It is scanned again: one is there still.
+    rig.judge("/x", &[in_file("miner", "/x")]).await;
+    assert_eq!(rig.findings.tally(&rig.plugin).resolved, 1);
+}
+
+#[tokio::test]
 async fn what_is_gone_is_resolved() {
     let rig = Rig::new().await;
     for path in ["/a", "/a/b", "/a/b/c", "/ab"] {

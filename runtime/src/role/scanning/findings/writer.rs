@@ -40,6 +40,8 @@ pub(super) enum Task {
     Whole(Identity, Whole, Vec<Found>),
     /// These paths are gone, as the plugin was told.
     Gone(Identity, Vec<Vec<u8>>),
+    /// These paths are not shown to the plugin any more.
+    LeftOut(Identity, Vec<Vec<u8>>),
     /// All below this folder is gone, as the plugin was told.
     GoneBelow(Identity, Vec<u8>),
     /// From now on, these are the plugin's rules and what its manifest accepts.
@@ -133,6 +135,12 @@ impl<'t, 'p> Session<'t, 'p> {
                 }
                 Ok(())
             }
+            Task::LeftOut(plugin, paths) => {
+                for path in paths {
+                    self.left_out(plugin, path)?;
+                }
+                Ok(())
+            }
             Task::GoneBelow(plugin, folder) => self.gone_below(plugin, folder),
             Task::Enrol(plugin, ..) | Task::Sweep(plugin) => self.sweep(plugin),
             Task::Forget(plugin) => self.forget(plugin),
@@ -177,7 +185,7 @@ impl<'t, 'p> Session<'t, 'p> {
         let mut gone: Vec<u64> = before.into_values().collect();
         gone.sort_unstable();
         for number in gone {
-            self.resolve(plugin, number)?;
+            self.resolve(plugin, number, State::Resolved)?;
         }
         let mut any = false;
         for (key, known, found) in wanted {
@@ -218,7 +226,7 @@ impl<'t, 'p> Session<'t, 'p> {
         self.tally(plugin).add(&record);
         let became = match record.state {
             State::Suppressed(_) => Became::Suppressed,
-            State::Open | State::Resolved => Became::Opened,
+            State::Open | State::Resolved | State::LeftOut => Became::Opened,
         };
         self.tell(became, &record);
         Ok(true)
@@ -255,13 +263,13 @@ impl<'t, 'p> Session<'t, 'p> {
         Ok(true)
     }
 
-    fn resolve(&mut self, plugin: &Identity, number: u64) -> Result<(), Fault> {
+    fn resolve(&mut self, plugin: &Identity, number: u64, state: State) -> Result<(), Fault> {
         let before = self.get(number)?;
         if before.is_resolved() {
             return Ok(());
         }
         let record = Record {
-            state: State::Resolved,
+            state,
             changed: self.now,
             ..before.clone()
         };
@@ -277,11 +285,11 @@ impl<'t, 'p> Session<'t, 'p> {
         tally.add(after);
         let became = match (&before.state, &after.state) {
             (before, after) if before == after => return,
-            (State::Resolved, State::Open) => Became::Reopened,
+            (State::Resolved | State::LeftOut, State::Open) => Became::Reopened,
             (_, State::Open) => Became::Opened,
             (State::Suppressed(_), State::Suppressed(_)) => return,
             (_, State::Suppressed(_)) => Became::Suppressed,
-            (_, State::Resolved) => Became::Resolved,
+            (_, State::Resolved | State::LeftOut) => Became::Resolved,
         };
         self.tell(became, after);
     }
@@ -339,9 +347,27 @@ impl<'t, 'p> Session<'t, 'p> {
             }
         }
         for (number, file) in gone {
-            self.resolve(plugin, number)?;
+            self.resolve(plugin, number, State::Resolved)?;
             self.done.files.push((plugin.clone(), file, false));
         }
+        Ok(())
+    }
+
+    fn left_out(&mut self, plugin: &Identity, path: &[u8]) -> Result<(), Fault> {
+        let (name, key) = (plugin.to_string(), path_key(path));
+        let scope = Scope::File.number();
+        let from = (name.as_str(), scope, key, 0);
+        let to = (name.as_str(), scope, key, u128::MAX);
+        let numbers: Vec<u64> = self
+            .index
+            .range(from..=to)?
+            .map(|entry| Ok(entry?.1.value()))
+            .collect::<Result<_, Fault>>()?;
+        for number in numbers {
+            self.resolve(plugin, number, State::LeftOut)?;
+        }
+        let file = (plugin.clone(), short_key(path), false);
+        self.done.files.push(file);
         Ok(())
     }
 

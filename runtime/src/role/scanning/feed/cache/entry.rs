@@ -7,6 +7,10 @@ const FILE: usize = 12;
 const FULL: usize = 4;
 const PATH: usize = 8;
 
+/// More files of one folder are not remembered, and are passed again by each pass: what is known of a folder
+/// is in memory while it is walked.
+const MOST: usize = 1 << 20;
+
 /// What of a folder has been judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in super::super) struct Known {
@@ -86,6 +90,7 @@ impl Known {
             }
         }
         added.for_each(push);
+        files.truncate(MOST * FILE);
         self.files = files;
     }
 }
@@ -128,6 +133,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_folder_of_millions_is_remembered_in_part() {
+        let many: Vec<_> = (0..MOST as u32 + 9).map(|id| (id, 7)).collect();
+        let mut known = Known::default();
+        known.change(None, &many);
+        assert_eq!(known.len(), MOST);
+        assert!(known.has(0, 7) && !known.has(MOST as u32 + 8, 7));
     }
 
     #[test]

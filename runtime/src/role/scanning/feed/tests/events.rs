@@ -257,3 +257,102 @@ fn inside_an_overlay() {
     let gone = plugin.event_of("/old/file").file;
     assert_eq!(gone.error, Errno::NOENT.raw_os_error() as u32);
 }
+
+/// Whether `/small`, which is written while `/long` is read at this pace, is passed before it.
+fn small_overtakes(node: &Node, plugin: &mut Plugin) {
+    shell("echo x > small", node.root());
+    let begun = Instant::now();
+    let mut seen = Vec::new();
+    while !seen.contains(&b"/small".to_vec()) {
+        assert!(begun.elapsed() < super::support::DEADLINE, "{seen:?}");
+        if let Some(Message::Batch(batch)) = plugin.next_within(Duration::from_millis(10)) {
+            let paths = batch.files.iter().map(|file| batch.span(file.path));
+            seen.extend(paths.map(<[u8]>::to_vec));
+            batch.judged();
+        }
+    }
+    assert!(!seen.contains(&b"/long".to_vec()), "{seen:?}");
+}
+
+/// Half a minute for a file of a gigabyte of holes.
+fn slowly(it: &mut Subscription) {
+    it.budget.read = crate::manifest::ByteSize::mebibytes(32);
+    it.interest.digests.sha256 = true;
+    // More than fits into one batch.
+    it.interest.content = 8 << 20;
+}
+
+#[test]
+fn a_long_file_to_which_something_happened_holds_up_no_other() {
+    let node = Node::new();
+    let mut plugin = watching(&node, slowly);
+    shell("truncate -s 1G long", node.root());
+    small_overtakes(&node, &mut plugin);
+}
+
+#[test]
+fn a_long_file_of_a_pass_holds_up_nothing_that_happens() {
+    let node = Node::new();
+    node.write("/long", "");
+    let long = std::fs::File::options()
+        .write(true)
+        .open(node.path("/long"));
+    long.unwrap().set_len(1 << 30).unwrap();
+    let mut plugin = node.subscribe(|it| {
+        it.schedule.real_time = true;
+        slowly(it);
+    });
+    until("the pass has begun to read it", || {
+        let status = node.feed.status();
+        let read = status.pass.is_some_and(|pass| pass.read > 8 << 20);
+        read && status.watched.file_systems + status.watched.folders > 0
+    });
+    small_overtakes(&node, &mut plugin);
+}
+
+/// More happens in `/storm`, which is watched, than the kernel's queue has room for.
+fn overflow(node: &Node, plugin: &mut Plugin) {
+    let held = node.feed.inner.shared.watch.hold();
+    shell("seq 20000 | xargs touch", &node.path("/storm"));
+    drop(held);
+    let mut seen = BTreeSet::new();
+    until("all files are passed", || {
+        if let Some(Message::Batch(batch)) = plugin.next_within(Duration::from_millis(10)) {
+            let paths = batch.files.iter().map(|file| batch.span(file.path));
+            let files = paths.filter(|path| path.starts_with(b"/storm/"));
+            seen.extend(files.map(<[u8]>::to_vec));
+            batch.judged();
+        }
+        seen.len() == 20_000
+    });
+    let watched = node.feed.status().watched;
+    assert!(watched.overflows > 0 && watched.rescans > 0, "{watched:?}");
+}
+
+#[test]
+fn an_overflow_of_the_kernels_queue_loses_nothing() {
+    let node = Node::new();
+    std::fs::create_dir(node.path("/storm")).unwrap();
+    let mut plugin = watching(&node, |it| it.interest.content = 16);
+    assert!(node.feed.status().watched.fallbacks.is_empty());
+    overflow(&node, &mut plugin);
+}
+
+#[test]
+fn an_overflow_where_folders_are_watched_one_by_one_loses_nothing() {
+    let script = "
+        mkdir disk merged && mount -t tmpfs tmpfs disk
+        mkdir -p disk/lower/storm disk/upper disk/work
+        mount -t overlay overlay -o lowerdir=disk/lower,upperdir=disk/upper,workdir=disk/work merged";
+    in_private_mounts("events::inside_an_overflow", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_an_overflow() {
+    let node = Node::at(inside().root().join("merged"));
+    let mut plugin = watching(&node, |it| it.interest.content = 16);
+    assert_eq!(node.feed.status().watched.folders, 2);
+    overflow(&node, &mut plugin);
+}

@@ -157,18 +157,19 @@ fn a_terabyte_of_nothing_is_cut_and_has_no_digest() {
     assert_eq!(pass.get("/other").digests.len(), 100);
 }
 
-/// A file of 24 MiB, of which the reader has read more than the first batches when it has to wait.
+/// A file of 24 MiB that takes seconds to read, and is changed in the middle of that.
 fn changed_while_read(change: impl FnOnce(&Node)) -> (Node, Vec<Batch>, bool) {
     let node = Node::new();
     node.write("/long", vec![7; 24 << 20]);
     node.settle();
-    let mut plugin = node.subscribe(|_| ());
+    let slow = crate::manifest::ByteSize::mebibytes(8);
+    let mut plugin = node.subscribe(|it| it.budget.read = slow);
     let Message::Begin { .. } = plugin.next() else {
         panic!("no begin");
     };
-    until("the reader waits in the middle of the file", || {
+    until("the reader is in the middle of the file", || {
         let pass = node.feed.status().pass;
-        pass.is_some_and(|pass| pass.read >= 12 << 20)
+        pass.is_some_and(|pass| pass.read >= 4 << 20)
     });
     change(&node);
     let mut batches = Vec::new();

@@ -1,9 +1,10 @@
 //! A pass sees what is there.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use proptest::prelude::*;
 
@@ -187,7 +188,8 @@ fn mounts_are_left_out_unless_told_otherwise_and_bind_mounts_are_read_once() {
         mkdir -p plain/deep disk same proc
         echo 1 > plain/deep/file
         mount -t tmpfs tmpfs disk && echo 2 > disk/file
-        mount --bind plain same && mount -t proc proc proc";
+        mount --bind plain same && mount -t proc proc proc
+        touch disk/kernels && mount --bind proc/uptime disk/kernels";
     in_private_mounts("walk::inside_mounts", script, |_, _| ());
 }
 
@@ -222,4 +224,170 @@ fn inside_mounts() {
     let pass = proc.pass();
     assert!(pass.files.is_empty() && !pass.complete);
     assert_eq!(proc.another(PassKind::Full).files.len(), 0);
+}
+
+#[test]
+fn a_folder_that_two_reach_by_different_mounts_is_walked_for_both() {
+    let script = "
+        mkdir -p plain/deep same
+        echo 1 > plain/deep/file
+        mount --bind plain same";
+    in_private_mounts("walk::inside_two_mounts", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_two_mounts() {
+    let node = inside();
+    let subscribe = |name: &str, tree| {
+        node.subscribe(|it| {
+            it.name = name.to_owned();
+            it.roots = trees(&[tree]);
+        })
+    };
+    // Both share their first pass.
+    let (mut one, mut other) = (
+        subscribe("local/a", "/plain"),
+        subscribe("local/b", "/same"),
+    );
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || other.pass().names());
+        assert_eq!(one.pass().names(), ["/plain/deep/file"]);
+        assert_eq!(other.join().unwrap(), ["/same/deep/file"]);
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_costs_only_what_is_its_own() {
+    // A mount of FUSE that nobody serves: whoever asks it anything waits for ever.
+    let script = "
+        mkdir -p hung plain && echo 1 > plain/file && exec 5<>/dev/fuse
+        mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 hung \"$PWD/hung\"";
+    in_private_mounts("walk::inside_with_a_dead_server", script, |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_with_a_dead_server() {
+    let node = inside();
+    let mut all = node.subscribe(|it| {
+        it.name = "local/all".to_owned();
+        it.one_file_system = false;
+        it.schedule.real_time = true;
+    });
+    let mut there = node.subscribe(|it| {
+        it.name = "local/there".to_owned();
+        it.roots = trees(&["/hung/deep", "/plain"]);
+        it.schedule.real_time = true;
+    });
+    let (first, status) = std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            let pass = there.pass();
+            (pass.names(), pass.complete, there)
+        });
+        let mut status = None;
+        let pass = all.pass_with(|batch| {
+            status = node.feed.status().pass;
+            batch.judged();
+        });
+        assert!(pass.complete, "of it, nobody is waited for");
+        assert_eq!(pass.names(), ["/plain/file"]);
+        (there.join().unwrap(), status)
+    });
+    let (names, complete, mut there) = first;
+    assert_eq!((names, complete), (vec!["/plain/file".to_owned()], false));
+    assert!(status.is_some());
+    // It is not asked again while it does not answer, and what happens is seen.
+    node.settle();
+    let begun = std::time::Instant::now();
+    let pass = there.another(PassKind::Full);
+    assert!(!pass.complete && pass.names() == ["/plain/file"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+    super::support::shell("echo 2 > plain/new", node.root());
+    assert_eq!(there.event_of("/plain/new").content, b"2\n");
+    assert_eq!(all.event_of("/plain/new").content, b"2\n");
+    let watched = node.feed.status().watched;
+    let told = watched
+        .fallbacks
+        .iter()
+        .any(|it| it.starts_with("/hung/deep: "));
+    assert!(told, "{watched:?}");
+}
+
+#[test]
+fn what_the_daemon_keeps_is_shown_by_no_mount() {
+    in_private_mounts("walk::inside_with_own_mounts", "mkdir other", |_, _| ());
+}
+
+/// The part of the test above that runs inside.
+#[test]
+#[ignore = "run by another test, in a namespace of its own"]
+fn inside_with_own_mounts() {
+    let node = inside();
+    let state = node.state().to_owned();
+    std::fs::create_dir_all(state.join("deep/er")).unwrap();
+    std::fs::write(state.join("deep/er/secret"), "secret").unwrap();
+    let script = format!(
+        "mkdir -p a/all a/part && touch a/file && echo 1 > a/plain
+        mount --bind {0} a/all && mount --bind {0}/deep/er a/part
+        mount --bind {0}/deep/er/secret a/file",
+        state.display()
+    );
+    super::support::shell(&script, node.root());
+    let mut all = node.subscribe(|it| {
+        it.one_file_system = false;
+        it.roots = trees(&["/", "/a/part", "/a/all/deep"]);
+    });
+    assert_eq!(all.pass().names(), ["/a/plain"]);
+}
+
+#[test]
+fn a_folder_of_many_folders_is_walked_as_a_whole() {
+    let node = Node::new();
+    // More than is kept of their names.
+    let name = |n: usize| format!("/many/{}-{n}/file", "x".repeat(200));
+    let mut names: Vec<String> = (0..1500).map(name).collect();
+    names.iter().for_each(|name| node.write(name, "x"));
+    names.sort();
+    let mut plugin = node.subscribe(|_| ());
+    let pass = plugin.pass();
+    assert_eq!(pass.names(), names);
+    assert!(pass.complete);
+    assert!(pass.files.values().all(|file| file.times == 1));
+}
+
+/// Somebody with a write lease on a file, who does not give it back until it is asked to end.
+fn lease(path: &Path) -> Child {
+    let holds = r#"$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die; fcntl(F, 1024, 1) or die $!; print "held\n"; <STDIN>"#;
+    let mut child = Command::new("perl")
+        .args(["-e", holds])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut said);
+    read.unwrap();
+    assert_eq!(said, "held\n");
+    child
+}
+
+#[test]
+fn a_file_with_a_lease_is_read_once_that_is_given_back() {
+    let node = Node::new();
+    node.write("/leased", "content");
+    node.write("/other", "other");
+    let mut held = lease(&node.path("/leased"));
+    let mut plugin = node.subscribe(|_| ());
+    let pass = plugin.pass();
+    assert_eq!(pass.names(), ["/other"], "it is not passed as an error");
+    assert!(!pass.complete);
+    drop(held.stdin.take());
+    held.wait().unwrap();
+    let pass = plugin.another(PassKind::Changed);
+    assert_eq!(pass.get("/leased").content, b"content");
+    assert!(pass.complete);
 }

@@ -5,7 +5,7 @@ mod folder;
 mod queue;
 mod visit;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::cache::Seen;
 use super::counts::Counts;
 use super::facts::{Facts, FileKey};
-use super::filesystem::{Nature, nature};
+use super::filesystem::Nature;
 use super::lane::Lane;
 use super::lock;
 use super::read::{Reader, Tools};
@@ -57,6 +57,21 @@ impl Turn {
         }
     }
 
+    /// The same for another walk of the same pass.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            lane: self.lane.clone(),
+            kind: self.kind,
+            full: self.full,
+            incomplete: AtomicBool::new(false),
+        }
+    }
+
+    /// Something could not be looked at in another walk.
+    pub(super) fn was_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         !self.incomplete.load(Ordering::Relaxed)
     }
@@ -91,8 +106,9 @@ pub(super) struct Walk<'a> {
     seen: Option<Arc<Seen>>,
     queue: Queue,
     recent: Recent,
-    /// Folders that the walk has come to, if it may come to one twice: through another mount.
-    visited: Option<Mutex<HashSet<FileKey>>>,
+    /// Folders that the walk has come to, and for which turns, if it may come to one twice: through another
+    /// mount.
+    visited: Option<Mutex<HashMap<FileKey, u64>>>,
 }
 
 impl<'a> Walk<'a> {
@@ -187,13 +203,18 @@ impl<'a> Walk<'a> {
     fn begin(&self, tree: &Tree) -> Result<Arc<Folder>, Errno> {
         let root = self.tools.root;
         let place = root.place(&tree.path)?;
-        if nature(&place)? == Nature::Kernel {
+        let mount = Facts::known_of_open(&place)?.mount;
+        if root.nature(mount) == Nature::Kernel {
             return Err(Errno::NOTSUP);
         }
         let opened = enter(place, c".")?;
         let facts = Facts::of_open(&opened)?;
         let (mask, trails) = self.trails_at(&tree.path, tree.mask);
-        if mask == 0 || root.is_private(facts.key) || !self.first_time(facts.key) {
+        if mask == 0 || root.is_private(facts.key) || root.is_private_path(&tree.path) {
+            return Err(Errno::NOENT);
+        }
+        let mask = self.first_time(facts.key, mask);
+        if mask == 0 {
             return Err(Errno::NOENT);
         }
         let at = At::Path(tree.path.clone());
@@ -215,10 +236,16 @@ impl<'a> Walk<'a> {
         (left, trails.into())
     }
 
-    /// Whether the walk has not come to this folder before.
-    fn first_time(&self, folder: FileKey) -> bool {
-        let visited = self.visited.as_ref();
-        visited.is_none_or(|visited| lock(visited).insert(folder))
+    /// Those of the turns in `mask` for which the walk has not come to this folder before.
+    fn first_time(&self, folder: FileKey, mask: u64) -> u64 {
+        let Some(visited) = &self.visited else {
+            return mask;
+        };
+        let mut visited = lock(visited);
+        let before = visited.entry(folder).or_default();
+        let first = mask & !*before;
+        *before |= mask;
+        first
     }
 
     /// The turns whose trees begin at `path`.

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use super::super::cache::{self, Known};
 use super::super::counts::Counts;
 use super::super::facts::{Facts, Kind};
-use super::super::filesystem::{Nature, nature};
+use super::super::filesystem::Nature;
 use super::super::read::{For, Found, Outcome, Reader};
-use super::super::root::{enter, place};
+use super::super::root::enter;
 use super::super::scope::Trail;
 use super::folder::{At, Folder, LONGEST_PATH, push};
 use super::queue::Entry;
@@ -21,6 +21,10 @@ use super::{Turn, Walk, bits};
 /// So many files, or files with so many bytes, are read by one thread in one go.
 const FILES: usize = 64;
 const BYTES: u64 = 8 << 20;
+/// Names of folders in one folder that are kept, in bytes: those found before are walked first.
+const NAMES: usize = 256 << 10;
+/// But not in folders of folders that have so many, and so on: a thread's stack is not so deep.
+const NESTED: usize = 16;
 /// What the kernel lists at once.
 const LIST: usize = 32 << 10;
 
@@ -29,6 +33,8 @@ pub(super) struct Visitor<'w, 'a> {
     walk: &'w Walk<'a>,
     reader: Reader<'a>,
     list: Vec<u8>,
+    /// Folders with too many names that it is in.
+    nested: usize,
 }
 
 /// What of a folder a turn knows.
@@ -60,6 +66,7 @@ impl<'w, 'a> Visitor<'w, 'a> {
             walk,
             reader,
             list: Vec::new(),
+            nested: 0,
         }
     }
 
@@ -105,14 +112,14 @@ impl<'w, 'a> Visitor<'w, 'a> {
         let mut within = bits(parent.mask, walk.turns);
         let stays = within.all(|(_, turn)| turn.lane.scope.one_file_system);
         if crosses && stays && begins == 0 {
-            // Before its file system is asked anything: its server may be gone.
             return Ok(None);
         }
+        // Before its file system is asked anything: its server may be gone.
         let nature = match crosses {
-            true => nature(place(&descriptor, &name)?)?,
+            true => walk.tools.root.nature(facts.mount),
             false => Nature::Plain,
         };
-        if nature == Nature::Kernel {
+        if nature == Nature::Kernel || (crosses && walk.tools.root.is_private_path(&path())) {
             return Ok(None);
         }
         let mut mask = 0;
@@ -148,7 +155,8 @@ impl<'w, 'a> Visitor<'w, 'a> {
         }
         let opened = enter(&descriptor, &name)?;
         let facts = Facts::of_open(&opened)?;
-        if !walk.first_time(facts.key) {
+        let mask = walk.first_time(facts.key, mask);
+        if mask == 0 {
             return Ok(None);
         }
         let trails = match trails.iter().all(Trail::is_empty) {
@@ -215,6 +223,7 @@ impl<'w, 'a> Visitor<'w, 'a> {
         let mut names = RawDir::new(opened, list.spare_capacity_mut());
         let mut ended = Ok(());
         while let Some(entry) = names.next() {
+            walk.tools.gets_on();
             let entry = match entry {
                 Ok(entry) => entry,
                 // It was removed meanwhile.
@@ -229,6 +238,9 @@ impl<'w, 'a> Visitor<'w, 'a> {
                 _ if matches!(name.to_bytes(), b"." | b"..") => continue,
                 FileType::Directory => {
                     listed.folders.extend_from_slice(name.to_bytes_with_nul());
+                    if listed.folders.len() >= NAMES {
+                        self.walk_first(folder, &mut listed.folders);
+                    }
                     continue;
                 }
                 FileType::RegularFile | FileType::Unknown => {}
@@ -273,12 +285,44 @@ impl<'w, 'a> Visitor<'w, 'a> {
         ended
     }
 
+    /// Walks these folders before more of the one that they are in is listed.
+    fn walk_first(&mut self, folder: &Arc<Folder>, names: &mut Vec<u8>) {
+        if self.nested >= NESTED {
+            return;
+        }
+        self.nested += 1;
+        let names = std::mem::take(names);
+        for name in names.split_inclusive(|byte| *byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else {
+                continue;
+            };
+            if !self.wait() {
+                self.walk.stop();
+                break;
+            }
+            if let Some(below) = self.enter(folder, name.to_owned()) {
+                self.visit(&below);
+            }
+        }
+        self.nested -= 1;
+    }
+
     /// The turns that are to be shown `name`.
     fn shown(&self, folder: &Folder, name: &CStr, facts: &Facts, shares: &[Share<'_>]) -> u64 {
         let mut mask = 0;
+        // A file may be mounted on another one, as of the kernel's own file systems.
+        let crosses = facts.mount != folder.facts.mount;
+        let root = self.walk.tools.root;
+        let hidden = || {
+            let mut path = folder.path();
+            push(&mut path, name.to_bytes());
+            root.nature(facts.mount) != Nature::Plain || root.is_private_path(&path)
+        };
+        if crosses && hidden() {
+            return 0;
+        }
         for share in shares {
             let lane = &share.turn.lane;
-            let crosses = facts.mount != folder.facts.mount;
             if (facts.kind != Kind::File && !lane.interest.others)
                 || (crosses && lane.scope.one_file_system)
             {
@@ -340,7 +384,7 @@ impl<'w, 'a> Visitor<'w, 'a> {
             push(&mut path, entry.name.to_bytes());
             match self.pass(folder, opened.as_fd(), &path, &entry) {
                 Outcome::Passed | Outcome::Vanished => {}
-                Outcome::Changed => {
+                Outcome::Changed | Outcome::Busy => {
                     let mask = entry.mask;
                     if !self.walk.queue.again(folder, entry) {
                         self.walk.incomplete(mask);
@@ -365,8 +409,14 @@ impl<'w, 'a> Visitor<'w, 'a> {
         entry.facts = facts;
         let mut path = folder.path();
         push(&mut path, entry.name.to_bytes());
-        if self.pass(folder, opened.as_fd(), &path, &entry) == Outcome::Stopped {
-            self.walk.stop();
+        match self.pass(folder, opened.as_fd(), &path, &entry) {
+            Outcome::Stopped => self.walk.stop(),
+            // The next pass has it.
+            Outcome::Busy => {
+                self.walk.counts().error(Errno::AGAIN);
+                self.walk.incomplete(entry.mask);
+            }
+            Outcome::Passed | Outcome::Changed | Outcome::Vanished => {}
         }
     }
 

@@ -71,11 +71,12 @@ impl Inotify {
                 continue;
             }
             for name in folders_in(&folder) {
-                let Ok(below) = enter(&folder, &name) else {
+                // Not opened before it is known where it is: whoever has it may not answer.
+                let there = Facts::of(&folder, &name);
+                if !there.is_ok_and(|it| it.mount == facts.mount) {
                     continue;
-                };
-                let same = Facts::of_open(&below).is_ok_and(|it| it.mount == facts.mount);
-                if same {
+                }
+                if let Ok(below) = enter(&folder, &name) {
                     let mut path = path.clone();
                     super::push(&mut path, name.as_bytes());
                     open.push((below, path, depth + 1));

@@ -7,23 +7,27 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Watch;
+use super::later::is_long;
 use super::pending::{Place, Spot, What};
 use super::push;
 use crate::role::scanning::feed::Shared;
 use crate::role::scanning::feed::batch::EVENT;
 use crate::role::scanning::feed::digest::Digests;
 use crate::role::scanning::feed::facts::{Facts, FileKey, Kind};
+use crate::role::scanning::feed::filesystem::Nature;
 use crate::role::scanning::feed::lane::{Lane, Record};
 use crate::role::scanning::feed::lock;
 use crate::role::scanning::feed::read::{For, Found, Outcome, Reader};
 
-/// Looks at a file. Whom it was passed to, who may have more than that waiting.
+/// Looks at a file, unless it is long and that is not for here. Whom it was passed to, who may have more than
+/// that waiting.
 pub(super) fn look(
     shared: &Shared,
     watch: &Watch,
     reader: &mut Reader<'_>,
     spot: &Spot,
     what: What,
+    long: bool,
 ) -> Vec<Arc<Lane>> {
     let Some(folder_path) = path_of(shared, watch, &spot.folder) else {
         return Vec::new();
@@ -40,7 +44,7 @@ pub(super) fn look(
     let Ok(folder_facts) = Facts::of_open(&folder) else {
         return Vec::new();
     };
-    let lanes = interested(shared, &path, folder_facts.mount);
+    let mut lanes = interested(shared, &path, folder_facts.mount);
     if lanes.is_empty() || shared.root.is_private_path(&path) {
         return Vec::new();
     }
@@ -53,6 +57,17 @@ pub(super) fn look(
         // It is being written, and will be looked at then.
         Ok(facts) if facts.kind == Kind::File && facts.links == 1 && !what.changed => {}
         Ok(facts) => {
+            // A file may be mounted on another one, as of the kernel's own file systems.
+            if facts.mount != folder_facts.mount {
+                let plain = shared.root.nature(facts.mount) == Nature::Plain;
+                lanes.retain(|lane| plain && !lane.scope.one_file_system);
+            }
+            if !long && facts.kind == Kind::File && is_long(&facts, &lanes) {
+                if !watch.later.add(spot, what) {
+                    lock(&watch.pending).shed(spot);
+                }
+                return Vec::new();
+            }
             let found = Found {
                 folder: folder.as_fd(),
                 folder_key: match facts.kind {
@@ -64,7 +79,21 @@ pub(super) fn look(
                 facts,
                 flags: EVENT,
             };
-            return pass(reader, &found, lanes, what);
+            let (lanes, outcome) = pass(reader, &found, lanes, what);
+            match Facts::of(&folder, &name) {
+                _ if outcome == Outcome::Busy => {
+                    let now = std::time::Instant::now();
+                    lock(&watch.pending).event(now, spot.clone(), what);
+                }
+                Err(Errno::NOENT) if outcome == Outcome::Changed => gone(&lanes, &path, what),
+                // While it was read, another one took its place, and was maybe looked at before.
+                Ok(now) if now.key != facts.key => {
+                    let now = std::time::Instant::now();
+                    lock(&watch.pending).event(now, spot.clone(), what);
+                }
+                _ => {}
+            }
+            return lanes;
         }
     }
     lanes
@@ -75,18 +104,19 @@ fn pass(
     found: &Found<'_>,
     mut lanes: Vec<Arc<Lane>>,
     what: What,
-) -> Vec<Arc<Lane>> {
+) -> (Vec<Arc<Lane>>, Outcome) {
     if found.facts.kind != Kind::File {
         lanes.retain(|lane| lane.interest.others);
     }
     if lanes.is_empty() {
-        return lanes;
+        return (lanes, Outcome::Passed);
     }
     let to: Vec<For<'_>> = lanes.iter().map(|lane| For { lane, full: None }).collect();
-    if reader.file(found, &to) == Outcome::Vanished {
+    let outcome = reader.file(found, &to);
+    if outcome == Outcome::Vanished {
         gone(&lanes, found.path, what);
     }
-    lanes
+    (lanes, outcome)
 }
 
 /// Says that a file is not there any more.
@@ -147,7 +177,7 @@ pub(super) fn interested(shared: &Shared, path: &[u8], mount: u64) -> Vec<Arc<La
         let Some(tree) = lane.scope.root_of(path) else {
             return false;
         };
-        !lane.scope.one_file_system || shared.root.mount_at(tree.as_str().as_bytes()) == Some(mount)
+        !lane.scope.one_file_system || shared.root.mount_at(tree.as_str().as_bytes()) == mount
     });
     lanes.cloned().collect()
 }

@@ -1,9 +1,10 @@
 //! Files that are written, moved or removed are passed at once. One thread takes what happens out of the
-//! kernel's queues, so that they hardly ever overflow; another one looks at the files. Whatever is missed
-//! on the way is scanned again.
+//! kernel's queues, so that they hardly ever overflow; another one looks at the files, but for long ones,
+//! which have a third. Whatever is missed on the way is scanned again.
 
 mod fanotify;
 mod inotify;
+mod later;
 mod look;
 mod pending;
 
@@ -17,13 +18,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use super::batch::EVENT;
-use super::filesystem::{Nature, nature};
+use super::facts::Facts;
+use super::filesystem::Nature;
 use super::lane::Lane;
 use super::read::{Reader, Tools};
 use super::walk::{Tree, Turn, Walk};
 use super::{Shared, lock};
 use fanotify::Fanotify;
 use inotify::Inotify;
+use later::Later;
+pub(super) use later::attend as attend_long;
 use pending::{Missed, Pending, Place, Tally};
 
 /// How often it is looked whether other folders are to be watched.
@@ -36,12 +40,17 @@ const POLL: Duration = Duration::from_secs(300);
 /// So many files are looked at before they are passed on, if there are more at once.
 const TOGETHER: usize = 64;
 
+/// Why nothing is heard of a folder there.
+const REMOTE: &str =
+    "a remote file system tells nobody what happens: it is scanned by passes alone";
+
 /// What both threads share.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     pending: Mutex<Pending>,
     /// Of the above.
     more: Condvar,
+    later: Later,
     fanotify: Mutex<Option<Fanotify>>,
     watched: Mutex<Watched>,
     /// What was missed is being scanned.
@@ -85,6 +94,12 @@ impl Watch {
             rescans: self.rescans.load(Ordering::Relaxed),
             ..lock(&self.watched).clone()
         }
+    }
+
+    /// While this is held, nothing is taken out of the kernel's queues.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> std::sync::MutexGuard<'_, impl Sized> {
+        lock(&self.fanotify)
     }
 
     /// Lets both threads see that something has changed.
@@ -178,7 +193,10 @@ fn places_of(shared: &Shared) -> Vec<(Vec<u8>, u64)> {
     paths.dedup();
     let places = paths.into_iter().filter_map(|mut path| {
         loop {
-            if let Some(mount) = shared.root.mount_at(&path) {
+            let root = &shared.root;
+            // Of who may not answer it is not asked whether it is there.
+            if root.remote_on(&path).is_some() || root.place(&path).is_ok() {
+                let mount = root.mount_at(&path);
                 return Some((path, mount));
             }
             // It is not there. When it is made, something happens in the folder that it is in.
@@ -213,6 +231,11 @@ fn arrange(shared: &Shared, places: &[(Vec<u8>, u64)]) -> Option<Inotify> {
             fanotify.retain(&paths);
         }
         for path in paths {
+            if shared.root.remote_on(path).is_some() {
+                let text = String::from_utf8_lossy(path);
+                watched.fallbacks.insert(format!("{text}: {REMOTE}"));
+                continue;
+            }
             if let Err(error) = mark(shared, fanotify.as_mut(), path) {
                 let text = String::from_utf8_lossy(path);
                 tracing::info!(
@@ -238,7 +261,8 @@ fn arrange(shared: &Shared, places: &[(Vec<u8>, u64)]) -> Option<Inotify> {
 
 fn mark(shared: &Shared, fanotify: Option<&mut Fanotify>, path: &[u8]) -> io::Result<()> {
     let folder = shared.root.folder(path)?;
-    if nature(&folder)? == Nature::Kernel {
+    let mount = Facts::of_open(&folder)?.mount;
+    if shared.root.nature(mount) == Nature::Kernel {
         // Nothing of it is scanned either.
         return Ok(());
     }
@@ -251,7 +275,8 @@ fn mark(shared: &Shared, fanotify: Option<&mut Fanotify>, path: &[u8]) -> io::Re
 /// Looks at files to which something happened until the feed ends.
 pub(super) fn attend(shared: &Arc<Shared>) {
     let watch = &shared.watch;
-    let mut reader = Reader::new(tools(shared));
+    let keeping = Mutex::default();
+    let mut reader = Reader::new(tools(shared, &keeping));
     let mut waiting: Vec<Arc<Lane>> = Vec::new();
     let mut looked = 0;
     loop {
@@ -274,7 +299,7 @@ pub(super) fn attend(shared: &Arc<Shared>) {
         };
         match next {
             Some((spot, what)) => {
-                for lane in look::look(shared, watch, &mut reader, &spot, what) {
+                for lane in look::look(shared, watch, &mut reader, &spot, what, false) {
                     if !waiting.iter().any(|known| Arc::ptr_eq(known, &lane)) {
                         waiting.push(lane);
                     }
@@ -292,12 +317,14 @@ pub(super) fn attend(shared: &Arc<Shared>) {
     }
 }
 
-fn tools(shared: &Shared) -> Tools<'_> {
+fn tools<'a>(shared: &'a Shared, keeping: &'a Mutex<()>) -> Tools<'a> {
     Tools {
         root: &shared.root,
         cache: &shared.cache,
         pace: &shared.event_pace,
         counts: &shared.events,
+        keeping,
+        beat: None,
     }
 }
 
@@ -351,8 +378,9 @@ fn walk(shared: &Shared, folders: Vec<Place>) {
     let mut trees = Vec::new();
     for folder in folders {
         let path = look::path_of(shared, &shared.watch, &folder);
-        let mount = path.as_ref().and_then(|path| shared.root.mount_at(path));
-        if let (Some(path), Some(mount)) = (path, mount) {
+        let path = path.filter(|path| shared.root.remote_on(path).is_none());
+        if let Some(path) = path {
+            let mount = shared.root.mount_at(&path);
             let interested = look::interested(shared, &path, mount);
             let is_interested = |lane| interested.iter().any(|it| Arc::ptr_eq(it, lane));
             let lanes = lanes.iter().enumerate();
@@ -362,7 +390,8 @@ fn walk(shared: &Shared, folders: Vec<Place>) {
         }
     }
     let turns: Vec<Turn> = lanes.into_iter().map(Turn::changed).collect();
-    Walk::new(tools(shared), &turns, trees, EVENT, None).work();
+    let keeping = Mutex::default();
+    Walk::new(tools(shared, &keeping), &turns, trees, EVENT, None).work();
     turns.iter().for_each(|turn| turn.lane.flush());
 }
 

@@ -136,6 +136,12 @@ impl Pending {
         self.everything = true;
     }
 
+    /// There was no room for something that was taken.
+    pub(super) fn shed(&mut self, spot: &Spot) {
+        self.tally.shed += 1;
+        self.miss(spot.folder.clone());
+    }
+
     /// All in a folder is to be looked at.
     pub(super) fn miss(&mut self, folder: Place) {
         match self.missed.len() < FOLDERS || self.missed.contains(&folder) {

@@ -1,0 +1,112 @@
+//! Files of which something was found, and which nobody is shown any more: since they are left out, or since
+//! nothing is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::facts::Facts;
+use super::lane::Lane;
+use super::{Feed, Shared, lock};
+
+/// Of some paths, those that are passed to a subscriber no more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// It is not shown these any more.
+    pub left_out: Vec<Vec<u8>>,
+    /// Nothing is there.
+    pub gone: Vec<Vec<u8>>,
+}
+
+impl Feed {
+    /// Which of these paths are passed no more to the subscriber of this name, as far as its subscription
+    /// tells. They are passed again once it is another. Blocks.
+    pub fn left_out(&self, name: &str, mut paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let shared = &self.inner.shared;
+        let Some(lane) = shared.lane(name) else {
+            return Vec::new();
+        };
+        paths.retain(|path| lane.scope.root_of(path).is_none());
+        for path in &paths {
+            shared.forget_folder_of(&lane, path);
+        }
+        paths
+    }
+
+    /// Which of these paths are passed no more to the subscriber of this name, after a complete pass: it has
+    /// forgotten what it did not come to. Blocks.
+    pub fn absent(&self, name: &str, paths: Vec<Vec<u8>>) -> Absent {
+        let shared = &self.inner.shared;
+        let Some(lane) = shared.lane(name) else {
+            return Absent::default();
+        };
+        let mut absent = Absent::default();
+        let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
+        for path in paths {
+            if !shared.shows(&lane, &path) {
+                absent.left_out.push(path);
+            } else if let Some(mount) = shared.root.remote_on(&path) {
+                remote.entry(mount).or_default().push(path);
+            } else if shared.is_gone(&path) {
+                absent.gone.push(path);
+            }
+        }
+        for (mount, paths) in remote {
+            absent.gone.extend(gone_there(shared, mount, paths));
+        }
+        absent
+    }
+}
+
+/// Of paths behind a mount whose server may not answer. Then nothing is known, and nothing is gone.
+fn gone_there(shared: &Arc<Shared>, mount: u64, paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let owned = shared.clone();
+    let looking = shared.asides.begin(mount, move |beat| {
+        let mut gone = paths;
+        gone.retain(|path| {
+            beat.gets_on();
+            owned.is_gone(path)
+        });
+        gone
+    });
+    let gone = looking.ok().and_then(super::aside::Aside::wait);
+    gone.unwrap_or_default()
+}
+
+impl Shared {
+    fn lane(&self, name: &str) -> Option<Arc<Lane>> {
+        let members = lock(&self.members);
+        let mut lanes = members.iter().map(|member| &member.lane);
+        let lane = lanes.find(|lane| lane.name == name && !lane.is_closed());
+        lane.cloned()
+    }
+
+    /// Whether a subscriber is shown what is at a path, if anything is.
+    fn shows(&self, lane: &Lane, path: &[u8]) -> bool {
+        let scope = &lane.scope;
+        let Some(tree) = scope.root_of(path) else {
+            return false;
+        };
+        let mount = |path| self.root.mount_at(path);
+        let same = || mount(tree.as_str().as_bytes()) == mount(path);
+        !self.root.is_private_path(path) && (!scope.one_file_system || same())
+    }
+
+    fn is_gone(&self, path: &[u8]) -> bool {
+        let there = self.root.place(path);
+        matches!(there, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    }
+
+    /// What was judged in the folder that a path is in is passed again.
+    fn forget_folder_of(&self, lane: &Lane, path: &[u8]) {
+        let end = memchr::memrchr(b'/', path).unwrap_or(0).max(1);
+        let folder = path.get(..end).unwrap_or(path);
+        if self.root.remote_on(folder).is_none()
+            && let Ok(facts) = self.root.place(folder).and_then(Facts::of_open)
+        {
+            let at = self.cache.path(folder);
+            self.cache.keep(lane.number, facts.key, at, Vec::new());
+        }
+    }
+}
