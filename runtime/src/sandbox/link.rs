@@ -22,6 +22,7 @@ use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, 
 use super::journal::Journal;
 use super::kernel::Kernel;
 use super::limits::{CpuLimit, MemoryLimit};
+use super::refuse;
 use super::stdio::Output;
 use crate::manifest::{FileGrant, Grants, Limits};
 
@@ -262,6 +263,7 @@ impl Blueprint {
             node_stats: grants.node_stats,
         };
         super::host::link(&mut linker, granted).map_err(mismatch)?;
+        refuse::link(&mut linker, engine, component).map_err(mismatch)?;
         let pre = linker.instantiate_pre(component).map_err(mismatch)?;
         let lifecycle =
             bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices::new(&pre)
@@ -435,7 +437,8 @@ fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, 
         "wasi:sockets/",
     ];
     let test_only = cfg!(feature = "test-faults") && import.starts_with("bulkhead:test/");
-    if test_only || WASI.iter().any(|prefix| import.starts_with(prefix)) {
+    let known = refuse::is_refused(import) || WASI.iter().any(|prefix| import.starts_with(prefix));
+    if test_only || known {
         Ok(None)
     } else {
         Err(LinkError::UnknownImport {
