@@ -7,6 +7,7 @@
 )]
 
 pub mod authority;
+pub mod book;
 pub mod debian;
 pub mod disk;
 pub mod elastic;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 /// The most frames that are reported.
 const FRAMES: usize = 16;
@@ -85,6 +86,10 @@ impl Failure {
             )
         } else if let Some(panic) = panic {
             (Cause::Trap, panic)
+        } else if error.is::<I32Exit>() {
+            let message =
+                "called exit, and a plugin is called again and again; return an error instead";
+            (Cause::Trap, message.to_owned())
         } else if let Some(Trap::MemoryOutOfBounds) = error.downcast_ref() {
             // Rust and C keep a stack of their own at the start of the memory.
             let hint = "most often a stack overflow: see whether the backtrace recurses";

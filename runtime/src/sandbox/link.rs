@@ -71,7 +71,7 @@ impl Role {
 pub enum LinkError {
     /// It does not export the lifecycle.
     #[error(
-        "module: the component does not export bulkhead:plugin/lifecycle@{CONTRACT}; build it with bulkhead-sdk's export!, or against the world bulkhead:plugin/plugin"
+        "module: the component does not export bulkhead:plugin/lifecycle@{CONTRACT}; build it with bulkhead-sdk's export!, or against a world such as bulkhead:plugin/logs-plugin"
     )]
     NoLifecycle,
     /// It exports the lifecycle and no role.
@@ -108,7 +108,7 @@ pub enum LinkError {
         yaml: String,
     },
     /// It imports what no daemon of this version has.
-    #[error("module: the component imports {import}, which this daemon does not have")]
+    #[error("module: the component imports {import}, which this daemon does not have; build it without, or update the daemon")]
     UnknownImport {
         /// The interface.
         import: String,
@@ -122,7 +122,9 @@ pub enum LinkError {
         source: FolderError,
     },
     /// Something else does not fit, for example a function's type.
-    #[error("module: the component does not fit the contract: {0}")]
+    #[error(
+        "module: the component does not fit the contract: {0}; rebuild it against version {CONTRACT} of the contract, as bulkhead-sdk or sdk/wit has it"
+    )]
     Mismatch(String),
 }
 
