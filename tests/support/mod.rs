@@ -17,6 +17,8 @@ pub mod peers;
 pub mod prometheus;
 pub mod protocols;
 pub mod real;
+pub mod reference;
+
 pub mod rsyslog;
 pub mod sequence;
 pub mod sink;

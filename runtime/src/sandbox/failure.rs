@@ -166,4 +166,14 @@ mod tests {
         );
         assert_eq!(panic_message("nothing"), None);
     }
+
+    #[test]
+    fn the_last_line_of_stderr_is_told() {
+        let stderr = "Traceback (most recent call last):\n  File \"app.py\"\nKeyError: 'x'\n";
+        assert_eq!(
+            last_words(stderr),
+            "; the last line that it wrote to stderr: KeyError: 'x'"
+        );
+        assert_eq!(last_words(""), "");
+    }
 }
