@@ -57,7 +57,7 @@ impl Page {
         }
     }
 
-    /// The README, all of `docs`, and what else is linked from them.
+    /// The README, all of `docs`, and that of `deploy`.
     pub fn all() -> Vec<Self> {
         let mut names = vec!["README.md".to_owned(), "deploy/README.md".to_owned()];
         for folder in ["docs", "docs/decisions"] {

@@ -52,11 +52,20 @@ impl Fields {
                 } else {
                     default(&field["default"])
                 };
-                let kind = self.kind(field);
+                let kind = match field["properties"].is_object() {
+                    true => self.own(&format!("{title}.{name}"), field),
+                    false => self.kind(field),
+                };
                 let text = prose(field["description"].as_str().unwrap_or_default());
                 let _ = writeln!(self.page, "| `{name}` | {kind} | {default} | {text} |");
             }
         }
+    }
+
+    /// A type that is described where it is used.
+    fn own(&mut self, name: &str, schema: &Value) -> String {
+        self.types.insert(name.to_owned(), schema.clone());
+        self.named(name)
     }
 
     /// What may be written there.
@@ -111,7 +120,7 @@ impl Fields {
             if self.seen.insert(name.to_owned()) {
                 self.waiting.push_back(name.to_owned());
             }
-            return format!("[{name}](#{})", name.to_lowercase());
+            return format!("[{name}](#{})", name.to_lowercase().replace('.', ""));
         }
         self.kind(&schema)
     }
