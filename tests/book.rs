@@ -21,7 +21,8 @@ use support::{PATIENCE, fixture_module, reference, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bulkhead");
 /// What follows is written by the tests.
-const WRITTEN: &str = "<!-- Written by tests/book.rs: BULKHEAD_WRITE_BOOK=1 cargo test ... --test book -->\n";
+const WRITTEN: &str =
+    "<!-- Written by tests/book.rs: BULKHEAD_WRITE_BOOK=1 cargo test ... --test book -->\n";
 
 /// The modules that pages call by these names.
 const MODULES: [(&str, &str); 4] = [
@@ -42,22 +43,36 @@ fn assert_written(name: &str, rest: &str) {
 fn the_manifest_reference_has_every_field() {
     let manifest = Plugin::schema().to_value();
     let policy = Policy::schema().to_value();
-    let text = reference::fields("plugin.yaml", &manifest) + &reference::fields("policy.yaml", &policy);
+    let text =
+        reference::fields("plugin.yaml", &manifest) + &reference::fields("policy.yaml", &policy);
     assert_written("docs/manifest-reference.md", &text);
 }
 
 #[test]
 fn the_wit_reference_has_every_function() {
-    assert_written("docs/wit.md", &reference::functions(&root().join("sdk/wit")));
+    assert_written(
+        "docs/wit.md",
+        &reference::functions(&root().join("sdk/wit")),
+    );
 }
 
 #[test]
 fn every_plugin_of_the_book_is_one_that_is_built_and_run_here() {
     let code = |text: &str| -> String {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        lines
+            .filter(|line| !line.is_empty())
+            .map(|line| format!("{line}\n"))
+            .collect()
     };
-    let folders = ["minimal", "tutorial-load", "tutorial-motd", "tutorial-watchman"];
+    let folders = [
+        "minimal",
+        "tutorial-load",
+        "tutorial-motd",
+        "tutorial-watchman",
+    ];
     let known: Vec<String> = folders
         .iter()
         .map(|name| root().join("tests/plugins").join(name).join("src/lib.rs"))
@@ -65,13 +80,57 @@ fn every_plugin_of_the_book_is_one_that_is_built_and_run_here() {
         .collect();
     let mut seen = 0;
     for page in Page::all() {
-        for block in page.blocks().iter().filter(|block| block.language() == "rust") {
+        for block in page
+            .blocks()
+            .iter()
+            .filter(|block| block.language() == "rust")
+        {
             let (name, line) = (&page.name, block.line);
-            assert!(known.contains(&code(&block.text)), "{name}:{line}: no plugin of {folders:?}");
+            assert!(
+                known.contains(&code(&block.text)),
+                "{name}:{line}: no plugin of {folders:?}"
+            );
             seen += 1;
         }
     }
     assert!(seen >= folders.len());
+}
+
+#[test]
+fn what_is_shown_of_plugins_in_other_languages_is_in_their_sources() {
+    let mut seen = 0;
+    for (language, path) in [
+        ("python", "tests/languages/python/app.py"),
+        ("js", "tests/languages/javascript/plugin.js"),
+        ("wit", "tests/languages/world.wit"),
+    ] {
+        let source = fs::read_to_string(root().join(path)).unwrap();
+        let source: String = source
+            .lines()
+            .map(|line| format!("{}\n", line.trim()))
+            .collect();
+        for page in Page::all() {
+            for block in page
+                .blocks()
+                .iter()
+                .filter(|block| block.language() == language)
+            {
+                let shown: String = block
+                    .text
+                    .lines()
+                    .map(|line| format!("{}\n", line.trim()))
+                    .collect();
+                assert!(
+                    source.contains(&shown),
+                    "{}:{}: not in {path}",
+                    page.name,
+                    block.line
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5);
 }
 
 /// GitHub's and mdBook's name of a heading, but for what is twice in a page.
@@ -83,12 +142,16 @@ fn anchor(heading: &str) -> String {
 
 fn anchors(page: &Page) -> BTreeSet<String> {
     let headings = page.prose().filter(|(_, line)| line.starts_with('#'));
-    headings.map(|(_, line)| anchor(line.trim_start_matches('#'))).collect()
+    headings
+        .map(|(_, line)| anchor(line.trim_start_matches('#')))
+        .collect()
 }
 
 /// The targets of the links in a line.
 fn links(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0))
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(')')?.0))
 }
 
 #[test]
@@ -143,10 +206,6 @@ enum Meaning {
 
 /// A ConfigMap of what a block says, made whole.
 fn manifest(mut spec: Value) -> Meaning {
-    // The folders of examples are not on this machine.
-    if let Some(grants) = spec["grants"].as_object_mut() {
-        grants.remove("files");
-    }
     if spec.get("module").is_none() {
         let fields = spec.as_object().unwrap();
         let has = |name: &str| fields.contains_key(name);
@@ -159,7 +218,10 @@ fn manifest(mut spec: Value) -> Meaning {
         };
         spec["module"] = json!({"bundled": bundled});
     }
-    let bundled = spec["module"]["bundled"].as_str().unwrap_or_default().to_owned();
+    let bundled = spec["module"]["bundled"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     if bundled == "security-scanner" && spec["grants"]["state"].is_null() {
         spec["grants"]["state"] = json!({"quota": "8Mi"});
     }
@@ -167,7 +229,8 @@ fn manifest(mut spec: Value) -> Meaning {
         spec["grants"] = everything_to_enforce();
     }
     if bundled == "node-metrics" && spec["config"].is_null() {
-        spec["config"] = json!({"disableDefaults": true, "collectors": {"loadavg": {"enabled": true}}});
+        spec["config"] =
+            json!({"disableDefaults": true, "collectors": {"loadavg": {"enabled": true}}});
         spec["grants"] = json!({"nodeStats": true, "nodeFiles": ["/proc"]});
     }
     if bundled == "log-shipper" {
@@ -201,7 +264,8 @@ fn meaning(page: &Page, block: &Block) -> Meaning {
     }
     let text = block.flush();
     let place = format!("{}:{}", page.name, block.line);
-    let value: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let value: Value =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
     let bundled = |name: &str| manifest(json!({"module": {"bundled": name}, "config": &value}));
     if value[0]["containers"].is_object() || value[0]["files"].is_object() {
         return manifest(json!({"logs": {"sources": &value}}));
@@ -253,9 +317,9 @@ fn everything_to_scan() -> Value {
     })
 }
 
-/// With digests of the modules that pages name.
-fn with_digests(text: &str) -> String {
-    let mut text = text.to_owned();
+/// With the digests of modules that pages name, and folders that they grant.
+fn made_here(text: &str, folder: &Path) -> String {
+    let mut text = text.replace("/srv/rules", folder.to_str().unwrap());
     for (name, fixture) in MODULES {
         if text.contains(name) {
             text = text.replace("SHA256_OF_THE_FILE", &fixture_module(fixture).1);
@@ -272,7 +336,11 @@ fn every_manifest_is_accepted() {
     }
     let mut places = Vec::new();
     for page in Page::all() {
-        for block in page.blocks().iter().filter(|block| block.language() == "yaml") {
+        for block in page
+            .blocks()
+            .iter()
+            .filter(|block| block.language() == "yaml")
+        {
             let place = format!("{}:{}", page.name, block.line);
             match meaning(&page, block) {
                 Meaning::Elsewhere => {}
@@ -282,7 +350,7 @@ fn every_manifest_is_accepted() {
                 }
                 Meaning::Manifests(text) => {
                     let file = folder.path().join(format!("{}.yaml", places.len()));
-                    fs::write(&file, with_digests(&text)).unwrap();
+                    fs::write(&file, made_here(&text, folder.path())).unwrap();
                     places.push((file, place));
                 }
             }
@@ -291,10 +359,18 @@ fn every_manifest_is_accepted() {
     // A node of a cluster whose policy also lets in what the pages say of a folder.
     let policy = folder.path().join("policy");
     let trusted = "[{bundled: config-enforcer}, {bundled: log-shipper}]";
-    let text = "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nnamespaces: {local: {allGrants: true}}\n";
+    let text =
+        "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nnamespaces: {local: {allGrants: true}}\n";
     fs::write(&policy, format!("{text}allowRootEquivalent: {trusted}\n")).unwrap();
     let output = Command::new(BINARY)
-        .args(["check", "--output", "json", "--namespace", "bulkhead-system", "--policy"])
+        .args([
+            "check",
+            "--output",
+            "json",
+            "--namespace",
+            "bulkhead-system",
+            "--policy",
+        ])
         .arg(&policy)
         .args(places.iter().map(|(file, _)| file))
         .output()
@@ -302,7 +378,10 @@ fn every_manifest_is_accepted() {
     let results: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let mut refused = String::new();
     for (file, place) in &places {
-        for result in results.iter().filter(|result| result["file"] == *file.to_str().unwrap()) {
+        for result in results
+            .iter()
+            .filter(|result| result["file"] == *file.to_str().unwrap())
+        {
             for problem in result["problems"].as_array().unwrap() {
                 // All fragments go by one name here.
                 if !problem.as_str().unwrap().contains("is also declared by") {
@@ -317,14 +396,28 @@ fn every_manifest_is_accepted() {
 
 /// Commands that are marked as not run may only be those of programs that a test cannot have, or that build.
 const ELSEWHERE: [&str; 11] = [
-    "apt-get", "cargo", "docker", "container=", "helm", "kubectl", "ln", "make", "npm", "pip", "systemctl",
+    "apt-get",
+    "cargo",
+    "docker",
+    "container=",
+    "helm",
+    "kubectl",
+    "ln",
+    "make",
+    "npm",
+    "pip",
+    "systemctl",
 ];
 
 /// Runs a page's commands in the order in which they stand, in a folder of their own.
 fn run(page: &Page) {
     let mut script = "set -euo pipefail\n".to_owned();
     let mut commands = 0;
-    for block in page.blocks().iter().filter(|block| block.language() == "sh") {
+    for block in page
+        .blocks()
+        .iter()
+        .filter(|block| block.language() == "sh")
+    {
         if !block.is_marked("elsewhere") {
             script += &block.text;
             commands += 1;
@@ -333,7 +426,11 @@ fn run(page: &Page) {
         let first = block.text.split_whitespace().next().unwrap_or_default();
         let known = ELSEWHERE.iter().any(|program| first.starts_with(program))
             || page.name.ends_with("docs/enforcement.md");
-        assert!(known, "{}:{}: can be run here: {first}", page.name, block.line);
+        assert!(
+            known,
+            "{}:{}: can be run here: {first}",
+            page.name, block.line
+        );
     }
     if commands == 0 {
         return;
@@ -387,10 +484,16 @@ fn run(page: &Page) {
         let _ = shell.wait();
     }
     wait_for("the page's processes to end", || {
-        rustix::process::test_kill_process_group(group).err().map(|_| ())
+        rustix::process::test_kill_process_group(group)
+            .err()
+            .map(|_| ())
     });
     let said = fs::read_to_string(folder.path().join("log")).unwrap();
-    assert!(status.is_some_and(|status| status.success()), "{}: {status:?}\n{said}", page.name);
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{}: {status:?}\n{said}",
+        page.name
+    );
 }
 
 #[test]

@@ -40,7 +40,11 @@ fn wait_running(node: &Node) -> Value {
 fn works(language: &str) -> (Node, String) {
     let module = build(language);
     let mut node = Node::new();
-    let spec = node.spec_of("app", &module, "{drop: [debug], add: {team: shop, tier: 1}}");
+    let spec = node.spec_of(
+        "app",
+        &module,
+        "{drop: [debug], add: {team: shop, tier: 1}}",
+    );
     node.manifest("app", &spec);
     node.append(
         "a.log",
@@ -68,9 +72,14 @@ fn works(language: &str) -> (Node, String) {
 
     // What the plugin refuses is told with its field, and the revision before goes on.
     node.manifest("app", &spec.replace("[debug]", "[\"\"]"));
-    let report = node.wait_plugin("app", "refused", |report| reason(report, "UpToDate") == "Refused");
+    let report = node.wait_plugin("app", "refused", |report| {
+        reason(report, "UpToDate") == "Refused"
+    });
     let told = message(&report, "UpToDate");
-    assert!(told.contains("config.drop: a level has no empty name"), "{told}");
+    assert!(
+        told.contains("config.drop: a level has no empty name"),
+        "{told}"
+    );
     // So is what its schema refuses.
     node.manifest("app", &spec.replace("drop:", "dorp:"));
     node.wait_plugin("app", "refused by the schema", |report| {
@@ -78,7 +87,10 @@ fn works(language: &str) -> (Node, String) {
     });
     node.manifest("app", &spec.replace("[debug]", "[info]"));
     node.wait_plugin("app", "updated", |report| report["updates"] == 1);
-    node.append("a.log", [r#"{"level":"info"}"#.to_owned(), "last".to_owned()]);
+    node.append(
+        "a.log",
+        [r#"{"level":"info"}"#.to_owned(), "last".to_owned()],
+    );
     assert_eq!(node.wait_output("app", 3)[2]["message"], "last");
     (node, spec)
 }

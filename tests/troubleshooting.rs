@@ -73,30 +73,52 @@ fn refusals() -> BTreeMap<&'static str, String> {
     let other = "bulkhead:plugon/";
     refused("The wrong world", &patched("fixture-logs", ours, other));
     let logs = "bulkhead:plugin/logs@0.1.0";
-    refused("No role", &patched("fixture-logs", logs, "bulkhead:plugon/logs@0.1.0"));
-    refused("An unknown role", &patched("fixture-logs", logs, "bulkhead:plugin/lugs@0.1.0"));
+    refused(
+        "No role",
+        &patched("fixture-logs", logs, "bulkhead:plugon/logs@0.1.0"),
+    );
+    refused(
+        "An unknown role",
+        &patched("fixture-logs", logs, "bulkhead:plugin/lugs@0.1.0"),
+    );
     refused(
         "Another version of the contract",
         &patched("fixture-logs", logs, "bulkhead:plugin/logs@0.9.0"),
     );
     refused(
         "An import that the daemon does not have",
-        &patched("fixture-logs", "bulkhead:plugin/log@0.1.0", "bulkhead:plugin/fog@0.1.0"),
+        &patched(
+            "fixture-logs",
+            "bulkhead:plugin/log@0.1.0",
+            "bulkhead:plugin/fog@0.1.0",
+        ),
     );
-    refused("A missing export", &patched("fixture-minimal", "process", "precoss"));
+    refused(
+        "A missing export",
+        &patched("fixture-minimal", "process", "precoss"),
+    );
 
     let mut wrong = |heading, spec: String| {
         told.insert(heading, check(&node, &spec));
     };
-    wrong("An import that is not granted", good(&fixture_file("fixture-grants")));
+    wrong(
+        "An import that is not granted",
+        good(&fixture_file("fixture-grants")),
+    );
     let (path, _) = fixture_module("fixture-logs");
     wrong(
         "The wrong digest",
-        good(&format!("file: {{path: {path:?}, sha256: {}}}", "0".repeat(64))),
+        good(&format!(
+            "file: {{path: {path:?}, sha256: {}}}",
+            "0".repeat(64)
+        )),
     );
     wrong(
         "A module that is not there",
-        good(&format!("file: {{path: plugin.wasm, sha256: {}}}", "0".repeat(64))),
+        good(&format!(
+            "file: {{path: plugin.wasm, sha256: {}}}",
+            "0".repeat(64)
+        )),
     );
     wrong(
         "Configuration against the schema",
@@ -128,7 +150,9 @@ fn last_failure(node: &Node, name: &str) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let mut lines = text.lines().skip_while(|line| !line.starts_with("Last failure"));
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("Last failure"));
     let first = lines.next().unwrap_or_else(|| panic!("no failure: {text}"));
     let (_, said) = first.split_once("Z ").unwrap();
     let mut page = format!("Last failure  TIME {said}\n");
@@ -157,7 +181,11 @@ fn failures() -> BTreeMap<&'static str, String> {
         ("A stack overflow", "overflowStack", "memory: 64Mi"),
         ("Out of memory", "allocate", "memory: 32Mi"),
         ("The deadline has passed", "loop", "deadline: 300ms"),
-        ("Too much output", "hugeOutput", "memory: 256Mi, output: 1Mi"),
+        (
+            "Too much output",
+            "hugeOutput",
+            "memory: 256Mi, output: 1Mi",
+        ),
         ("A broken promise", "unknownDestination", "memory: 64Mi"),
         ("An error that the plugin returns", "error", "memory: 64Mi"),
         ("An exit", "exit", "memory: 64Mi"),

@@ -102,13 +102,16 @@ impl Page {
     /// Lines that are in no fenced block, with their numbers.
     pub fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut inside = false;
-        self.text.lines().enumerate().filter_map(move |(index, line)| {
-            if line.trim_start().starts_with("```") {
-                inside = !inside;
-                return None;
-            }
-            (!inside).then_some((index + 1, line))
-        })
+        self.text
+            .lines()
+            .enumerate()
+            .filter_map(move |(index, line)| {
+                if line.trim_start().starts_with("```") {
+                    inside = !inside;
+                    return None;
+                }
+                (!inside).then_some((index + 1, line))
+            })
     }
 }
 
@@ -119,7 +122,10 @@ pub fn assert_text(name: &str, text: &str) {
         return fs::write(path, text).unwrap();
     }
     let found = fs::read_to_string(path).unwrap_or_default();
-    let wrong = found.lines().zip(text.lines()).find(|(is, should)| is != should);
+    let wrong = found
+        .lines()
+        .zip(text.lines())
+        .find(|(is, should)| is != should);
     assert!(
         found == text,
         "{name} is not what it should be, first in {wrong:?} (found, expected); BULKHEAD_WRITE_BOOK=1 writes it"

@@ -116,7 +116,10 @@ impl Fields {
             _ => {}
         }
         let schema = self.types[name].clone();
-        if shapes(&schema).iter().any(|shape| shape["properties"].is_object()) {
+        if shapes(&schema)
+            .iter()
+            .any(|shape| shape["properties"].is_object())
+        {
             if self.seen.insert(name.to_owned()) {
                 self.waiting.push_back(name.to_owned());
             }
@@ -144,7 +147,9 @@ fn default(value: &Value) -> String {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
@@ -162,7 +167,9 @@ fn prose(text: &str) -> String {
 
 /// Every interface and world of the WIT files in a folder, and each of their functions.
 pub fn functions(folder: &Path) -> String {
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut interfaces = BTreeMap::new();
     let mut worlds = BTreeMap::new();
     for path in files {
@@ -188,7 +195,12 @@ pub fn functions(folder: &Path) -> String {
 
 type Interfaces = BTreeMap<String, (String, String, Vec<(String, String)>)>;
 
-fn read_wit(file: &str, text: &str, interfaces: &mut Interfaces, worlds: &mut BTreeMap<String, String>) {
+fn read_wit(
+    file: &str,
+    text: &str,
+    interfaces: &mut Interfaces,
+    worlds: &mut BTreeMap<String, String>,
+) {
     let mut doc = String::new();
     let mut current = None;
     for line in text.lines() {
@@ -205,7 +217,9 @@ fn read_wit(file: &str, text: &str, interfaces: &mut Interfaces, worlds: &mut BT
         } else if let Some(name) = head("world ") {
             current = None;
             worlds.insert(name.to_owned(), said);
-        } else if let (Some(name), Some((function, signature))) = (&current, code.split_once(": func")) {
+        } else if let (Some(name), Some((function, signature))) =
+            (&current, code.split_once(": func"))
+        {
             let signature = format!("{function}{}", signature.trim_end_matches(';'));
             let functions = &mut interfaces.get_mut(name).unwrap().2;
             functions.push((signature.replace('|', "\\|"), said));

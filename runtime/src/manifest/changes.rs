@@ -59,7 +59,9 @@ impl ChangeGrants {
 }
 
 /// An absolute path of the node without `.`, `..` and empty parts; never `/` itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodePath(String);
 

@@ -102,7 +102,10 @@ impl Failure {
                 Some(_) => "trapped",
                 None => "failed",
             };
-            (Cause::Trap, format!("{how}: {reason}{}", last_words(&stderr)))
+            (
+                Cause::Trap,
+                format!("{how}: {reason}{}", last_words(&stderr)),
+            )
         };
         Self {
             call,

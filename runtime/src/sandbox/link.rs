@@ -108,7 +108,9 @@ pub enum LinkError {
         yaml: String,
     },
     /// It imports what no daemon of this version has.
-    #[error("module: the component imports {import}, which this daemon does not have; build it without, or update the daemon")]
+    #[error(
+        "module: the component imports {import}, which this daemon does not have; build it without, or update the daemon"
+    )]
     UnknownImport {
         /// The interface.
         import: String,
