@@ -1,15 +1,16 @@
 # make demo     build, then watch the daemon ship this machine's logs and update a plugin meanwhile
 # make test     every test
 # make sbom     what is compiled into the daemon and the plugins in it, as CycloneDX, into target/sbom
+# make book     the book of docs/ as HTML, into target/book
 # make bench    what it costs, beside rsyslog if that is installed (release build, a quarter of an hour)
 
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults,bulkhead-sdk/log,bulkhead-sdk/tracing
 
-.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying build demo test sbom bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara languages node control-plane deploying build demo test sbom book bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying
+setup: toolchain browser rsyslog dbus prometheus enforcement yara languages node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -44,6 +45,10 @@ yara:
 	@command -v yara >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
 	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
+
+# Plugins in Python and JavaScript are built with their toolchains, which are kept in the user's cache.
+languages:
+	@tests/languages/build.sh tools
 
 # config-enforcer is compared with the first two, on copies of a Debian tree that debootstrap makes once, in
 # the user's cache.
@@ -83,6 +88,13 @@ test: setup
 # Installs cargo-cyclonedx into the user's cache first, which takes some minutes.
 sbom:
 	@deploy/sbom.sh target/sbom
+
+# Installs mdBook into the user's cache first, which takes some minutes.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bulkhead/tools
+book:
+	@[ -x $(TOOLS)/mdbook-0.5.4/bin/mdbook ] \
+	|| $(CARGO) install --quiet --locked --root $(TOOLS)/mdbook-0.5.4 --no-default-features --features search mdbook@0.5.4
+	@$(TOOLS)/mdbook-0.5.4/bin/mdbook build docs
 
 bench: toolchain
 	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster

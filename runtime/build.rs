@@ -24,6 +24,10 @@ const FIXTURES: &[&str] = &[
     "fixture-logs",
     "fixture-metrics",
     "fixture-minimal",
+    "fixture-network",
+    "tutorial-load",
+    "tutorial-motd",
+    "tutorial-watchman",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

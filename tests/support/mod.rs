@@ -7,6 +7,7 @@
 )]
 
 pub mod authority;
+pub mod book;
 pub mod debian;
 pub mod disk;
 pub mod elastic;
@@ -16,6 +17,8 @@ pub mod peers;
 pub mod prometheus;
 pub mod protocols;
 pub mod real;
+pub mod reference;
+
 pub mod rsyslog;
 pub mod sequence;
 pub mod sink;

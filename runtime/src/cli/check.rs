@@ -16,12 +16,18 @@ use crate::manifest::{self, Document};
 /// Check manifests as the daemon would before an update, without one.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  bulkhead check manifests/*.yaml\n\nEnds with 1 if anything would be refused."
+    after_help = "Example:\n  bulkhead check manifests/*.yaml\n  bulkhead check --namespace bulkhead-system deploy/examples/log-shipper.yaml\n\nEnds with 1 if anything would be refused."
 )]
 pub(super) struct Check {
     /// ConfigMap YAML files.
     #[arg(required = true, value_name = "MANIFEST")]
     manifests: Vec<PathBuf>,
+    /// The namespace of the daemon, which may declare plugins without a policy; that of a folder unless given.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The file with the node's policy; without it, that of a node without one.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
@@ -46,7 +52,9 @@ impl Check {
             .enable_all()
             .build()
             .map_err(|error| Failed::new(error.to_string()))?;
-        let checker = Checker::new().map_err(Failed::new)?;
+        let checker = Checker::new()
+            .and_then(|checker| checker.governed_by(self.namespace, self.policy.as_deref()))
+            .map_err(Failed::new)?;
         let mut results = Vec::new();
         for path in &self.manifests {
             runtime.block_on(check_file(&checker, path, &mut results));

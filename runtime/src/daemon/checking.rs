@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::{facts, policy};
 use crate::manifest::{
-    self, ByteSize, ChangeGrants, Grants, Limits, Manifest, ScanGrants, StateGrant,
+    self, ByteSize, ChangeGrants, Grants, Limits, Manifest, Policy, ScanGrants, StateGrant,
 };
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::plugin::{self, Marks, Rejection};
@@ -31,6 +31,7 @@ pub(crate) struct Checker {
     marks: Marks,
     sandbox: Sandbox,
     cache: Cache,
+    policy: Policy,
 }
 
 /// What a module is.
@@ -71,6 +72,7 @@ impl Checker {
         let cache = Cache::open(folder.join("cache"), sandbox.engine(), Compiler::InProcess)
             .map_err(|error| text(&error))?;
         Ok(Self {
+            policy: policy(&folder),
             folder,
             store,
             marks,
@@ -79,9 +81,30 @@ impl Checker {
         })
     }
 
+    /// As a node would check whose daemon is of this namespace, with the policy in this file.
+    pub(crate) fn governed_by(
+        mut self,
+        namespace: Option<String>,
+        file: Option<&Path>,
+    ) -> Result<Self, String> {
+        if let Some(namespace) = namespace {
+            self.policy.home = namespace;
+        }
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+            let read = self.policy.with(path, &text);
+            self.policy = read.map_err(|errors| {
+                let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                told.join("\n")
+            })?;
+        }
+        Ok(self)
+    }
+
     /// The module's digest, or everything that an update would be refused for.
     pub(crate) async fn check(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
-        let refused = policy(&self.folder).check(&manifest);
+        let refused = self.policy.check(&manifest);
         if !refused.is_empty() {
             return Err(refused.iter().map(ToString::to_string).collect());
         }

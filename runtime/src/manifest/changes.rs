@@ -4,13 +4,14 @@
 use std::fmt;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::quoted;
 use super::node_glob::covers;
 
 /// What may be changed; nothing unless named.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ChangeGrants {
     /// Files and folders, each with all below it.
@@ -58,7 +59,9 @@ impl ChangeGrants {
 }
 
 /// An absolute path of the node without `.`, `..` and empty parts; never `/` itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodePath(String);
 
@@ -160,7 +163,7 @@ fn sysctl_parts(text: &str) -> Option<Vec<String>> {
 }
 
 /// Kernel settings by name, with `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct SysctlGlob {
     text: String,
@@ -295,7 +298,7 @@ impl UnitName {
 }
 
 /// Names of modules or units, with `*` and `?`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct SubjectGlob {
     text: String,

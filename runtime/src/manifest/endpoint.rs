@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::index_name::IndexName;
@@ -39,7 +40,7 @@ pub struct Endpoint<'a> {
 }
 
 /// User and password of HTTP basic authentication.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BasicAuth {
     /// Either may be a reference, `${env:NAME}` or `${file:/path}`.
@@ -49,7 +50,7 @@ pub struct BasicAuth {
 }
 
 /// How a request body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Compression {
     /// Not at all.
@@ -62,7 +63,7 @@ pub enum Compression {
 }
 
 /// What TLS needs, in PEM, from files or by reference; read anew when it changes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tls {
     /// Certificates of the authorities to trust instead of the system's.
@@ -101,7 +102,7 @@ macro_rules! endpoint {
         $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)*
     }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $name {
             /// `http://` or `https://`.
@@ -229,7 +230,7 @@ endpoint! {
 }
 
 /// Which of Splunk's endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SplunkEndpoint {
     /// Each record an event of its own, with time and source.
@@ -240,7 +241,7 @@ pub enum SplunkEndpoint {
 }
 
 /// How the indexers' acknowledgement is waited for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Acknowledgement {
     /// How long before the same is sent again.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a pattern may hold: year, month, day, hour, day of the year, and ISO 8601's year and week.
@@ -10,7 +11,7 @@ const KNOWN: &str = "YmdHjGV";
 const LONGEST: usize = 255;
 
 /// A name such as `logs-app-%Y.%m.%d`, of which `%` and a letter stand for the record's date in UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct IndexName(String);
 

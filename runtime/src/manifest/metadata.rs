@@ -3,12 +3,13 @@
 use std::fmt;
 
 use globset::{Glob, GlobMatcher};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Period;
 
 /// What of a pod's metadata goes along with the lines of its containers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PodMetadata {
     /// Which labels; all unless given.
@@ -33,7 +34,7 @@ impl Default for PodMetadata {
 }
 
 /// Which labels of a pod: `true`, `false` or a list of globs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(from = "Written", into = "Written")]
 pub enum PodLabels {
     /// Every one.
@@ -52,7 +53,7 @@ impl PodLabels {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "is neither `true` nor `false` nor a list of names, such as [app, \"app.kubernetes.io/*\"]"
@@ -83,7 +84,7 @@ impl From<PodLabels> for Written {
 }
 
 /// A glob for the name of a label or an annotation; `*` also matches a `/`.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct NameGlob(GlobMatcher);
 

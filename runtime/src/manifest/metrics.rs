@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{BasicAuth, Compression, Endpoint, Tls};
@@ -10,7 +11,7 @@ use super::queue::Queue;
 use super::spec::Retry;
 
 /// How a plugin with the role `metrics` is asked, and what becomes of its series. All has defaults.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Metrics {
     /// The longest that a collection may take. A scraper that gives less time gets what there is.
@@ -40,7 +41,7 @@ impl Default for Metrics {
 }
 
 /// A server to which series are pushed by Prometheus' remote write.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemoteWrite {
     /// Its name, by which the status reports.

@@ -1,8 +1,10 @@
 //! Which lines of a source make one record, as a manifest says it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -14,7 +16,7 @@ const MAX_COMPILED: usize = 1 << 20;
 const LONGEST_SHOWN: usize = 60;
 
 /// How lines are joined to records.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", try_from = "Fields")]
 pub struct Multiline {
     /// Which lines belong together.
@@ -37,7 +39,7 @@ impl Multiline {
 }
 
 /// Which lines belong together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum JoinRule {
     /// A line that matches begins a record, every other line continues it.
@@ -46,11 +48,12 @@ pub enum JoinRule {
     Continuation(LinePattern),
     /// Stack traces as these languages write them; of several, the first whose first line it is.
     #[serde(rename = "preset", serialize_with = "one_or_list")]
+    #[schemars(with = "Presets")]
     Presets(Vec<Preset>),
 }
 
 /// The language whose stack traces are joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Preset {
     /// Exceptions of the Java virtual machine, with their causes.
@@ -62,7 +65,7 @@ pub enum Preset {
 }
 
 /// A regular expression that is matched against one line.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct LinePattern(Regex);
 
@@ -132,17 +135,22 @@ impl TryFrom<String> for LinePattern {
 }
 
 /// As it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Fields {
+    /// A line that matches begins a record, every other line continues it.
     #[serde(default)]
     start: Option<LinePattern>,
+    /// A line that matches continues the record before it, every other line begins one.
     #[serde(default)]
     continuation: Option<LinePattern>,
+    /// Stack traces as these languages write them; of several, the first whose first line it is.
     #[serde(default)]
     preset: Option<Presets>,
+    /// A record is handed on when no further line came for so long.
     #[serde(default = "Multiline::default_timeout")]
     timeout: Period,
+    /// A record of so many lines is handed on; the next line begins another one.
     #[serde(default = "Multiline::default_max_lines")]
     max_lines: u32,
 }
@@ -206,6 +214,17 @@ impl<'de> Deserialize<'de> for Presets {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Presets {
+    fn schema_name() -> Cow<'static, str> {
+        "Presets".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let preset = generator.subschema_for::<Preset>();
+        json_schema!({"anyOf": [preset, {"type": "array", "items": preset}]})
     }
 }
 

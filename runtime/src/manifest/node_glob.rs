@@ -4,6 +4,7 @@
 use std::fmt;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::quoted;
@@ -20,7 +21,7 @@ pub enum GlobPart {
 }
 
 /// An absolute glob. `*`, `?` and `[...]` stay within a component. Two with one text are equal.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeGlob {
     text: String,

@@ -1,8 +1,10 @@
 //! Quantities as manifests write them: `64Mi`, `30s`, `500m`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::spec::StartAt;
@@ -197,6 +199,14 @@ macro_rules! as_text {
                     }
                 }
                 deserializer.deserialize_any(Visitor)
+            }
+        }
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": ["string", "number"]})
             }
         }
         impl Serialize for $name {

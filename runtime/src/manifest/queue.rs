@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::ByteSize;
 
 /// A queue on the disk in front of a destination: what that does not take is kept here, so that reading
 /// goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Queue {
     /// An existing folder of the node below which it lies; the daemon's state folder unless given.
@@ -31,7 +32,7 @@ impl Default for Queue {
 }
 
 /// What happens when a queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum WhenFull {
     /// Nothing more is read for its destination; nothing is lost.

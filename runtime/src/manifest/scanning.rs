@@ -1,6 +1,7 @@
 //! What a plugin with the role `scanning` is shown, when, and what becomes of its findings.
 
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::changes::{NodePath, SubjectGlob, SysctlGlob};
@@ -10,7 +11,7 @@ use super::spec::Destination;
 
 /// What may be shown of the node; nothing unless named. Never passwords' hashes, nor the volumes of pods that hold
 /// secrets; other secrets in files are contents of the folders that are granted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ScanGrants {
     /// Folders whose files are read, each with all below it; `/` for all.
@@ -44,7 +45,9 @@ impl ScanGrants {
 }
 
 /// A folder with all below it, or everything.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub enum Tree {
     /// `/`.
@@ -90,7 +93,7 @@ impl From<Tree> for String {
 }
 
 /// What is scanned, when and how fast. All has defaults.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Scanning {
     /// Which files.
@@ -108,7 +111,7 @@ pub struct Scanning {
 }
 
 /// Which files are scanned.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ScannedFiles {
     /// Folders, each with all below it; all that is granted unless given.
@@ -132,7 +135,7 @@ impl Default for ScannedFiles {
 }
 
 /// When things are looked at.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Schedule {
     /// How often all files are passed that changed since they were judged.
@@ -157,7 +160,7 @@ impl Default for Schedule {
 }
 
 /// What scanning may take of the node.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Budget {
     /// Bytes read in a second at most.
@@ -179,7 +182,7 @@ impl Default for Budget {
 }
 
 /// Findings that are not reported.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Suppression {
     /// The rule's id; `*` and `?` stand for parts of it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use super::changes::ChangeGrants;
@@ -22,7 +23,7 @@ use super::scanning::{ScanGrants, Scanning};
 use super::syslog::SyslogDestination;
 
 /// The `spec` part of a manifest: everything beside `apiVersion` and `kind`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plugin {
     /// Where the component's bytes come from.
@@ -65,8 +66,17 @@ pub struct Plugin {
     pub scanning: Option<Scanning>,
 }
 
+impl Plugin {
+    /// The JSON Schema of a manifest, beside `apiVersion` and `kind`.
+    pub fn schema() -> Schema {
+        schema_for!(Self)
+    }
+}
+
 /// How much a record of a plugin's log matters, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum LogLevel {
     /// Every step.
@@ -100,7 +110,7 @@ impl LogLevel {
 }
 
 /// Exactly one source of the module's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Module {
     /// A plugin built into the daemon, by name (`log-shipper`).
@@ -132,7 +142,7 @@ pub enum Module {
 }
 
 /// Capabilities; deny by default.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Grants {
     /// A durable key-value store.
@@ -158,7 +168,7 @@ pub struct Grants {
 }
 
 /// A durable key-value store with a quota.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StateGrant {
     /// The most bytes that keys and values may take together.
@@ -173,7 +183,7 @@ impl StateGrant {
 }
 
 /// One folder made visible to the plugin. Never `/`, procfs or sysfs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileGrant {
     /// Absolute path on the node.
@@ -186,7 +196,7 @@ pub struct FileGrant {
 }
 
 /// Bounds on an instance. The node's maxima cap them.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// All linear memories and tables together.
@@ -211,7 +221,7 @@ impl Default for Limits {
 }
 
 /// How a new revision takes over.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Update {
     /// How long a new revision must work before the old one is let go.
@@ -227,7 +237,7 @@ impl Default for Update {
 }
 
 /// What a plugin with the role `logs` reads, and where its lines go.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Logs {
     /// What is read; at least one.
@@ -255,7 +265,7 @@ impl Logs {
 }
 
 /// One thing to read: exactly one kind, and how its lines are joined.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", try_from = "LogSourceFields")]
 pub struct LogSource {
     /// What it is.
@@ -267,7 +277,7 @@ pub struct LogSource {
 }
 
 /// What is read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LogSourceKind {
     /// Container logs in CRI format.
@@ -286,13 +296,16 @@ impl From<LogSourceKind> for LogSource {
 }
 
 /// A source as it is written, for the same reason as [`DestinationFields`].
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LogSourceFields {
+    /// Container logs in CRI format.
     #[serde(default)]
     containers: Option<ContainerSource>,
+    /// Files by glob.
     #[serde(default)]
     files: Option<FileSource>,
+    /// Which lines make one record; each its own unless given.
     #[serde(default)]
     multiline: Option<Multiline>,
 }
@@ -323,7 +336,7 @@ impl TryFrom<LogSourceFields> for LogSource {
 }
 
 /// Container logs below `/var/log/pods` and `/var/log/containers`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ContainerSource {
     /// Only pods of these namespaces; empty for all.
@@ -339,7 +352,7 @@ pub struct ContainerSource {
 }
 
 /// Files by glob.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSource {
     /// Absolute globs (`/var/log/*.log`, `/srv/**/app.log`); `*` does not cross a `/`.
@@ -353,7 +366,7 @@ pub struct FileSource {
 }
 
 /// How a line of a plain file looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FileFormat {
     /// One line, one record.
@@ -376,7 +389,7 @@ pub enum StartAt {
 }
 
 /// One destination: a name, and exactly one kind.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", try_from = "DestinationFields")]
 pub struct Destination {
     /// Its name, by which the plugin routes and the status reports.
@@ -393,28 +406,39 @@ pub struct Destination {
 
 /// A destination as it is written: serde checks for unknown fields here, which it cannot do beside
 /// `flatten`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct DestinationFields {
+    /// Its name, by which the plugin routes and the status reports.
     name: String,
+    /// Which lines it gets.
     #[serde(default)]
     receives: Receives,
+    /// The queue on the disk in front of it; none unless given.
     #[serde(default)]
     queue: Option<Queue>,
+    /// A file on the node.
     #[serde(default)]
     file: Option<FileDestination>,
+    /// The daemon's standard output.
     #[serde(default)]
     stdout: Option<StdoutDestination>,
+    /// An HTTP endpoint.
     #[serde(default)]
     http: Option<HttpDestination>,
+    /// Elasticsearch or OpenSearch.
     #[serde(default)]
     elasticsearch: Option<ElasticsearchDestination>,
+    /// Splunk's HTTP Event Collector.
     #[serde(default)]
     splunk_hec: Option<SplunkHecDestination>,
+    /// Grafana Loki.
     #[serde(default)]
     loki: Option<LokiDestination>,
+    /// An OpenTelemetry receiver.
     #[serde(default)]
     otlp: Option<OtlpDestination>,
+    /// A syslog server.
     #[serde(default)]
     syslog: Option<SyslogDestination>,
 }
@@ -454,7 +478,7 @@ impl TryFrom<DestinationFields> for Destination {
 }
 
 /// Which lines a destination gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Receives {
     /// Lines without a route, and lines routed to it.
@@ -465,7 +489,7 @@ pub enum Receives {
 }
 
 /// What a destination is.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DestinationKind {
     /// A file on the node.
@@ -516,7 +540,7 @@ impl DestinationKind {
 }
 
 /// How records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Format {
     /// One JSON object a line: time, message or the body's own members, source, added fields.
@@ -527,7 +551,7 @@ pub enum Format {
 }
 
 /// A file on the node, rotated by size.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileDestination {
     /// Absolute path; its folder is made if it is missing.
@@ -553,7 +577,7 @@ impl FileDestination {
 }
 
 /// The daemon's standard output.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StdoutDestination {
     /// How records are written.
@@ -561,7 +585,7 @@ pub struct StdoutDestination {
 }
 
 /// Backoff between attempts: doubled each time, with full jitter.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retry {
     /// The first wait.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Tls;
@@ -9,7 +10,7 @@ use super::quantity::{ByteSize, Period};
 use super::spec::{Format, Retry};
 
 /// A syslog server: RFC 5424 over TCP (RFC 6587) or TLS (RFC 5425).
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SyslogDestination {
     /// `HOST:PORT`; an IPv6 address in brackets.
@@ -155,7 +156,7 @@ pub enum Part<'a> {
 }
 
 /// TLS to a syslog server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SyslogTls {
     /// Certificates of the authorities to trust instead of the system's.
@@ -196,7 +197,7 @@ impl SyslogTls {
 }
 
 /// How the receiver tells one message from the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Framing {
     /// Its length before each message: RFC 6587, 3.4.1, and RFC 5425.
@@ -208,7 +209,7 @@ pub enum Framing {
 }
 
 /// Syslog's facilities, by the names of RFC 5427.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Facility {
@@ -240,7 +241,7 @@ pub enum Facility {
 }
 
 /// Syslog's severities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Severity {

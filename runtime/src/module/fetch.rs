@@ -164,7 +164,7 @@ pub enum FetchError {
         field: &'static str,
     },
     /// Not WebAssembly.
-    #[error("{field}: this is not a WebAssembly component (it begins with {start:02x?})")]
+    #[error("{field}: this is not a WebAssembly component (it begins with \"{}\")", start.escape_ascii())]
     NotWasm {
         /// The manifest's field.
         field: &'static str,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 /// The most frames that are reported.
 const FRAMES: usize = 16;
@@ -71,6 +72,7 @@ impl Failure {
             .map(frames)
             .unwrap_or_default();
         let reason = error.root_cause().to_string();
+        let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
         let panic = panic_message(&stderr);
         let (cause, message) = if memory_refused {
             (
@@ -84,14 +86,26 @@ impl Failure {
             )
         } else if let Some(panic) = panic {
             (Cause::Trap, panic)
+        } else if error.is::<I32Exit>() {
+            let message =
+                "called exit, and a plugin is called again and again; return an error instead";
+            (Cause::Trap, message.to_owned())
         } else if let Some(Trap::MemoryOutOfBounds) = error.downcast_ref() {
             // Rust and C keep a stack of their own at the start of the memory.
             let hint = "most often a stack overflow: see whether the backtrace recurses";
             (Cause::Trap, format!("trapped: {reason}; {hint}"))
-        } else if error.downcast_ref::<Trap>().is_some() {
-            (Cause::Trap, format!("trapped: {reason}"))
+        } else if let Some(Trap::StackOverflow) = error.downcast_ref() {
+            let hint = "see whether the backtrace recurses";
+            (Cause::Trap, format!("trapped: {reason}; {hint}"))
         } else {
-            (Cause::Trap, format!("failed: {reason}"))
+            let how = match error.downcast_ref::<Trap>() {
+                Some(_) => "trapped",
+                None => "failed",
+            };
+            (
+                Cause::Trap,
+                format!("{how}: {reason}{}", last_words(&stderr)),
+            )
         };
         Self {
             call,
@@ -109,6 +123,14 @@ fn panic_message(stderr: &str) -> Option<String> {
     let message = stderr.get(start..)?;
     let message = message.split("\nnote: ").next().unwrap_or(message);
     Some(message.trim_end().replace(":\n", ": "))
+}
+
+/// Where other languages say why they gave up: an exception is the last line of its traceback.
+fn last_words(stderr: &str) -> String {
+    match stderr.lines().next_back().map(str::trim) {
+        None | Some("") => String::new(),
+        Some(line) => format!("; the last line that it wrote to stderr: {line}"),
+    }
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
@@ -146,5 +168,15 @@ mod tests {
             Some("panicked at src/lib.rs:3:5: boom")
         );
         assert_eq!(panic_message("nothing"), None);
+    }
+
+    #[test]
+    fn the_last_line_of_stderr_is_told() {
+        let stderr = "Traceback (most recent call last):\n  File \"app.py\"\nKeyError: 'x'\n";
+        assert_eq!(
+            last_words(stderr),
+            "; the last line that it wrote to stderr: KeyError: 'x'"
+        );
+        assert_eq!(last_words(""), "");
     }
 }

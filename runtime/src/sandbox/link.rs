@@ -22,6 +22,7 @@ use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, 
 use super::journal::Journal;
 use super::kernel::Kernel;
 use super::limits::{CpuLimit, MemoryLimit};
+use super::refuse;
 use super::stdio::Output;
 use crate::manifest::{FileGrant, Grants, Limits};
 
@@ -70,7 +71,7 @@ impl Role {
 pub enum LinkError {
     /// It does not export the lifecycle.
     #[error(
-        "module: the component does not export bulkhead:plugin/lifecycle@{CONTRACT}; build it with bulkhead-sdk's export!, or against the world bulkhead:plugin/plugin"
+        "module: the component does not export bulkhead:plugin/lifecycle@{CONTRACT}; build it with bulkhead-sdk's export!, or against a world such as bulkhead:plugin/logs-plugin"
     )]
     NoLifecycle,
     /// It exports the lifecycle and no role.
@@ -107,7 +108,9 @@ pub enum LinkError {
         yaml: String,
     },
     /// It imports what no daemon of this version has.
-    #[error("module: the component imports {import}, which this daemon does not have")]
+    #[error(
+        "module: the component imports {import}, which this daemon does not have; build it without, or update the daemon"
+    )]
     UnknownImport {
         /// The interface.
         import: String,
@@ -121,7 +124,9 @@ pub enum LinkError {
         source: FolderError,
     },
     /// Something else does not fit, for example a function's type.
-    #[error("module: the component does not fit the contract: {0}")]
+    #[error(
+        "module: the component does not fit the contract: {0}; rebuild it against version {CONTRACT} of the contract, as bulkhead-sdk or sdk/wit has it"
+    )]
     Mismatch(String),
 }
 
@@ -262,6 +267,7 @@ impl Blueprint {
             node_stats: grants.node_stats,
         };
         super::host::link(&mut linker, granted).map_err(mismatch)?;
+        refuse::link(&mut linker, engine, component).map_err(mismatch)?;
         let pre = linker.instantiate_pre(component).map_err(mismatch)?;
         let lifecycle =
             bindings::plugin::exports::bulkhead::plugin::lifecycle::GuestIndices::new(&pre)
@@ -435,7 +441,8 @@ fn missing_grant(import: &str, grants: &Grants) -> Result<Option<&'static str>, 
         "wasi:sockets/",
     ];
     let test_only = cfg!(feature = "test-faults") && import.starts_with("bulkhead:test/");
-    if test_only || WASI.iter().any(|prefix| import.starts_with(prefix)) {
+    let known = refuse::is_refused(import) || WASI.iter().any(|prefix| import.starts_with(prefix));
+    if test_only || known {
         Ok(None)
     } else {
         Err(LinkError::UnknownImport {

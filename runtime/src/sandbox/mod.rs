@@ -11,6 +11,7 @@ mod journal;
 mod kernel;
 mod limits;
 mod link;
+mod refuse;
 mod role;
 mod stdio;
 

@@ -19,6 +19,7 @@ pub use check::root_equivalent_folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::changes::ChangeGrants;
@@ -28,7 +29,7 @@ use super::quantity::{ByteSize, CpuShare, Period};
 use super::scanning::ScanGrants;
 
 /// The most that one plugin's limits may ask for.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodeLimits {
     /// Of `limits.memory`.
@@ -56,7 +57,7 @@ impl Default for NodeLimits {
 }
 
 /// A module that may hold root-equivalent grants.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum TrustedModule {
     /// A plugin built into the daemon, by name.
@@ -66,7 +67,7 @@ pub enum TrustedModule {
 }
 
 /// Where a module's bytes may come from; the names are those of the fields of `module`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ModuleSource {
     /// A plugin built into the daemon.
@@ -80,7 +81,7 @@ pub enum ModuleSource {
 }
 
 /// What a namespace's manifests may have.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NamespacePolicy {
     /// All capabilities but root-equivalent ones.
@@ -94,7 +95,7 @@ pub struct NamespacePolicy {
 }
 
 /// Capabilities by name.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Allowance {
     /// A durable key-value store.
@@ -119,7 +120,7 @@ pub struct Allowance {
 }
 
 /// A folder of the node and all below it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AllowedFolder {
     /// Its absolute path.
@@ -130,7 +131,7 @@ pub struct AllowedFolder {
 }
 
 /// What may be read as logs and where it may be sent.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AllowedLogs {
     /// Namespaces whose containers' logs may be read; `*` for all.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::Deserialize;
 
 use super::{NamespacePolicy, NodeLimits, Policy, TrustedModule};
@@ -14,15 +15,23 @@ use crate::manifest::plugin_text::{API_VERSION, version, without_header};
 use crate::manifest::spec::DestinationKind;
 use crate::manifest::yaml::{self, Malformed};
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Written {
+    /// The most that any plugin may ask for.
     limits: NodeLimits,
+    /// Which namespaces may declare plugins, and with what.
     namespaces: BTreeMap<String, NamespacePolicy>,
+    /// Modules that may have grants which are as good as root.
     allow_root_equivalent: BTreeSet<TrustedModule>,
 }
 
 impl Policy {
+    /// The JSON Schema of a policy, beside `apiVersion` and `kind`.
+    pub fn schema() -> Schema {
+        schema_for!(Written)
+    }
+
     /// The same policy with what `text` says in it; `name` is what messages call it.
     ///
     /// # Errors

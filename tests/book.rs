@@ -1,0 +1,513 @@
+//! The book is true: its commands run, its manifests are accepted, its plugins are those that are built here,
+//! its references are what the source says, and its links lead somewhere. Blocks that are not looked at say so
+//! (`sh,elsewhere`, `yaml,elsewhere`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use bulkhead::manifest::{Plugin, Policy};
+use serde_json::{Value, json};
+use support::book::{Block, Page, assert_text, root};
+use support::sink::own_address;
+use support::{PATIENCE, fixture_module, reference, wait_for};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_bulkhead");
+/// What follows is written by the tests.
+const WRITTEN: &str =
+    "<!-- Written by tests/book.rs: BULKHEAD_WRITE_BOOK=1 cargo test ... --test book -->\n";
+
+/// The modules that pages call by these names.
+const MODULES: [(&str, &str); 4] = [
+    ("grep.wasm", "fixture-minimal"),
+    ("load.wasm", "tutorial-load"),
+    ("motd.wasm", "tutorial-motd"),
+    ("watchman.wasm", "tutorial-watchman"),
+];
+
+/// A page whose end is written here.
+fn assert_written(name: &str, rest: &str) {
+    let page = Page::read(name);
+    let (prose, _) = page.text.split_once(WRITTEN).unwrap();
+    assert_text(name, &format!("{prose}{WRITTEN}{rest}"));
+}
+
+#[test]
+fn the_manifest_reference_has_every_field() {
+    let manifest = Plugin::schema().to_value();
+    let policy = Policy::schema().to_value();
+    let text =
+        reference::fields("plugin.yaml", &manifest) + &reference::fields("policy.yaml", &policy);
+    assert_written("docs/manifest-reference.md", &text);
+}
+
+#[test]
+fn the_wit_reference_has_every_function() {
+    assert_written(
+        "docs/wit.md",
+        &reference::functions(&root().join("sdk/wit")),
+    );
+}
+
+#[test]
+fn every_plugin_of_the_book_is_one_that_is_built_and_run_here() {
+    let code = |text: &str| -> String {
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        lines
+            .filter(|line| !line.is_empty())
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
+    let folders = [
+        "minimal",
+        "tutorial-load",
+        "tutorial-motd",
+        "tutorial-watchman",
+    ];
+    let known: Vec<String> = folders
+        .iter()
+        .map(|name| root().join("tests/plugins").join(name).join("src/lib.rs"))
+        .map(|path| code(&fs::read_to_string(path).unwrap()))
+        .collect();
+    let mut seen = 0;
+    for page in Page::all() {
+        for block in page
+            .blocks()
+            .iter()
+            .filter(|block| block.language() == "rust")
+        {
+            let (name, line) = (&page.name, block.line);
+            assert!(
+                known.contains(&code(&block.text)),
+                "{name}:{line}: no plugin of {folders:?}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= folders.len());
+}
+
+#[test]
+fn what_is_shown_of_plugins_in_other_languages_is_in_their_sources() {
+    let mut seen = 0;
+    for (language, path) in [
+        ("python", "tests/languages/python/app.py"),
+        ("js", "tests/languages/javascript/plugin.js"),
+        ("wit", "tests/languages/world.wit"),
+    ] {
+        let source = fs::read_to_string(root().join(path)).unwrap();
+        let source: String = source
+            .lines()
+            .map(|line| format!("{}\n", line.trim()))
+            .collect();
+        for page in Page::all() {
+            for block in page
+                .blocks()
+                .iter()
+                .filter(|block| block.language() == language)
+            {
+                let shown: String = block
+                    .text
+                    .lines()
+                    .map(|line| format!("{}\n", line.trim()))
+                    .collect();
+                assert!(
+                    source.contains(&shown),
+                    "{}:{}: not in {path}",
+                    page.name,
+                    block.line
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5);
+}
+
+/// GitHub's and mdBook's name of a heading, but for what is twice in a page.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let name: String = heading.trim().to_lowercase().chars().filter(kept).collect();
+    name.replace(' ', "-")
+}
+
+fn anchors(page: &Page) -> BTreeSet<String> {
+    let headings = page.prose().filter(|(_, line)| line.starts_with('#'));
+    headings
+        .map(|(_, line)| anchor(line.trim_start_matches('#')))
+        .collect()
+}
+
+/// The targets of the links in a line.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let pages: BTreeMap<_, _> = Page::all()
+        .into_iter()
+        .map(|page| (root().join(&page.name).canonicalize().unwrap(), page))
+        .collect();
+    let mut broken = String::new();
+    for (path, page) in &pages {
+        for (line, text) in page.prose() {
+            for link in links(text).filter(|link| !link.contains("://")) {
+                let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+                let target = match file {
+                    "" => Some(path.clone()),
+                    file => path.parent().unwrap().join(file).canonicalize().ok(),
+                };
+                let leads = target.is_some_and(|target| {
+                    let headings = pages.get(&target).map(anchors);
+                    fragment.is_empty() || headings.is_some_and(|all| all.contains(fragment))
+                });
+                if !leads {
+                    let _ = writeln!(broken, "{}:{line}: {link}", page.name);
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{broken}");
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let summary = Page::read("docs/SUMMARY.md");
+    let named: BTreeSet<String> = summary
+        .prose()
+        .flat_map(|(_, line)| links(line))
+        .map(|link| format!("docs/{link}"))
+        .collect();
+    let pages = Page::all().into_iter().map(|page| page.name);
+    let pages: BTreeSet<_> = pages
+        .filter(|name| name.starts_with("docs/") && name != "docs/SUMMARY.md")
+        .collect();
+    assert_eq!(named, pages);
+}
+
+/// Manifests, as files for `bulkhead check`, or a policy, or nothing that this daemon reads.
+enum Meaning {
+    Manifests(String),
+    Policy(String),
+    Elsewhere,
+}
+
+/// A ConfigMap of what a block says, made whole.
+fn manifest(mut spec: Value) -> Meaning {
+    if spec.get("module").is_none() {
+        let fields = spec.as_object().unwrap();
+        let has = |name: &str| fields.contains_key(name);
+        let grants = |name: &str| spec["grants"].get(name).is_some();
+        let bundled = match () {
+            () if has("enforcement") || grants("changes") => "config-enforcer",
+            () if has("scanning") || grants("scan") => "security-scanner",
+            () if has("metrics") || grants("nodeFiles") => "node-metrics",
+            () => "log-shipper",
+        };
+        spec["module"] = json!({"bundled": bundled});
+    }
+    let bundled = spec["module"]["bundled"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if bundled == "security-scanner" && spec["grants"]["state"].is_null() {
+        spec["grants"]["state"] = json!({"quota": "8Mi"});
+    }
+    if bundled == "config-enforcer" && spec["config"].is_object() && spec["grants"].is_null() {
+        spec["grants"] = everything_to_enforce();
+    }
+    if bundled == "node-metrics" && spec["config"].is_null() {
+        spec["config"] =
+            json!({"disableDefaults": true, "collectors": {"loadavg": {"enabled": true}}});
+        spec["grants"] = json!({"nodeStats": true, "nodeFiles": ["/proc"]});
+    }
+    if bundled == "log-shipper" {
+        let logs = &mut spec["logs"];
+        if logs["sources"].is_null() {
+            logs["sources"] = json!([{"containers": {}}]);
+        }
+        if logs["destinations"].is_null() {
+            logs["destinations"] = json!([{"name": "out", "stdout": {}}]);
+        }
+        // One block may show the sections of all roles.
+        for other in ["metrics", "enforcement", "scanning"] {
+            spec.as_object_mut().unwrap().remove(other);
+        }
+    }
+    spec["apiVersion"] = json!("bulkhead.dev/v1alpha1");
+    spec["kind"] = json!("Plugin");
+    let map = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "example", "labels": {"bulkhead.dev/plugin": "true"}},
+        "data": {"plugin.yaml": spec.to_string()},
+    });
+    Meaning::Manifests(map.to_string())
+}
+
+/// What a YAML block is, by its page and its fields.
+fn meaning(page: &Page, block: &Block) -> Meaning {
+    if block.is_marked("elsewhere") {
+        return Meaning::Elsewhere;
+    }
+    let text = block.flush();
+    let place = format!("{}:{}", page.name, block.line);
+    let value: Value =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let bundled = |name: &str| manifest(json!({"module": {"bundled": name}, "config": &value}));
+    if value[0]["containers"].is_object() || value[0]["files"].is_object() {
+        return manifest(json!({"logs": {"sources": &value}}));
+    }
+    if value.is_array() {
+        return manifest(json!({"logs": {"destinations": &value}}));
+    }
+    let has = |name: &str| value.get(name).is_some();
+    if value["kind"] == "ConfigMap" {
+        Meaning::Manifests(text)
+    } else if value["kind"] == "Policy" {
+        Meaning::Policy(text)
+    } else if page.name.ends_with("config-enforcer.md") {
+        bundled("config-enforcer")
+    } else if page.name.ends_with("security-scanner.md") {
+        manifest(json!({
+            "module": {"bundled": "security-scanner"},
+            "config": &value,
+            "grants": everything_to_scan(),
+        }))
+    } else if has("containers") || has("sources") {
+        manifest(json!({"logs": &value}))
+    } else if has("basicAuth") {
+        let mut http = value;
+        http["url"] = json!("https://logs.example.com/");
+        manifest(json!({"logs": {"destinations": [{"name": "out", "http": http}]}}))
+    } else {
+        manifest(value)
+    }
+}
+
+fn everything_to_enforce() -> Value {
+    json!({
+        "nodeFacts": true,
+        "nodeFiles": ["/etc", "/var/log/audit", "/var/lib", "/opt", "/proc/self/mounts", "/proc/sys"],
+        "changes": {"files": ["/etc", "/opt", "/var/lib"], "sysctls": ["*"], "kernelModules": ["*"], "units": ["*"]},
+    })
+}
+
+fn everything_to_scan() -> Value {
+    json!({
+        "state": {"quota": "8Mi"},
+        "nodeFacts": true,
+        "nodeFiles": ["/etc", "/run", "/var/lib", "/lib/apk", "/proc/cmdline"],
+        "scan": {
+            "files": ["/etc"], "processes": true, "argumentsOf": ["*"], "sockets": true, "users": true,
+            "kernelModules": true, "sysctls": ["*"],
+        },
+    })
+}
+
+/// With the digests of modules that pages name, and folders that they grant.
+fn made_here(text: &str, folder: &Path) -> String {
+    let mut text = text.replace("/srv/rules", folder.to_str().unwrap());
+    for (name, fixture) in MODULES {
+        if text.contains(name) {
+            text = text.replace("SHA256_OF_THE_FILE", &fixture_module(fixture).1);
+        }
+    }
+    text
+}
+
+#[test]
+fn every_manifest_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, fixture) in MODULES {
+        fs::copy(fixture_module(fixture).0, folder.path().join(name)).unwrap();
+    }
+    let mut places = Vec::new();
+    for page in Page::all() {
+        for block in page
+            .blocks()
+            .iter()
+            .filter(|block| block.language() == "yaml")
+        {
+            let place = format!("{}:{}", page.name, block.line);
+            match meaning(&page, block) {
+                Meaning::Elsewhere => {}
+                Meaning::Policy(text) => {
+                    let read = Policy::default().with(Path::new(&place), &text);
+                    assert!(read.is_ok(), "{place}: {read:?}");
+                }
+                Meaning::Manifests(text) => {
+                    let file = folder.path().join(format!("{}.yaml", places.len()));
+                    fs::write(&file, made_here(&text, folder.path())).unwrap();
+                    places.push((file, place));
+                }
+            }
+        }
+    }
+    // A node of a cluster whose policy also lets in what the pages say of a folder.
+    let policy = folder.path().join("policy");
+    let trusted = "[{bundled: config-enforcer}, {bundled: log-shipper}]";
+    let text =
+        "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nnamespaces: {local: {allGrants: true}}\n";
+    fs::write(&policy, format!("{text}allowRootEquivalent: {trusted}\n")).unwrap();
+    let output = Command::new(BINARY)
+        .args([
+            "check",
+            "--output",
+            "json",
+            "--namespace",
+            "bulkhead-system",
+            "--policy",
+        ])
+        .arg(&policy)
+        .args(places.iter().map(|(file, _)| file))
+        .output()
+        .unwrap();
+    let results: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut refused = String::new();
+    for (file, place) in &places {
+        for result in results
+            .iter()
+            .filter(|result| result["file"] == *file.to_str().unwrap())
+        {
+            for problem in result["problems"].as_array().unwrap() {
+                // All fragments go by one name here.
+                if !problem.as_str().unwrap().contains("is also declared by") {
+                    let _ = writeln!(refused, "{place}: {problem}");
+                }
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{refused}");
+    assert!(places.len() > 30, "{}", places.len());
+}
+
+/// Commands that are marked as not run may only be those of programs that a test cannot have, or that build.
+const ELSEWHERE: [&str; 11] = [
+    "apt-get",
+    "cargo",
+    "docker",
+    "container=",
+    "helm",
+    "kubectl",
+    "ln",
+    "make",
+    "npm",
+    "pip",
+    "systemctl",
+];
+
+/// Runs a page's commands in the order in which they stand, in a folder of their own.
+fn run(page: &Page) {
+    let mut script = "set -euo pipefail\n".to_owned();
+    let mut commands = 0;
+    for block in page
+        .blocks()
+        .iter()
+        .filter(|block| block.language() == "sh")
+    {
+        if !block.is_marked("elsewhere") {
+            script += &block.text;
+            commands += 1;
+            continue;
+        }
+        let first = block.text.split_whitespace().next().unwrap_or_default();
+        let known = ELSEWHERE.iter().any(|program| first.starts_with(program))
+            || page.name.ends_with("docs/enforcement.md");
+        assert!(
+            known,
+            "{}:{}: can be run here: {first}",
+            page.name, block.line
+        );
+    }
+    if commands == 0 {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let address = own_address().to_string();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    // Many pages run at once, each with the default address.
+    let wrapper = format!(
+        "#!/bin/sh\ncommand=$1\nshift\ncase $command in\nrun|status) exec {BINARY} $command --status {address} \"$@\" ;;\n*) exec {BINARY} $command \"$@\" ;;\nesac\n"
+    );
+    fs::write(bin.join("bulkhead"), wrapper).unwrap();
+    fs::set_permissions(bin.join("bulkhead"), fs::Permissions::from_mode(0o755)).unwrap();
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    for (name, fixture) in MODULES {
+        if page.text.contains(name) {
+            fs::copy(fixture_module(fixture).0, work.join(name)).unwrap();
+        }
+    }
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("bash")
+        .arg("-c")
+        .arg(script.replace("127.0.0.1:9720", &address))
+        .current_dir(&work)
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let group = rustix::process::Pid::from_child(&shell);
+    let begin = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = shell.try_wait().unwrap() {
+            break Some(status);
+        }
+        if begin.elapsed() > 2 * PATIENCE {
+            break None;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    // The daemons that the page started, and what waits in vain.
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+    if status.is_none() {
+        let _ = shell.kill();
+        let _ = shell.wait();
+    }
+    wait_for("the page's processes to end", || {
+        rustix::process::test_kill_process_group(group)
+            .err()
+            .map(|_| ())
+    });
+    let said = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{}: {status:?}\n{said}",
+        page.name
+    );
+}
+
+#[test]
+fn every_command_runs() {
+    let pages = Page::all();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = pages
+            .iter()
+            .map(|page| (page, scope.spawn(|| run(page))))
+            .collect();
+        let failed: Vec<_> = runs
+            .into_iter()
+            .filter_map(|(page, run)| run.join().is_err().then_some(&page.name))
+            .collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    });
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Plugins in other languages than Rust, as components.
+#
+#   build.sh tools               installs their toolchains, once, in the user's cache
+#   build.sh python|javascript   builds one, unless the cache has it, and prints its path
+#
+# Versions are pinned (requirements.txt, package-lock.json), and nothing is installed but in the cache.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+wit="$here/../../sdk/wit"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/bulkhead/languages"
+fail() {
+	echo "plugins in other languages: $1; see $log" >&2
+	exit 1
+}
+# Of all files that are named, and of what is in folders.
+hash_of() { find "$@" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-16; }
+
+mkdir -p "$cache"
+log="$cache/build.log"
+exec 9>"$cache/lock"
+flock 9 # Another may be at it.
+
+python_tools() {
+	tools="$cache/python-$(hash_of "$here/python/requirements.txt")"
+	[ -e "$tools/done" ] && return
+	rm -rf "$tools"
+	python3 -m venv "$tools" >"$log" 2>&1 \
+		|| { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv --clear "$tools"; } >>"$log" 2>&1 \
+		|| fail "python3 has no module venv, and it could not be installed"
+	"$tools/bin/pip" install -q -r "$here/python/requirements.txt" >>"$log" 2>&1 || fail "pip failed"
+	touch "$tools/done"
+}
+
+javascript_tools() {
+	tools="$cache/javascript-$(hash_of "$here/javascript/package-lock.json")"
+	[ -e "$tools/done" ] && return
+	command -v npm >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq nodejs npm; } >"$log" 2>&1 \
+		|| fail "there is no npm, and it could not be installed"
+	rm -rf "$tools"
+	mkdir -p "$tools"
+	cp "$here/javascript/package.json" "$here/javascript/package-lock.json" "$tools"
+	npm ci --silent --no-audit --no-fund --prefix "$tools" >>"$log" 2>&1 || fail "npm failed"
+	touch "$tools/done"
+}
+
+case "${1:-}" in
+tools)
+	python_tools
+	javascript_tools
+	exit
+	;;
+python) sources=("$here/python") ;;
+javascript) sources=("$here/javascript") ;;
+*)
+	echo "usage: $0 tools|python|javascript" >&2
+	exit 2
+	;;
+esac
+
+component="$cache/levels-$1-$(hash_of "${sources[@]}" "$here/world.wit" "$wit").wasm"
+if [ ! -e "$component" ]; then
+	"$1_tools"
+	work="$(mktemp -d)"
+	trap 'rm -rf "$work"' EXIT
+	cp -r "${sources[0]}/." "$work"
+	mkdir -p "$work/wit/deps/bulkhead"
+	cp "$here/world.wit" "$work/wit"
+	cp "$wit"/*.wit "$work/wit/deps/bulkhead"
+	cd "$work"
+	case "$1" in
+	python)
+		PATH="$tools/bin:$PATH"
+		componentize-py -d wit -w example componentize app -o levels.wasm
+		;;
+	javascript)
+		PATH="$tools/node_modules/.bin:$PATH"
+		jco componentize plugin.js --wit wit -n example -o levels.wasm
+		;;
+	esac >"$log" 2>&1 || fail "the build failed"
+	mv levels.wasm "$component.new"
+	mv "$component.new" "$component"
+fi
+echo "$component"

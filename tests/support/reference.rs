@@ -1,0 +1,234 @@
+//! The parts of the book that are written from the source: fields from the JSON Schemas of the types,
+//! functions from the WIT.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+/// Everything that a schema describes, a section for each of its types.
+pub fn fields(title: &str, schema: &Value) -> String {
+    let mut page = Fields {
+        types: schema["$defs"].as_object().cloned().unwrap_or_default(),
+        waiting: VecDeque::new(),
+        seen: BTreeSet::new(),
+        page: String::new(),
+    };
+    page.section(title, schema);
+    while let Some(name) = page.waiting.pop_front() {
+        let schema = page.types[&name].clone();
+        page.section(&name, &schema);
+    }
+    page.page
+}
+
+struct Fields {
+    types: Map<String, Value>,
+    waiting: VecDeque<String>,
+    seen: BTreeSet<String>,
+    page: String,
+}
+
+impl Fields {
+    fn section(&mut self, title: &str, schema: &Value) {
+        let _ = writeln!(self.page, "\n## {title}\n");
+        if let Some(text) = schema["description"].as_str() {
+            let _ = writeln!(self.page, "{}\n", prose(text));
+        }
+        self.page += "| field | type | default | |\n|---|---|---|---|\n";
+        for shape in shapes(schema) {
+            let required = shape["required"].as_array().cloned().unwrap_or_default();
+            let Some(fields) = shape["properties"].as_object() else {
+                continue;
+            };
+            for (name, field) in fields {
+                let default = if required.contains(&Value::from(name.as_str())) {
+                    match shapes(schema).len() {
+                        1 => "required".to_owned(),
+                        _ => String::new(),
+                    }
+                } else {
+                    default(&field["default"])
+                };
+                let kind = match field["properties"].is_object() {
+                    true => self.own(&format!("{title}.{name}"), field),
+                    false => self.kind(field),
+                };
+                let text = prose(field["description"].as_str().unwrap_or_default());
+                let _ = writeln!(self.page, "| `{name}` | {kind} | {default} | {text} |");
+            }
+        }
+    }
+
+    /// A type that is described where it is used.
+    fn own(&mut self, name: &str, schema: &Value) -> String {
+        self.types.insert(name.to_owned(), schema.clone());
+        self.named(name)
+    }
+
+    /// What may be written there.
+    fn kind(&mut self, schema: &Value) -> String {
+        if let Some(name) = schema["$ref"].as_str() {
+            return self.named(name.rsplit('/').next().unwrap_or_default());
+        }
+        let alternatives = ["anyOf", "oneOf", "allOf"];
+        if let Some(choices) = alternatives.iter().find_map(|key| schema[key].as_array()) {
+            let kinds: Vec<_> = choices
+                .iter()
+                .filter(|choice| choice["type"] != "null")
+                .map(|choice| self.kind(choice))
+                .collect();
+            return kinds.join(" or ");
+        }
+        if let Some(value) = schema.get("const") {
+            return format!("`{}`", text(value));
+        }
+        if let Some(values) = schema["enum"].as_array() {
+            let values: Vec<_> = values.iter().filter(|value| !value.is_null()).collect();
+            return list(values.iter().map(|value| format!("`{}`", text(value))));
+        }
+        let kinds: Vec<&str> = match &schema["type"] {
+            Value::String(kind) => vec![kind],
+            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+            _ => return "anything".to_owned(),
+        };
+        match kinds.iter().find(|kind| **kind != "null") {
+            Some(&"array") => format!("list of {}", self.kind(&schema["items"])),
+            Some(&"object") => match schema.get("additionalProperties") {
+                Some(values) if values.is_object() => format!("map to {}", self.kind(values)),
+                _ => panic!("an object without a name: {schema}"),
+            },
+            Some(&"string") => "text".to_owned(),
+            Some(&"boolean") => "`true` or `false`".to_owned(),
+            Some(_) => "number".to_owned(),
+            None => panic!("what is it? {schema}"),
+        }
+    }
+
+    fn named(&mut self, name: &str) -> String {
+        match name {
+            "ByteSize" => return "size".to_owned(),
+            "Period" => return "duration".to_owned(),
+            "CpuShare" => return "share of a core".to_owned(),
+            "StartAt" => return "`end`, `beginning` or duration".to_owned(),
+            _ => {}
+        }
+        let schema = self.types[name].clone();
+        if shapes(&schema)
+            .iter()
+            .any(|shape| shape["properties"].is_object())
+        {
+            if self.seen.insert(name.to_owned()) {
+                self.waiting.push_back(name.to_owned());
+            }
+            return format!("[{name}](#{})", name.to_lowercase().replace('.', ""));
+        }
+        self.kind(&schema)
+    }
+}
+
+/// The objects that a schema allows: one, or one for each variant.
+fn shapes(schema: &Value) -> Vec<&Value> {
+    match schema["oneOf"].as_array() {
+        Some(variants) => variants.iter().collect(),
+        None => vec![schema],
+    }
+}
+
+fn default(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        // Its own fields say it.
+        Value::Object(fields) if !fields.is_empty() => String::new(),
+        value => format!("`{}`", text(value)),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<_> = items.collect();
+    match items.as_slice() {
+        [some @ .., last] if !some.is_empty() => format!("{} or {last}", some.join(", ")),
+        items => items.concat(),
+    }
+}
+
+/// As a cell of a table.
+fn prose(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
+
+/// Every interface and world of the WIT files in a folder, and each of their functions.
+pub fn functions(folder: &Path) -> String {
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut interfaces = BTreeMap::new();
+    let mut worlds = BTreeMap::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        read_wit(&file, &text, &mut interfaces, &mut worlds);
+    }
+    let mut page = String::new();
+    for (name, (file, doc, functions)) in interfaces {
+        let link = format!("[{file}](../sdk/wit/{file})");
+        let _ = writeln!(page, "\n### {name}\n\n{doc} In {link}.\n");
+        page += "| function | |\n|---|---|\n";
+        for (signature, doc) in functions {
+            let _ = writeln!(page, "| `{signature}` | {doc} |");
+        }
+    }
+    page += "\n### Worlds\n\n| world | |\n|---|---|\n";
+    for (name, doc) in worlds {
+        let _ = writeln!(page, "| `{name}` | {doc} |");
+    }
+    page
+}
+
+type Interfaces = BTreeMap<String, (String, String, Vec<(String, String)>)>;
+
+fn read_wit(
+    file: &str,
+    text: &str,
+    interfaces: &mut Interfaces,
+    worlds: &mut BTreeMap<String, String>,
+) {
+    let mut doc = String::new();
+    let mut current = None;
+    for line in text.lines() {
+        let code = line.trim();
+        if let Some(more) = code.strip_prefix("///") {
+            doc += more;
+            continue;
+        }
+        let said = first_sentence(&std::mem::take(&mut doc));
+        let head = |word: &str| code.strip_prefix(word)?.strip_suffix(" {");
+        if let Some(name) = head("interface ") {
+            current = Some(name.to_owned());
+            interfaces.insert(name.to_owned(), (file.to_owned(), said, Vec::new()));
+        } else if let Some(name) = head("world ") {
+            current = None;
+            worlds.insert(name.to_owned(), said);
+        } else if let (Some(name), Some((function, signature))) =
+            (&current, code.split_once(": func"))
+        {
+            let signature = format!("{function}{}", signature.trim_end_matches(';'));
+            let functions = &mut interfaces.get_mut(name).unwrap().2;
+            functions.push((signature.replace('|', "\\|"), said));
+        }
+    }
+}
+
+fn first_sentence(doc: &str) -> String {
+    let doc = doc.trim();
+    let end = doc.find(". ").map_or(doc.len(), |at| at + 1);
+    prose(&doc[..end])
+}
