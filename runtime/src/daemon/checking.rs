@@ -21,6 +21,7 @@ use crate::role::metrics;
 use crate::role::scanning;
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, NodeFolders, Role, Sandbox,
+    Tap,
 };
 use crate::state::{Store, Values};
 
@@ -237,6 +238,8 @@ impl Checker {
             journal: Journal::new("inspect"),
             state: None,
             usage: Arc::default(),
+            tap: Tap::default(),
+            seed: None,
         };
         let mut instance = blueprint
             .instantiate(&environment)

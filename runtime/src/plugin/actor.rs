@@ -138,6 +138,8 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
             journal: status.journal.clone(),
             state: Some(context.state),
             usage: status.usage.clone(),
+            tap: status.tap.clone(),
+            seed: None,
         },
         roles: context
             .drivers
@@ -219,6 +221,7 @@ enum Event {
     RolesStopped,
     ProbationOver,
     RetryDue,
+    Renewal,
     Work(Box<dyn Work>),
 }
 
@@ -272,6 +275,7 @@ impl Actor {
                     }
                 }
                 Event::RetryDue => self.on_retry(),
+                Event::Renewal => self.renew(),
                 Event::Work(work) => self.on_work(work).await,
             }
         }
@@ -300,6 +304,7 @@ impl Actor {
             () = stopped(&mut self.roles) => Event::RolesStopped,
             () = at(probation) => Event::ProbationOver,
             () = at(self.retry_at) => Event::RetryDue,
+            () = self.status.renewal() => Event::Renewal,
             // The actor holds a sender itself, so this never ends with `None`.
             Some(work) = self.work.recv(), if serving => Event::Work(work),
         }

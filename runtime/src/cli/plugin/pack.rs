@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
-use super::{Failed, bytes, print};
+use crate::cli::{Failed, bytes, print};
 use crate::manifest::{self, API_VERSION, Document, Identity, KEY, LABEL};
 use crate::module;
 
@@ -29,7 +29,7 @@ const LEVEL: i32 = 19;
 #[command(
     after_help = "Examples:\n  bulkhead plugin pack my.wasm --name app --spec plugin.yaml | kubectl apply --server-side -f -\n  bulkhead plugin pack my.wasm --name app --inline"
 )]
-pub(super) struct Pack {
+pub(in crate::cli) struct Pack {
     /// The file of a component, or of a zstd frame that holds it.
     module: PathBuf,
     /// What the plugin is called.
@@ -47,7 +47,7 @@ pub(super) struct Pack {
 }
 
 impl Pack {
-    pub(super) fn execute(self) -> Result<ExitCode, Failed> {
+    pub(in crate::cli) fn execute(self) -> Result<ExitCode, Failed> {
         let failed = |path: &Path, error: &dyn std::fmt::Display| {
             Failed::new(format!("{}: {error}", path.display()))
         };
