@@ -85,4 +85,4 @@ sbom:
 	@deploy/sbom.sh target/sbom
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster --bench author

@@ -82,10 +82,21 @@ impl Checker {
 
     /// The module's digest, or everything that an update would be refused for.
     pub(crate) async fn check(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
-        let refused = policy(&self.folder).check(&manifest);
+        let refused = self.refused(&manifest);
         if !refused.is_empty() {
-            return Err(refused.iter().map(ToString::to_string).collect());
+            return Err(refused);
         }
+        self.fits(manifest).await
+    }
+
+    /// What a node without a policy refuses.
+    pub(crate) fn refused(&self, manifest: &Manifest) -> Vec<String> {
+        let refused = policy(&self.folder).check(manifest);
+        refused.iter().map(ToString::to_string).collect()
+    }
+
+    /// As [`Self::check`], for a node whose policy allows it all.
+    pub(crate) async fn fits(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
         let one = |error: String| vec![error];
         let identity: Arc<str> = manifest.identity.to_string().into();
         let values =

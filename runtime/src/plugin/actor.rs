@@ -169,6 +169,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         backoff: Backoff::default(),
         rejected: None,
         declared_at: Instant::now(),
+        renewal_due: false,
         ending: false,
     };
     let task = tokio::spawn(actor.run());
@@ -250,6 +251,8 @@ struct Actor {
     rejected: Option<Rejected>,
     /// When the latest candidate was declared.
     declared_at: Instant,
+    /// Somebody waits for a fresh instance.
+    renewal_due: bool,
     ending: bool,
 }
 
@@ -275,8 +278,11 @@ impl Actor {
                     }
                 }
                 Event::RetryDue => self.on_retry(),
-                Event::Renewal => self.renew(),
+                Event::Renewal => self.renewal_due = true,
                 Event::Work(work) => self.on_work(work).await,
+            }
+            if self.renewal_due {
+                self.renew();
             }
         }
         self.status.usage.clear_memory();

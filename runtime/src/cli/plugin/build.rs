@@ -34,7 +34,7 @@ impl Build {
     pub(in crate::cli) fn execute(self) -> Result<ExitCode, Failed> {
         let folder = CrateFolder::open(&self.path)?;
         let options: Vec<&str> = self.cargo.iter().map(String::as_str).collect();
-        let built = cargo::build(&folder, &options)?;
+        let built = cargo::build(&folder, "plugin", &options)?;
         print(&match self.output {
             OutputFormat::Json => {
                 let digest = built.digest;

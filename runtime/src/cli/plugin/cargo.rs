@@ -19,11 +19,11 @@ pub(super) struct Built {
     pub(super) size: u64,
 }
 
-/// Builds the crate's component. What cargo says goes to stderr.
+/// Builds the crate's component, into a folder of the target folder. What cargo says goes to stderr.
 ///
 /// # Errors
 /// If it does not build, or is no component.
-pub(super) fn build(folder: &CrateFolder, options: &[&str]) -> Result<Built, Failed> {
+pub(super) fn build(folder: &CrateFolder, into: &str, options: &[&str]) -> Result<Built, Failed> {
     ensure_target()?;
     let artifact = compile(folder, options)?;
     let wrong = |path: &Path, error: &dyn std::fmt::Display| {
@@ -33,7 +33,7 @@ pub(super) fn build(folder: &CrateFolder, options: &[&str]) -> Result<Built, Fai
     let small = names::shorten(&component.bytes);
     // target/wasm32-wasip2/release/x.wasm
     let target = artifact.ancestors().nth(3).unwrap_or(&folder.0);
-    let path = target.join("plugin");
+    let path = target.join(into);
     std::fs::create_dir_all(&path).map_err(|error| wrong(&path, &error))?;
     let path = path.join(
         artifact
@@ -106,6 +106,18 @@ pub(super) fn no_cargo(error: std::io::Error) -> Failed {
     Failed::new(format!(
         "cargo cannot be started: {error}; plugins are built with Rust: install it from https://rustup.rs"
     ))
+}
+
+/// Leaves out of a fresh Cargo.lock what the crate does not need, which takes no network. Without cargo, or
+/// without the packages, the first build does it.
+pub(super) fn trim_lock(folder: &Path) {
+    let _ = cargo()
+        .current_dir(folder)
+        .args(["metadata", "--offline", "--format-version", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// Adds the target, if rustup knows that it is missing. Without rustup cargo says what is.

@@ -42,6 +42,9 @@ struct Report {
     #[serde(skip_serializing_if = "String::is_empty")]
     grants_to_add: String,
     problems: Vec<String>,
+    /// What a node refuses unless its policy allows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policy: Vec<String>,
 }
 
 impl Check {
@@ -67,6 +70,7 @@ impl Check {
                 .collect(),
             grants_to_add: String::new(),
             problems: Vec::new(),
+            policy: Vec::new(),
         };
         match &self.manifest {
             None => report.grants_to_add = yaml(&inspection.grants, &Grants::default()),
@@ -110,8 +114,9 @@ async fn compare(
             report.problems.push(format!("{place}: {problem}"));
         }
     }
+    report.policy = checker.refused(&declared.manifest);
     if report.problems.is_empty()
-        && let Err(problems) = checker.check(Arc::new(declared.manifest)).await
+        && let Err(problems) = checker.fits(Arc::new(declared.manifest)).await
     {
         report.problems = problems;
     }
@@ -157,6 +162,9 @@ fn page(report: &Report, with_manifest: bool) -> String {
             false => "Its imports need these grants",
         };
         let _ = writeln!(page, "{why}:\n{}", report.grants_to_add.trim_end());
+    }
+    for needs in &report.policy {
+        let _ = writeln!(page, "policy   {needs}");
     }
     page
 }

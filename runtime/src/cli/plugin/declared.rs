@@ -12,6 +12,7 @@ pub(super) struct Declared {
     pub(super) manifest: Manifest,
     pub(super) path: PathBuf,
     pub(super) text: String,
+    inner: Option<String>,
 }
 
 /// Lines before the text, and blanks before each of its lines, in the ConfigMap that is made around it.
@@ -61,10 +62,12 @@ impl Declared {
             Some(mut manifest) if problems.is_empty() => {
                 manifest.spec.module = module;
                 let path = path.to_owned();
+                let inner = is_map.then(|| manifest::plugin_text(&text)).flatten();
                 Ok(Self {
                     manifest,
                     path,
                     text,
+                    inner,
                 })
             }
             None if problems.is_empty() => Err(vec![format!(
@@ -73,6 +76,11 @@ impl Declared {
             )]),
             _ => Err(problems),
         }
+    }
+
+    /// What stands, or would stand, under the key.
+    pub(super) fn plugin_text(&self) -> &str {
+        self.inner.as_deref().unwrap_or(&self.text)
     }
 
     /// `FILE:LINE:COLUMN` of a field.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::sdk;
+use super::{cargo, sdk};
 use crate::cli::{Failed, OutputFormat, print};
 use crate::manifest::{Identity, LOCAL_NAMESPACE};
 
@@ -125,6 +125,7 @@ impl New {
             let _ = fs::remove_dir_all(&folder);
             Failed::new(format!("{}: cannot be written: {error}", folder.display()))
         })?;
+        cargo::trim_lock(&folder);
         let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
         print(&match self.output {
             OutputFormat::Json => {

@@ -95,7 +95,7 @@ impl Actor {
         }
     }
 
-    /// Somebody wants a fresh instance of what is at work. If one is being made, it comes anyway.
+    /// Somebody wants a fresh instance of what is at work, and waits until there is something.
     pub(super) fn renew(&mut self) {
         if let Some(active) = &self.active
             && active.instance.is_some()
@@ -103,6 +103,7 @@ impl Actor {
             && self.waiting.is_none()
             && !self.ending
         {
+            self.renewal_due = false;
             self.declared_at = Instant::now();
             self.prepare_candidate(Declaration {
                 manifest: active.manifest.clone(),
