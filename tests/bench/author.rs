@@ -1,7 +1,13 @@
 //! What an author waits for: from `plugin new` to the first line, from a saved file to the line that shows it; and
 //! what a first plugin weighs, takes to compile, and spends on a line. Run by `make bench`; a bar that is missed is
 //! reported, not failed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -59,18 +65,31 @@ fn main() {
         assert!(found, "{part} was not shown");
     };
     wait("\"greeting\":\"hello\"");
-    report("from `plugin new` to the first line", begin.elapsed().as_secs_f64(), "s", 60.0);
+    report(
+        "from `plugin new` to the first line",
+        begin.elapsed().as_secs_f64(),
+        "s",
+        60.0,
+    );
     let source = path.join("src/lib.rs");
     let text = fs::read_to_string(&source).expect("the source");
     let mut slowest = Duration::ZERO;
     for greeting in ["moin", "servus", "ahoy"] {
         let begin = Instant::now();
-        let new = text.replace("\"greeting\", \"hello\"", &format!("\"greeting\", \"{greeting}\""));
+        let new = text.replace(
+            "\"greeting\", \"hello\"",
+            &format!("\"greeting\", \"{greeting}\""),
+        );
         fs::write(&source, new).expect("it is saved");
         wait(&format!("\"greeting\":\"{greeting}\""));
         slowest = slowest.max(begin.elapsed());
     }
-    report("from a saved file to the line that shows it, slowest", slowest.as_secs_f64(), "s", 3.0);
+    report(
+        "from a saved file to the line that shows it, slowest",
+        slowest.as_secs_f64(),
+        "s",
+        3.0,
+    );
     running.kill().expect("it runs");
     running.wait().expect("it ended");
 
@@ -78,12 +97,27 @@ fn main() {
     let built: serde_json::Value = serde_json::from_str(&built).expect("JSON");
     let module: PathBuf = built["path"].as_str().expect("a path").into();
     let module = fs::read(module).expect("the module");
-    report("a hello plugin for logs", module.len() as f64 / 1024.0, "KiB", 150.0);
+    report(
+        "a hello plugin for logs",
+        module.len() as f64 / 1024.0,
+        "KiB",
+        150.0,
+    );
     let sandbox = Sandbox::new(Vec::new(), NodeFolders::bare(Vec::new())).expect("a sandbox");
     let begin = Instant::now();
     let _ = Component::new(sandbox.engine(), &module).expect("it compiles");
-    report("compiling it", begin.elapsed().as_secs_f64() * 1000.0, "ms", 200.0);
-    report("a filter over a batch, all of it, a line", filter(&sandbox), "ns", 10.0);
+    report(
+        "compiling it",
+        begin.elapsed().as_secs_f64() * 1000.0,
+        "ms",
+        200.0,
+    );
+    report(
+        "a filter over a batch, all of it, a line",
+        filter(&sandbox),
+        "ns",
+        10.0,
+    );
 }
 
 /// Nanoseconds for each of many short lines: what passing the batch, looking at the line, and answering cost
@@ -119,7 +153,11 @@ fn filter(sandbox: &Sandbox) -> f64 {
     runtime.block_on(async {
         let mut instance = blueprint.instantiate(&environment).await.expect("starts");
         let config = r#"{"contains":"b"}"#.to_owned();
-        instance.init(config).await.expect("answers").expect("accepts");
+        instance
+            .init(config)
+            .await
+            .expect("answers")
+            .expect("accepts");
         let guest = instance.logs().expect("the role");
         let (bytes, lines, sources) = (&bytes, &lines, &sources);
         let begin = Instant::now();

@@ -84,15 +84,14 @@ impl Checker {
     pub(crate) async fn check(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
         let refused = self.refused(&manifest);
         if !refused.is_empty() {
-            return Err(refused);
+            return Err(refused.iter().map(ToString::to_string).collect());
         }
         self.fits(manifest).await
     }
 
     /// What a node without a policy refuses.
-    pub(crate) fn refused(&self, manifest: &Manifest) -> Vec<String> {
-        let refused = policy(&self.folder).check(manifest);
-        refused.iter().map(ToString::to_string).collect()
+    pub(crate) fn refused(&self, manifest: &Manifest) -> Vec<manifest::Error> {
+        policy(&self.folder).check(manifest)
     }
 
     /// As [`Self::check`], for a node whose policy allows it all.

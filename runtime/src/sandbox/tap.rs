@@ -103,13 +103,16 @@ impl Tap {
             .listener
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match listener.as_ref().map(|sender| sender.try_send(told)) {
-            Some(Ok(())) => {}
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+        let Some(sender) = listener.as_ref() else {
+            return;
+        };
+        match sender.try_send(told) {
+            Ok(()) => {}
+            // A guest is never held up for who listens.
+            Err(mpsc::error::TrySendError::Full(_)) => {
                 self.0.lost.fetch_add(1, Ordering::Relaxed);
             }
-            // A guest is never held up for who listens.
-            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => {
+            Err(mpsc::error::TrySendError::Closed(_)) => {
                 self.0.on.store(false, Ordering::Relaxed);
                 *listener = None;
             }

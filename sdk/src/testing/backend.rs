@@ -15,7 +15,7 @@ use crate::scanning::Scanning;
 
 #[derive(Debug)]
 pub(super) enum Backend<P> {
-    Native(Instance<P>),
+    Native(Box<Instance<P>>),
     Sandboxed(Remote),
 }
 
@@ -35,7 +35,7 @@ const NONE: [(); 0] = [];
 impl<P: Plugin> Backend<P> {
     pub(super) fn new() -> Self {
         let Some(mut remote) = Remote::start() else {
-            return Self::Native(Instance::default());
+            return Self::Native(Box::default());
         };
         let description: lifecycle::Description = remote.call("lifecycle.describe", &NONE);
         assert!(

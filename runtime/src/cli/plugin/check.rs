@@ -114,7 +114,8 @@ async fn compare(
             report.problems.push(format!("{place}: {problem}"));
         }
     }
-    report.policy = checker.refused(&declared.manifest);
+    let refused = checker.refused(&declared.manifest).into_iter();
+    report.policy = refused.map(|error| declared.tell(error)).collect();
     if report.problems.is_empty()
         && let Err(problems) = checker.fits(Arc::new(declared.manifest)).await
     {

@@ -78,6 +78,15 @@ impl Declared {
         }
     }
 
+    /// An error of the manifest, with its place in the author's file.
+    pub(super) fn tell(&self, mut error: manifest::Error) -> String {
+        error.file.clone_from(&self.path);
+        if self.inner.is_none() {
+            error.position = error.position.and_then(inner);
+        }
+        error.to_string()
+    }
+
     /// What stands, or would stand, under the key.
     pub(super) fn plugin_text(&self) -> &str {
         self.inner.as_deref().unwrap_or(&self.text)

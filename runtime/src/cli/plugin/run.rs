@@ -129,6 +129,7 @@ impl Run {
                     if let Some(status) = daemon.status(stage.name()).await {
                         let problem = problem(&status);
                         if let Some(problem) = daemon.news(problem) {
+                            let problem = stage.in_words_of_author(&problem);
                             self.event("refused", json!({"problem": problem}));
                             if self.once {
                                 return Ok(ExitCode::FAILURE);

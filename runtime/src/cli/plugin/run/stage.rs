@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::cargo;
-use super::super::crate_folder::CrateFolder;
+use super::super::crate_folder::{CrateFolder, SPEC};
 use super::super::declared::{Declared, around, name_of};
 use super::super::sections::replace;
 use crate::cli::Failed;
@@ -13,17 +13,8 @@ use crate::manifest::{Manifest, Module, Receives};
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::sandbox::{Interfaces, Role, Sandbox};
 
-/// Quick to build rather than quick to run.
-const QUICK: [&str; 8] = [
-    "--config",
-    "profile.release.lto=\"off\"",
-    "--config",
-    "profile.release.opt-level=1",
-    "--config",
-    "profile.release.codegen-units=16",
-    "--config",
-    "profile.release.incremental=true",
-];
+/// The manifest that the daemon reads.
+const MANIFEST: &str = "manifests/plugin.yaml";
 
 /// See the module.
 pub(super) struct Stage {
@@ -135,6 +126,13 @@ impl Stage {
         self.loads
     }
 
+    /// A refusal with the author's file instead of the one that was made of it.
+    pub(super) fn in_words_of_author(&self, problem: &str) -> String {
+        let made = self.folder.join(MANIFEST).display().to_string();
+        let spec = self.spec.as_deref().unwrap_or(Path::new(SPEC));
+        problem.replace(&made, &spec.display().to_string())
+    }
+
     /// When a file was found changed, if one was.
     pub(super) fn changed(&mut self) -> Option<Instant> {
         let stamp = stamp(&self.subject, self.spec.as_deref());
@@ -189,8 +187,7 @@ impl Stage {
         let text = self.manifest(&copy, &sha256, &interfaces.roles)?;
         let hidden = self.folder.join("manifests/.new");
         std::fs::write(&hidden, around(&self.name, &text)).map_err(|error| failed(&error))?;
-        std::fs::rename(&hidden, self.folder.join("manifests/plugin.yaml"))
-            .map_err(|error| failed(&error))?;
+        std::fs::rename(&hidden, self.folder.join(MANIFEST)).map_err(|error| failed(&error))?;
         self.roles = interfaces.roles;
         self.loads += 1;
         Ok(())
@@ -264,8 +261,8 @@ impl Drop for Stage {
 fn build(subject: &Subject, options: &[String]) -> Result<(PathBuf, Digest), Failed> {
     match subject {
         Subject::Crate(folder) => {
-            let options = QUICK.into_iter().chain(options.iter().map(String::as_str));
-            let built = cargo::build(folder, "run", &options.collect::<Vec<_>>())?;
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            let built = cargo::build(folder, "plugin", &options)?;
             Ok((built.path, built.digest))
         }
         Subject::Module(path) => {
