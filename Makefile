@@ -97,4 +97,4 @@ book:
 	@$(TOOLS)/mdbook-0.5.4/bin/mdbook build docs
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster
+	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster --bench author

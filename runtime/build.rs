@@ -1,5 +1,8 @@
 //! Builds the bundled plugins for the sandbox and writes the list that `module::bundled` includes.
-//! With the feature `test-faults` it builds the tests' plugins as well.
+//! With the feature `test-faults` it builds the tests' plugins as well. And it embeds the SDK.
+
+#[path = "build/sdk.rs"]
+mod sdk;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -55,6 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if fixtures {
         packages.extend(FIXTURES);
     }
+    sdk::embed(&root, &out)?;
     build(&root, &target_dir, &packages)?;
     let modules = target_dir.join(TARGET).join(PROFILE);
     let mut list = "static BUNDLED: &[Bundled] = &[\n".to_owned();

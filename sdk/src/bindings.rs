@@ -19,6 +19,7 @@ pub mod lifecycle {
     wit_bindgen::generate!({
         world: "plugin",
         path: "wit",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
         runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
@@ -31,6 +32,7 @@ pub mod logs {
     wit_bindgen::generate!({
         inline: "package bulkhead:sdk; world logs-role { export bulkhead:plugin/logs@0.1.1; }",
         path: "wit",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         pub_export_macro: true,
         export_macro_name: "export_logs",
         runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
@@ -44,6 +46,7 @@ pub mod metrics {
     wit_bindgen::generate!({
         inline: "package bulkhead:sdk; world metrics-role { export bulkhead:plugin/metrics@0.1.1; }",
         path: "wit",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         pub_export_macro: true,
         export_macro_name: "export_metrics",
         runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
@@ -57,6 +60,7 @@ pub mod enforcement {
     wit_bindgen::generate!({
         inline: "package bulkhead:sdk; world enforcement-role { export bulkhead:plugin/enforcement@0.1.1; }",
         path: "wit",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         pub_export_macro: true,
         export_macro_name: "export_enforcement",
         runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",
@@ -70,6 +74,7 @@ pub mod scanning {
     wit_bindgen::generate!({
         inline: "package bulkhead:sdk; world scanning-role { export bulkhead:plugin/scanning@0.1.1; }",
         path: "wit",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         pub_export_macro: true,
         export_macro_name: "export_scanning",
         runtime_path: "bulkhead_sdk::__private::wit_bindgen::rt",

@@ -48,7 +48,7 @@
 //! - [`state`]: a durable store of the plugin's own; [`node`] and [`node_stats`]: facts about the
 //!   node, and what only system calls tell. Each needs a grant;
 //! - `std::fs`, below the folders that the manifest grants; `std::time`;
-//! - [`testing`]: running the plugin natively, in unit tests.
+//! - [`testing`]: unit tests, which run natively and inside the sandbox.
 //!
 //! A panic ends the instance, not the daemon: its message is in the plugin's status, and a fresh
 //! instance gets the same batch again.
@@ -79,7 +79,7 @@ pub use error::{Context, Error, Result};
 pub use json::ToJson;
 pub use logs::{Batch, Line, Logs, Output};
 pub use metrics::{Collector, Families, Metrics, View};
-pub use plugin::{NoConfig, Plugin, Snapshot};
+pub use plugin::{Configuration, NoConfig, Plugin, Snapshot};
 pub use scanning::{Findings, Scanning};
 
 /// What [`export!`] expands to needs; no part of the API.

@@ -2,7 +2,7 @@
 //! successor may take over.
 
 use schemars::JsonSchema;
-use serde::de::{Deserialize, DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub trait Plugin: Sized + 'static {
     /// The manifest's `config`. Its JSON Schema becomes part of the component, so that a wrong
     /// configuration is refused before the plugin is loaded; give fields doc comments and set
     /// `#[serde(deny_unknown_fields)]`. [`NoConfig`] if there is nothing to configure.
-    type Config: DeserializeOwned + JsonSchema;
+    type Config: Configuration;
 
     /// Makes the plugin. An error refuses the configuration, and an earlier revision keeps running;
     /// say which field is wrong with [`Error::at`].
@@ -70,23 +70,83 @@ pub struct Snapshot {
     pub data: Vec<u8>,
 }
 
-/// The configuration of a plugin that has none: absent or `{}`.
+/// What a manifest's `config` is read into: whatever serde reads and schemars describes, or [`NoConfig`].
 ///
 /// ```
-/// assert!(serde_json::from_str::<bulkhead_sdk::NoConfig>(r#"{"a":1}"#).is_err());
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// struct Limits {
+///     rate: u32,
+/// }
+/// fn is_configuration<C: bulkhead_sdk::Configuration>() {}
+/// is_configuration::<Limits>();
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+pub trait Configuration: Sized {
+    /// Its JSON Schema.
+    ///
+    /// ```
+    /// use bulkhead_sdk::{Configuration, NoConfig};
+    /// assert!(NoConfig::schema().contains("additionalProperties"));
+    /// ```
+    fn schema() -> String;
+
+    /// Reads it from the JSON that the host passes to `init`.
+    ///
+    /// ```
+    /// use bulkhead_sdk::{Configuration, NoConfig};
+    /// assert_eq!(NoConfig::read(r#"{"a": 1}"#).unwrap_err().field(), "a");
+    /// ```
+    fn read(json: &str) -> Result<Self>;
+}
+
+impl<C: DeserializeOwned + JsonSchema> Configuration for C {
+    fn schema() -> String {
+        schema::<C>()
+    }
+
+    fn read(json: &str) -> Result<Self> {
+        parse(json)
+    }
+}
+
+/// The configuration of a plugin that has none: absent or `{}`. It takes no parser into the component, which is
+/// then half as large.
+///
+/// ```
+/// use bulkhead_sdk::{Configuration, NoConfig};
+/// assert!(NoConfig::read("{}").is_ok());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NoConfig {}
 
+impl Configuration for NoConfig {
+    fn schema() -> String {
+        r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","title":"NoConfig","type":["object","null"],"additionalProperties":false}"#.to_owned()
+    }
+
+    fn read(json: &str) -> Result<Self> {
+        let blank = |it: &char| it.is_ascii_whitespace();
+        let is = |word: &str| json.chars().filter(|it| !blank(it)).eq(word.chars());
+        if is("null") || is("{}") {
+            return Ok(Self {});
+        }
+        match json.split('"').nth(1) {
+            Some(field) => Err(Error::new("there is nothing to configure").at(field)),
+            None => Err(Error::new("there is nothing to configure")),
+        }
+    }
+}
+
 /// The JSON Schema of `P`'s configuration.
-///
+pub(crate) fn config_schema<P: Plugin>() -> String {
+    P::Config::schema()
+}
+
 /// A configuration of which every field is optional may be absent altogether, which reaches the
 /// plugin as `null`; the derived schema would refuse that, so it is widened here.
-pub(crate) fn config_schema<P: Plugin>() -> String {
-    let mut schema = schemars::schema_for!(P::Config);
+fn schema<C: DeserializeOwned + JsonSchema>() -> String {
+    let mut schema = schemars::schema_for!(C);
     if schema.get("type").and_then(|kind| kind.as_str()) == Some("object")
-        && P::Config::deserialize(Value::Object(serde_json::Map::new())).is_ok()
+        && C::deserialize(Value::Object(serde_json::Map::new())).is_ok()
     {
         let kinds = ["object", "null"].map(Value::from);
         schema.insert("type".to_owned(), Value::Array(kinds.into()));
@@ -96,7 +156,7 @@ pub(crate) fn config_schema<P: Plugin>() -> String {
 
 /// Makes a plugin from the JSON that the host passes to `init`.
 pub(crate) fn configure<P: Plugin>(json: &str) -> Result<P> {
-    P::new(parse::<P::Config>(json)?)
+    P::new(P::Config::read(json)?)
 }
 
 fn parse<C: DeserializeOwned>(json: &str) -> Result<C> {

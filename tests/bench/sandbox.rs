@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bulkhead::manifest::{Grants, Limits};
 use bulkhead::sandbox::bindings::logs::exports::bulkhead::plugin::logs as wit;
-use bulkhead::sandbox::{Blueprint, Environment, Instance, Journal, NodeFolders, Sandbox};
+use bulkhead::sandbox::{Blueprint, Environment, Instance, Journal, NodeFolders, Sandbox, Tap};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use wasmtime::component::Component;
@@ -31,6 +31,8 @@ fn environment() -> Environment {
         journal: Journal::new("bench/bench"),
         state: None,
         usage: Arc::default(),
+        tap: Tap::default(),
+        seed: None,
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a module of several test binaries, each of which uses a part of it"
 )]
 
+pub mod author;
 pub mod authority;
 pub mod book;
 pub mod debian;

@@ -3,9 +3,8 @@
 mod check;
 mod endpoint;
 mod enforcement;
-mod inspect;
 mod kubectl;
-mod pack;
+mod plugin;
 mod run;
 mod scanning;
 mod screen;
@@ -43,9 +42,8 @@ enum Command {
     Enforcement(enforcement::Enforcement),
     #[command(subcommand)]
     Scanning(scanning::Scanning),
-    /// Work with plugin modules.
     #[command(subcommand)]
-    Plugin(Plugin),
+    Plugin(plugin::Plugin),
     /// The daemon's own child; see `module::compile`.
     #[command(name = crate::module::COMPILE_COMMAND, hide = true)]
     CompileModule,
@@ -55,12 +53,6 @@ enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         arguments: Vec<std::ffi::OsString>,
     },
-}
-
-#[derive(Subcommand)]
-enum Plugin {
-    Inspect(inspect::Inspect),
-    Pack(pack::Pack),
 }
 
 /// How results are printed.
@@ -95,8 +87,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Check(command) => command.execute(),
         Command::Enforcement(command) => command.execute(),
         Command::Scanning(command) => command.execute(),
-        Command::Plugin(Plugin::Inspect(command)) => command.execute(),
-        Command::Plugin(Plugin::Pack(command)) => command.execute(),
+        Command::Plugin(command) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
         Command::RunModprobe { arguments } => Ok(
             crate::role::enforcement::effects::modprobe_child(&arguments),

@@ -64,6 +64,10 @@ pub(super) struct Run {
     /// Change nothing on this node, whatever manifests say: only report what plugins would change.
     #[arg(long)]
     audit_only: bool,
+    /// Let root record what plugins are shown and answer (`bulkhead plugin record`): log lines, files and
+    /// settings of the node, with whatever secrets are in them.
+    #[arg(long)]
+    allow_recording: bool,
     /// After this many deaths of the daemon within five minutes, plugins that were in a call are
     /// left out; 0 for never.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
@@ -175,6 +179,7 @@ impl Run {
             kubeconfig: self.kubeconfig,
             safe_mode_deaths: self.safe_mode_deaths,
             audit_only: self.audit_only || starter.is_some(),
+            allow_recording: self.allow_recording,
         };
         let handle = guests.handle().clone();
         let result = control.block_on(daemon::run(options, handle));

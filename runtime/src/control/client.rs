@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use futures_util::StreamExt as _;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Ask, Refusal, socket};
+use super::{Ask, RecordOrder, Recorded, Refusal, socket};
 
 /// The longest that an order may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -74,4 +76,54 @@ pub async fn send<A: Ask>(state: &Path, request: &A) -> Result<A::Answer, Client
     let answer = tokio::time::timeout(PATIENCE, answer).await;
     connection.abort();
     answer.map_err(|_| broken(&"it took longer than five minutes"))?
+}
+
+/// Records a plugin, and hands on each line as it comes, until the daemon ends it, or `take` says that it is enough.
+///
+/// # Errors
+/// If there is no daemon, or it says no.
+pub async fn follow(
+    state: &Path,
+    order: &RecordOrder,
+    mut take: impl FnMut(Recorded) -> bool,
+) -> Result<(), ClientError> {
+    let path = socket(state);
+    let stream = UnixStream::connect(&path).await;
+    let stream = stream.map_err(|source| ClientError::Unreachable { path, source })?;
+    let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let body = serde_json::to_vec(order).map_err(|error| broken(&error))?;
+    let request = hyper::Request::post(RecordOrder::PATH)
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .map_err(|error| broken(&error))?;
+    let response = sender.send_request(request).await;
+    let response = response.map_err(|error| broken(&error))?;
+    let status = response.status();
+    let body = Body::new(response.into_body());
+    if !status.is_success() {
+        let body = to_bytes(body, ANSWER)
+            .await
+            .map_err(|error| broken(&error))?;
+        return Err(match serde_json::from_slice::<Refusal>(&body) {
+            Ok(refusal) => ClientError::Refused(refusal.message),
+            Err(_) => broken(&String::from_utf8_lossy(&body)),
+        });
+    }
+    let mut parts = body.into_data_stream();
+    let mut held = Vec::new();
+    while let Some(part) = parts.next().await {
+        held.extend_from_slice(&part.map_err(|error| broken(&error))?);
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = held.drain(..=end).collect();
+            let recorded = serde_json::from_slice(&line).map_err(|error| broken(&error))?;
+            if !take(recorded) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }

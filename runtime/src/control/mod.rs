@@ -2,6 +2,7 @@
 //! endpoint only tells; what changes something comes through here.
 
 mod client;
+mod recording;
 mod scanning;
 mod server;
 
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, send};
+pub use client::{ClientError, follow, send};
+pub use recording::{End, Head, RecordOrder, Recorded};
 pub use scanning::{ScanAnswer, ScanOrder, Scanned};
 pub use server::{Controls, Error, listen};
 

@@ -13,7 +13,10 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Ask, Order, Refusal, Request, ScanOrder, scanning, socket};
+use super::{
+    Answer, Ask, Order, RecordOrder, Refusal, Request, ScanOrder, recording, scanning, socket,
+};
+use crate::plugin::Status;
 use crate::role::enforcement::{EnforcementReport, EnforcementStatus, Revert};
 use crate::role::scanning::ScanningStatus;
 use crate::role::scanning::findings::Findings;
@@ -26,6 +29,9 @@ pub trait Controls: Send + Sync + 'static {
 
     /// The plugins that scan or have findings, by their full names: those of this name, or all.
     fn scanning(&self, name: Option<&str>) -> Vec<(String, ScanningStatus)>;
+
+    /// The plugins of this name, by their full names; `None` if this daemon lets nobody record.
+    fn recordable(&self, name: &str) -> Option<Vec<(String, Status)>>;
 
     /// What was found, if any plugin scans or did.
     fn findings(&self) -> Option<Findings>;
@@ -64,6 +70,7 @@ pub fn listen(
     let router = Router::new()
         .route(Request::PATH, post(enforcement))
         .route(ScanOrder::PATH, post(scanning::answer))
+        .route(RecordOrder::PATH, post(recording::answer))
         .with_state(controls);
     Ok(async move {
         let served = axum::serve(listener, router)

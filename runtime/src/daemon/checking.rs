@@ -21,6 +21,7 @@ use crate::role::metrics;
 use crate::role::scanning;
 use crate::sandbox::{
     Description, Driver, Environment, Interfaces, Journal, KeyValue, NodeFolders, Role, Sandbox,
+    Tap,
 };
 use crate::state::{Store, Values};
 
@@ -104,10 +105,20 @@ impl Checker {
 
     /// The module's digest, or everything that an update would be refused for.
     pub(crate) async fn check(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
-        let refused = self.policy.check(&manifest);
+        let refused = self.refused(&manifest);
         if !refused.is_empty() {
             return Err(refused.iter().map(ToString::to_string).collect());
         }
+        self.fits(manifest).await
+    }
+
+    /// What a node without a policy refuses.
+    pub(crate) fn refused(&self, manifest: &Manifest) -> Vec<manifest::Error> {
+        self.policy.check(manifest)
+    }
+
+    /// As [`Self::check`], for a node whose policy allows it all.
+    pub(crate) async fn fits(&self, manifest: Arc<Manifest>) -> Result<String, Vec<String>> {
         let one = |error: String| vec![error];
         let identity: Arc<str> = manifest.identity.to_string().into();
         let values =
@@ -260,6 +271,8 @@ impl Checker {
             journal: Journal::new("inspect"),
             state: None,
             usage: Arc::default(),
+            tap: Tap::default(),
+            seed: None,
         };
         let mut instance = blueprint
             .instantiate(&environment)

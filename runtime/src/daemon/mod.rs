@@ -59,6 +59,8 @@ pub struct Options {
     pub safe_mode_deaths: usize,
     /// Whether nothing on the node is changed, whatever manifests say.
     pub audit_only: bool,
+    /// Whether root may record what plugins are shown.
+    pub allow_recording: bool,
 }
 
 /// Where manifests come from.
@@ -193,7 +195,12 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         from,
     } = started;
     let scanning = Arc::new(Rooms::new(sandbox.folders().clone(), options.state.clone()));
-    let reporter = NodeReporter::new(safe_mode.left_out(), pods.clone(), scanning.clone());
+    let reporter = NodeReporter::new(
+        safe_mode.left_out(),
+        pods.clone(),
+        scanning.clone(),
+        options.allow_recording,
+    );
     let reporter = Arc::new(reporter);
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));

@@ -32,6 +32,7 @@ pub(super) struct NodeReporter {
     safe_mode: Vec<String>,
     pods: Option<Pods>,
     scanning: Arc<Rooms>,
+    allow_recording: bool,
     inner: RwLock<Inner>,
 }
 
@@ -45,12 +46,18 @@ struct Inner {
 }
 
 impl NodeReporter {
-    pub(super) fn new(safe_mode: Vec<String>, pods: Option<Pods>, scanning: Arc<Rooms>) -> Self {
+    pub(super) fn new(
+        safe_mode: Vec<String>,
+        pods: Option<Pods>,
+        scanning: Arc<Rooms>,
+        allow_recording: bool,
+    ) -> Self {
         Self {
             started: Timestamp::now(),
             safe_mode,
             pods,
             scanning,
+            allow_recording,
             inner: RwLock::default(),
         }
     }
@@ -221,6 +228,23 @@ impl Controls for NodeReporter {
         plugins
             .map(|(identity, view)| (identity.to_string(), view.scanning.clone()))
             .collect()
+    }
+
+    fn recordable(&self, name: &str) -> Option<Vec<(String, Status)>> {
+        if !self.allow_recording {
+            return None;
+        }
+        let inner = self.read();
+        let called = |identity: &Identity| identity.name() == name || identity.to_string() == name;
+        let plugins = inner
+            .plugins
+            .iter()
+            .filter(|(identity, _)| called(identity));
+        Some(
+            plugins
+                .map(|(identity, view)| (identity.to_string(), view.status.clone()))
+                .collect(),
+        )
     }
 
     fn findings(&self) -> Option<Findings> {

@@ -50,6 +50,7 @@ pub use multiline::{JoinRule, LinePattern, Multiline, Preset};
 pub use node_glob::{GlobPart, NodeGlob, NodeGlobError, is_glob};
 pub use node_selector::{NodeExpression, NodeOperator};
 pub use object::read_object;
+pub use places::{locate, plugin_text};
 pub use policy::{
     Allowance, AllowedFolder, AllowedLogs, ModuleSource, NamespacePolicy, NodeLimits, Policy,
     TrustedModule, root_equivalent_folder,

@@ -3,8 +3,30 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::configmap::KEY;
 use super::error::{Error, Position, Problem};
-use super::yaml::{Kind, Node, Style};
+use super::yaml::{self, Kind, Node, Style};
+
+/// Where a field stands, or the nearest one around it, in a ConfigMap or in what stands under its key: for
+/// what is not remembered of a manifest that was read, such as the fields of a plugin's own configuration.
+pub fn locate(text: &str, field: &str) -> Option<Position> {
+    let documents = yaml::documents(text).ok()?;
+    let root = documents.first()?;
+    let Some(node) = root.get("data").and_then(|data| data.get(KEY)) else {
+        return Places::that(root, None, |_| true).find(field);
+    };
+    let inner = node.text()?;
+    let mapping = Mapping::of(node, inner, text);
+    let documents = yaml::documents(inner).ok()?;
+    Places::that(documents.first()?, Some(&mapping), |_| true).find(field)
+}
+
+/// What stands under the key of a ConfigMap, the first of the text.
+pub fn plugin_text(text: &str) -> Option<String> {
+    let documents = yaml::documents(text).ok()?;
+    let held = documents.first()?.get("data")?.get(KEY)?.text()?;
+    Some(held.to_owned())
+}
 
 /// Where each field of a document was written, in the outer file.
 #[derive(Debug, Clone, Default)]
@@ -12,10 +34,16 @@ pub(super) struct Places(BTreeMap<String, Position>);
 
 impl Places {
     pub(super) fn of(node: &Node, mapping: Option<&Mapping>) -> Self {
+        // What a plugin's own configuration holds is the plugin's affair; its root is enough.
+        Self::that(node, mapping, |path| {
+            !path.starts_with("config.") && !path.starts_with("config[")
+        })
+    }
+
+    fn that(node: &Node, mapping: Option<&Mapping>, wanted: impl Fn(&str) -> bool) -> Self {
         let mut places = BTreeMap::new();
         node.walk(&mut String::new(), &mut |path, node| {
-            // What a plugin's own configuration holds is the plugin's affair; its root is enough.
-            if places.len() < 2048 && !path.starts_with("config.") && !path.starts_with("config[") {
+            if places.len() < 2048 && wanted(path) {
                 let at = mapping.map_or(node.at, |mapping| mapping.outer(node.at));
                 places.entry(path.to_owned()).or_insert(at);
             }

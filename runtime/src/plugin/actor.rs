@@ -138,6 +138,8 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
             journal: status.journal.clone(),
             state: Some(context.state),
             usage: status.usage.clone(),
+            tap: status.tap.clone(),
+            seed: None,
         },
         roles: context
             .drivers
@@ -168,6 +170,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         backoff: Backoff::default(),
         rejected: None,
         declared_at: Instant::now(),
+        renewal_due: false,
         ending: false,
     };
     let task = tokio::spawn(actor.run());
@@ -220,6 +223,7 @@ enum Event {
     RolesStopped,
     ProbationOver,
     RetryDue,
+    Renewal,
     Work(Box<dyn Work>),
 }
 
@@ -250,6 +254,8 @@ struct Actor {
     rejected: Option<Rejected>,
     /// When the latest candidate was declared.
     declared_at: Instant,
+    /// Somebody waits for a fresh instance.
+    renewal_due: bool,
     ending: bool,
 }
 
@@ -275,7 +281,11 @@ impl Actor {
                     }
                 }
                 Event::RetryDue => self.on_retry(),
+                Event::Renewal => self.renewal_due = true,
                 Event::Work(work) => self.on_work(work).await,
+            }
+            if self.renewal_due {
+                self.renew();
             }
         }
         self.status.usage.clear_memory();
@@ -303,6 +313,7 @@ impl Actor {
             () = stopped(&mut self.roles) => Event::RolesStopped,
             () = at(probation) => Event::ProbationOver,
             () = at(self.retry_at) => Event::RetryDue,
+            () = self.status.renewal() => Event::Renewal,
             // The actor holds a sender itself, so this never ends with `None`.
             Some(work) = self.work.recv(), if serving => Event::Work(work),
         }

@@ -8,7 +8,7 @@ use super::prepare::{Preparer, Rejection};
 use super::status::Revision;
 use crate::manifest::Manifest;
 use crate::module::Cache;
-use crate::sandbox::{Environment, Instance, Journal, KeyValue, Prepare, Role, Sandbox};
+use crate::sandbox::{Environment, Instance, Journal, KeyValue, Prepare, Role, Sandbox, Tap};
 
 /// Fetches, verifies, compiles and links the module, asks it about its configuration and sets it up
 /// in the sandbox; then throws it away.
@@ -46,6 +46,8 @@ pub async fn trial(
             journal: Journal::new(&manifest.identity.to_string()),
             state: Some(state),
             usage: Arc::default(),
+            tap: Tap::default(),
+            seed: None,
         },
         roles,
         slot,

@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::module::Digest;
-use crate::sandbox::{Failure, Journal, Role, Usage};
+use crate::sandbox::{Failure, Journal, Role, Tap, Usage};
 
 /// Where a plugin is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -121,6 +122,9 @@ pub struct Status {
     pub journal: Journal,
     /// How long pieces of work took.
     pub latency: Arc<Latency>,
+    /// Where somebody may listen to it.
+    pub tap: Tap,
+    renew: Arc<Notify>,
 }
 
 impl Status {
@@ -143,7 +147,18 @@ impl Status {
             usage: Arc::default(),
             journal: Journal::new(identity),
             latency: Arc::default(),
+            tap: Tap::default(),
+            renew: Arc::default(),
         }
+    }
+
+    /// Asks for a fresh instance of the revision at work, which takes over from the one before as at an update.
+    pub fn renew(&self) {
+        self.renew.notify_one();
+    }
+
+    pub(super) async fn renewal(&self) {
+        self.renew.notified().await;
     }
 
     /// A consistent copy.

@@ -12,6 +12,7 @@ pub mod plugin {
         world: "bulkhead:plugin/plugin@0.1.1",
         imports: { default: async | trappable },
         exports: { default: async },
+        additional_derives: [serde::Serialize],
     });
 }
 
@@ -22,7 +23,7 @@ pub mod logs {
         world: "bulkhead:plugin/logs-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize],
     });
 }
 
@@ -33,7 +34,7 @@ pub mod enforcement {
         world: "bulkhead:plugin/enforcement-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize],
     });
 }
 
@@ -44,7 +45,7 @@ pub mod metrics {
         world: "bulkhead:plugin/metrics-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize],
     });
 }
 
@@ -55,6 +56,6 @@ pub mod scanning {
         world: "bulkhead:plugin/scanning-role@0.1.1",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize],
     });
 }

@@ -12,6 +12,7 @@ use super::journal::Journal;
 use super::kernel::{self, Kernel};
 use super::limits::{CpuLimit, MemoryLimit};
 use super::stdio::Output;
+use super::tap::Listening;
 use crate::manifest::LogLevel;
 
 /// A plugin's durable key-value store, as the host functions use it. Calls may block briefly.
@@ -69,6 +70,14 @@ pub struct Host {
     pub(super) quota: u64,
     pub(super) facts: Arc<Facts>,
     pub(super) kernel: Kernel,
+    pub(super) listening: Listening,
+}
+
+impl Host {
+    /// What the call is made with, a tuple: for whoever listens.
+    pub fn called_with(&mut self, arguments: &impl serde::Serialize) {
+        self.listening.arguments(arguments);
+    }
 }
 
 impl WasiView for Host {
@@ -88,6 +97,8 @@ impl log::Host for Host {
         message: String,
         fields: String,
     ) -> wasmtime::Result<()> {
+        self.listening
+            .imported("log.write", &(level, &target, &message, &fields), &());
         let level = match level {
             log::Level::Trace => LogLevel::Trace,
             log::Level::Debug => LogLevel::Debug,
@@ -100,13 +111,15 @@ impl log::Host for Host {
     }
 
     async fn least_level(&mut self) -> wasmtime::Result<log::Level> {
-        Ok(match self.journal.least() {
+        let least = match self.journal.least() {
             LogLevel::Trace => log::Level::Trace,
             LogLevel::Debug => log::Level::Debug,
             LogLevel::Info => log::Level::Info,
             LogLevel::Warn => log::Level::Warn,
             LogLevel::Error => log::Level::Error,
-        })
+        };
+        self.listening.imported("log.least-level", &(), &least);
+        Ok(least)
     }
 }
 
@@ -142,10 +155,13 @@ impl state::Host for Host {
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, state::Error>> {
-        if let Err(error) = valid_key(&key) {
-            return Ok(Err(error));
-        }
-        self.on_state(move |state| state.get(&key)).await
+        let asked = key.clone();
+        let answer = match valid_key(&key) {
+            Ok(()) => self.on_state(move |state| state.get(&key)).await?,
+            Err(error) => Err(error),
+        };
+        self.listening.imported("state.get", &(asked,), &answer);
+        Ok(answer)
     }
 
     async fn set(
@@ -153,35 +169,52 @@ impl state::Host for Host {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), state::Error>> {
-        if let Err(error) = valid_key(&key) {
-            return Ok(Err(error));
-        }
         let quota = self.quota;
-        self.on_state(move |state| state.put(key, Some(value), quota))
-            .await
+        let asked = (key.clone(), value.clone());
+        let answer = match valid_key(&key) {
+            Ok(()) => {
+                self.on_state(move |state| state.put(key, Some(value), quota))
+                    .await?
+            }
+            Err(error) => Err(error),
+        };
+        self.listening.imported("state.set", &asked, &answer);
+        Ok(answer)
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), state::Error>> {
-        if let Err(error) = valid_key(&key) {
-            return Ok(Err(error));
-        }
         let quota = self.quota;
-        self.on_state(move |state| state.put(key, None, quota))
-            .await
+        let asked = key.clone();
+        let answer = match valid_key(&key) {
+            Ok(()) => {
+                self.on_state(move |state| state.put(key, None, quota))
+                    .await?
+            }
+            Err(error) => Err(error),
+        };
+        self.listening.imported("state.delete", &(asked,), &answer);
+        Ok(answer)
     }
 
     async fn list_keys(
         &mut self,
         prefix: String,
     ) -> wasmtime::Result<Result<Vec<String>, state::Error>> {
-        self.on_state(move |state| state.list(&prefix, KEYS_LISTED))
-            .await
+        let asked = prefix.clone();
+        let answer = self
+            .on_state(move |state| state.list(&prefix, KEYS_LISTED))
+            .await?;
+        self.listening
+            .imported("state.list-keys", &(asked,), &answer);
+        Ok(answer)
     }
 }
 
 impl node::Host for Host {
     async fn facts(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(Facts::clone(&self.facts))
+        let facts = Facts::clone(&self.facts);
+        self.listening.imported("node.facts", &(), &facts);
+        Ok(facts)
     }
 }
 
@@ -190,19 +223,32 @@ impl node_stats::Host for Host {
         &mut self,
         mount_points: Vec<String>,
     ) -> wasmtime::Result<Vec<Result<node_stats::Filesystem, String>>> {
-        Ok(self.kernel.filesystems(mount_points).await)
+        let asked = mount_points.clone();
+        let answer = self.kernel.filesystems(mount_points).await;
+        self.listening
+            .imported("node-stats.filesystems", &(asked,), &answer);
+        Ok(answer)
     }
 
     async fn read_clock(&mut self) -> wasmtime::Result<Result<node_stats::Clock, String>> {
-        Ok(kernel::clock())
+        let answer = kernel::clock();
+        self.listening
+            .imported("node-stats.read-clock", &(), &answer);
+        Ok(answer)
     }
 
     async fn read_system_name(&mut self) -> wasmtime::Result<node_stats::SystemName> {
-        Ok(kernel::system_name())
+        let answer = kernel::system_name();
+        self.listening
+            .imported("node-stats.read-system-name", &(), &answer);
+        Ok(answer)
     }
 
     async fn read_time_zone(&mut self) -> wasmtime::Result<(String, i32)> {
-        Ok(self.kernel.time_zone().await)
+        let answer = self.kernel.time_zone().await;
+        self.listening
+            .imported("node-stats.read-time-zone", &(), &answer);
+        Ok(answer)
     }
 }
 
@@ -214,9 +260,14 @@ pub(super) struct Granted {
     pub(super) node_stats: bool,
 }
 
+/// Links WASI alone.
+pub(super) fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
 /// Links WASI, with nothing behind files and sockets unless granted, and the granted imports.
 pub(super) fn link(linker: &mut Linker<Host>, granted: Granted) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    link_wasi(linker)?;
     log::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     if granted.state {
         state::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;

@@ -10,9 +10,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::{AsContextMut, Store, UpdateDeadline};
+use serde::Serialize;
+use wasmtime::component::{ComponentExportIndex, Func};
+use wasmtime::{AsContextMut, Store, StoreContextMut, UpdateDeadline};
 
 use super::bindings::plugin::exports::bulkhead::plugin::lifecycle;
 use super::bindings::{self};
@@ -20,6 +22,7 @@ use super::engine::Clock;
 use super::failure::{Cause, Failure};
 use super::host::Host;
 use super::limits::thread_cpu_time;
+use super::puppet::Functions;
 
 pub use lifecycle::{Description, Refusal, SnapshotData};
 
@@ -55,6 +58,8 @@ impl Usage {
 
 /// The functions of the roles that the component exports. A new role adds a field.
 pub(super) struct Exports {
+    pub(super) raw: wasmtime::component::Instance,
+    pub(super) functions: Functions,
     pub(super) lifecycle: lifecycle::Guest,
     pub(super) logs: Option<bindings::logs::exports::bulkhead::plugin::logs::Guest>,
     pub(super) metrics: Option<bindings::metrics::exports::bulkhead::plugin::metrics::Guest>,
@@ -93,6 +98,8 @@ pub struct Instance {
     dead: Option<Failure>,
     retired: bool,
     notes: Vec<Box<dyn Any + Send>>,
+    /// At which time the guest's clock stands still during the next call.
+    hold: Option<u64>,
 }
 
 /// A call's future, as [`Instance::call`] wants it.
@@ -138,6 +145,7 @@ impl Instance {
             dead: None,
             retired: false,
             notes: Vec::new(),
+            hold: None,
         })
     }
 
@@ -172,7 +180,7 @@ impl Instance {
     ///
     /// # Errors
     /// Any failure, after which this instance is dead.
-    pub async fn call<'env, R>(
+    pub async fn call<'env, R: Serialize>(
         &mut self,
         function: &'static str,
         call: impl for<'a> FnOnce(&'a mut Store<Host>, Scope<'a, 'env>) -> Call<'a, R>,
@@ -180,6 +188,9 @@ impl Instance {
         if let Some(failure) = &self.dead {
             return Err(failure.clone());
         }
+        let hold = self.hold.take();
+        self.store.data_mut().listening.freeze(hold);
+        let begin = Instant::now();
         let result = bounded(
             function,
             &mut self.store,
@@ -189,10 +200,29 @@ impl Instance {
             call,
         )
         .await;
+        let listening = &mut self.store.data_mut().listening;
+        listening.end(function, begin.elapsed(), result.as_ref());
         if let Err(failure) = &result {
             self.dead = Some(failure.clone());
         }
         result
+    }
+
+    pub(super) fn functions(&self) -> &Functions {
+        &self.exports.functions
+    }
+
+    /// An exported function, and the store to look at it with.
+    pub(super) fn exported(
+        &mut self,
+        index: ComponentExportIndex,
+    ) -> (Option<Func>, StoreContextMut<'_, Host>) {
+        let function = self.exports.raw.get_func(&mut self.store, index);
+        (function, self.store.as_context_mut())
+    }
+
+    pub(super) fn hold(&mut self, time: Option<u64>) {
+        self.hold = time;
     }
 
     /// What it is an instance of.
@@ -249,6 +279,7 @@ impl Instance {
     pub async fn init(&mut self, config: String) -> Result<Result<(), Refusal>, Failure> {
         let guest = self.exports.lifecycle.clone();
         self.call("lifecycle.init", move |store, _| {
+            store.data_mut().called_with(&(&config,));
             Box::pin(async move { guest.call_init(store, &config).await })
         })
         .await
@@ -276,6 +307,7 @@ impl Instance {
     ) -> Result<Result<(), Refusal>, Failure> {
         let guest = self.exports.lifecycle.clone();
         self.call("lifecycle.restore", move |store, _| {
+            store.data_mut().called_with(&(&snapshot,));
             Box::pin(async move { guest.call_restore(store, &snapshot).await })
         })
         .await

@@ -11,6 +11,7 @@ use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::bindings;
@@ -22,12 +23,14 @@ use super::instance::{AsyncInstantiate, BlueprintId, Call, CallLimits, Exports, 
 use super::journal::Journal;
 use super::kernel::Kernel;
 use super::limits::{CpuLimit, MemoryLimit};
+use super::puppet::{self, Answers, Functions};
 use super::refuse;
 use super::stdio::Output;
+use super::tap::{Listening, Tap};
 use crate::manifest::{FileGrant, Grants, Limits};
 
 /// The contract's package.
-const PACKAGE: &str = "bulkhead:plugin/";
+pub(super) const PACKAGE: &str = "bulkhead:plugin/";
 /// The versions of the contract that this daemon speaks.
 const CONTRACT: &str = "0.1";
 
@@ -201,6 +204,10 @@ pub struct Environment {
     pub state: Option<Arc<dyn KeyValue>>,
     /// Counts what its instances use.
     pub usage: Arc<Usage>,
+    /// Where somebody may listen to its instances.
+    pub tap: Tap,
+    /// What their random numbers come from, if these shall be the same again.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// A component linked with its grants: instances of it start in microseconds.
@@ -214,6 +221,7 @@ pub struct Blueprint {
     enforcement:
         Option<bindings::enforcement::exports::bulkhead::plugin::enforcement::GuestIndices>,
     scanning: Option<bindings::scanning::exports::bulkhead::plugin::scanning::GuestIndices>,
+    functions: Functions,
     interfaces: Interfaces,
     files: Vec<FileGrant>,
     quota: u64,
@@ -240,6 +248,7 @@ impl Blueprint {
         component: &Component,
         grants: &Grants,
         limits: &Limits,
+        answers: Option<&Arc<dyn Answers>>,
     ) -> Result<Self, LinkError> {
         let interfaces = Interfaces::of(engine, component)?;
         let mut missing = Vec::new();
@@ -266,7 +275,13 @@ impl Blueprint {
             node_facts: grants.node_facts,
             node_stats: grants.node_stats,
         };
-        super::host::link(&mut linker, granted).map_err(mismatch)?;
+        match answers {
+            Some(answers) => {
+                super::host::link_wasi(&mut linker).map_err(mismatch)?;
+                puppet::link(engine, component, &mut linker, answers).map_err(mismatch)?;
+            }
+            None => super::host::link(&mut linker, granted).map_err(mismatch)?,
+        }
         refuse::link(&mut linker, engine, component).map_err(mismatch)?;
         let pre = linker.instantiate_pre(component).map_err(mismatch)?;
         let lifecycle =
@@ -310,6 +325,7 @@ impl Blueprint {
             metrics,
             enforcement,
             scanning,
+            functions: Functions::of(engine, component),
             interfaces,
             files: grants.files.clone(),
             quota: grants.state.as_ref().map_or(0, |state| state.quota.0),
@@ -358,6 +374,14 @@ impl Blueprint {
             wasi.preopened_dir(folder.path(), &grant.guest, perms)
                 .map_err(|error| failed(format!("{}: {error}", grant.host.display())))?;
         }
+        let (listening, seed) = Listening::begin(environment.tap.clone());
+        wasi.wall_clock(listening.clock());
+        if let Some(seed) = seed.or(environment.seed) {
+            let (start, _) = seed.as_chunks::<16>();
+            wasi.secure_random(Deterministic::new(seed.to_vec()))
+                .insecure_random(Deterministic::new(seed.to_vec()))
+                .insecure_random_seed(u128::from_le_bytes(start[0]));
+        }
         let store = Store::new(
             self.pre.engine(),
             Host {
@@ -371,6 +395,7 @@ impl Blueprint {
                 quota: self.quota,
                 facts: self.node.facts.clone(),
                 kernel: self.node.kernel.clone(),
+                listening,
             },
         );
         Instance::new(
@@ -391,6 +416,8 @@ impl AsyncInstantiate for &Blueprint {
         Box::pin(async move {
             let instance = blueprint.pre.instantiate_async(&mut *store).await?;
             Ok(Exports {
+                raw: instance,
+                functions: blueprint.functions.clone(),
                 lifecycle: blueprint.lifecycle.load(&mut *store, &instance)?,
                 logs: match &blueprint.logs {
                     Some(indices) => Some(indices.load(&mut *store, &instance)?),

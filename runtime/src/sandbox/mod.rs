@@ -11,9 +11,11 @@ mod journal;
 mod kernel;
 mod limits;
 mod link;
+mod puppet;
 mod refuse;
 mod role;
 mod stdio;
+mod tap;
 
 use std::sync::Arc;
 
@@ -27,7 +29,9 @@ pub use host::{Facts, Host, KeyValue, KeyValueError};
 pub use instance::{BlueprintId, Call, Description, Instance, Refusal, Scope, SnapshotData, Usage};
 pub use journal::{Entry, Journal};
 pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
+pub use puppet::Answers;
 pub use role::{Driver, Prepare, Task, Work, WorkSender};
+pub use tap::{Imported, Tap, Told};
 
 use crate::manifest::{Grants, Limits};
 
@@ -98,6 +102,29 @@ impl Sandbox {
             component,
             grants,
             limits,
+            None,
+        )
+    }
+
+    /// As [`Self::link`], with somebody who answers what the component asks the host, instead of the node.
+    ///
+    /// # Errors
+    /// If the component does not fit the contract or the grants.
+    pub fn link_to(
+        &self,
+        component: &Component,
+        grants: &Grants,
+        limits: &Limits,
+        answers: &Arc<dyn Answers>,
+    ) -> Result<Blueprint, LinkError> {
+        Blueprint::new(
+            &self.engine,
+            self.clock.clone(),
+            self.node.clone(),
+            component,
+            grants,
+            limits,
+            Some(answers),
         )
     }
 }

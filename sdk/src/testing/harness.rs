@@ -1,6 +1,7 @@
 //! Runs a plugin the way the host does.
 
 use super::answer::Answer;
+use super::backend::Backend;
 use super::files::Files;
 use super::found::Found;
 use super::judged::{Judged, check_outline};
@@ -9,13 +10,12 @@ use super::planned::Planned;
 use crate::bindings::scanning::exports::bulkhead::plugin::scanning;
 use crate::enforcement::Enforcement;
 use crate::error::{Error, Result};
-use crate::export::Instance;
 use crate::logs::{Batch, Logs};
 use crate::metrics::{Metrics, Outcome};
 use crate::plugin::{Plugin, Snapshot, config_schema};
 use crate::scanning::{ScanKind, Scanning};
 
-/// A plugin, made as the host makes it.
+/// A plugin, made as the host makes it: in this thread, or in the sandbox if `bulkhead plugin test` says so.
 ///
 /// ```
 /// # use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
@@ -29,7 +29,7 @@ use crate::scanning::{ScanKind, Scanning};
 /// ```
 #[derive(Debug)]
 pub struct Harness<P> {
-    instance: Instance<P>,
+    instance: Backend<P>,
     /// What a plugin that scans was asked once.
     scan_outline: Option<scanning::Outline>,
 }
@@ -45,7 +45,7 @@ impl<P: Plugin> Harness<P> {
     /// # }
     /// ```
     pub fn new(config: &str) -> Result<Self> {
-        let mut instance = Instance::default();
+        let mut instance = Backend::new();
         instance
             .init(config)
             .map_err(|refusal| Error::new(refusal.message).at(refusal.field))?;

@@ -1,4 +1,4 @@
-//! Testing a plugin natively, without the sandbox: make a batch, run the plugin on it, look at what
+//! Testing a plugin: make a batch, run the plugin on it, look at what
 //! became of each line. Or make a node, have the plugin plan, and apply what it planned; or have it scan
 //! the node: see [`Node`].
 //!
@@ -26,10 +26,14 @@
 //! # bulkhead_sdk::Result::<()>::Ok(())
 //! ```
 //!
+//! `bulkhead plugin test` runs the same tests a second time with the component inside the real sandbox: [`Harness`]
+//! then calls it there, and what it imports is answered by the same fakes.
+//!
 //! The host's side is fake and belongs to the current thread: [`take_log`], [`reset_state`],
 //! [`set_facts`]. Not available when compiled for the sandbox.
 
 mod answer;
+mod backend;
 mod build;
 pub(crate) mod fakes;
 mod files;
@@ -38,6 +42,8 @@ mod harness;
 mod judged;
 mod node;
 mod planned;
+mod remote;
+mod wire;
 
 pub use answer::{Answer, Outcome, Record, SentPayload};
 pub use build::{BatchBuilder, lines};

@@ -1,5 +1,5 @@
 // Drops lines of some levels, and adds fields to the others.
-import { write } from "bulkhead:plugin/log@0.1.0";
+import { write } from "bulkhead:plugin/log@0.1.1";
 
 const SCHEMA = {
   type: "object",

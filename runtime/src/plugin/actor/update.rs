@@ -95,6 +95,23 @@ impl Actor {
         }
     }
 
+    /// Somebody wants a fresh instance of what is at work, and waits until there is something.
+    pub(super) fn renew(&mut self) {
+        if let Some(active) = &self.active
+            && active.instance.is_some()
+            && self.preparing.is_none()
+            && self.waiting.is_none()
+            && !self.ending
+        {
+            self.renewal_due = false;
+            self.declared_at = Instant::now();
+            self.prepare_candidate(Declaration {
+                manifest: active.manifest.clone(),
+                hash: active.revision.manifest.clone(),
+            });
+        }
+    }
+
     pub(super) fn prepare_candidate(&mut self, declared: Declaration) {
         let preparer = self.preparer.clone();
         let status = self.status.clone();

@@ -113,6 +113,7 @@ async fn call(
                     groups,
                     facts,
                 };
+                store.data_mut().called_with(&(&view,));
                 guest.call_plan(store, view).await
             })
         })

@@ -330,6 +330,7 @@ async fn process(
                         bytes: &batch.bytes,
                         lines: &batch.lines,
                     };
+                    store.data_mut().called_with(&(&batch,));
                     guest.call_process(store, batch).await
                 })
             })
@@ -382,6 +383,7 @@ pub(super) fn prepare<'a>(
             let names = &names;
             instance
                 .call(START, move |store, _| {
+                    store.data_mut().called_with(&(names,));
                     Box::pin(async move { guest.call_start(store, names).await })
                 })
                 .await?

@@ -367,6 +367,7 @@ async fn call(
                     files,
                     outcomes,
                 };
+                store.data_mut().called_with(&(index as u32, &view));
                 guest.call_collect(store, index as u32, view).await
             })
         })

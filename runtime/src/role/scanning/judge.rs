@@ -125,6 +125,7 @@ async fn scan(
                     files: records,
                     pieces,
                 };
+                store.data_mut().called_with(&(&batch,));
                 guest.call_scan(store, batch).await
             })
         })
@@ -218,6 +219,7 @@ async fn begin(instance: &mut Instance, kind: PassKind) -> Result<Result<(), Str
     };
     instance
         .call(BEGIN, move |store, _| {
+            store.data_mut().called_with(&(kind,));
             Box::pin(async move { guest.call_begin(store, kind).await })
         })
         .await
@@ -246,6 +248,7 @@ async fn end(
     let guest = guest(instance, END)?;
     let answer = instance
         .call(END, move |store, _| {
+            store.data_mut().called_with(&(complete,));
             Box::pin(async move { guest.call_end(store, complete).await })
         })
         .await?;
@@ -316,6 +319,7 @@ async fn assess(
                     sysctls,
                     facts,
                 };
+                store.data_mut().called_with(&(&view,));
                 guest.call_assess(store, view).await
             })
         })

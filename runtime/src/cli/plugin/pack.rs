@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
-use super::{Failed, bytes, print};
+use super::sections;
+use crate::cli::{Failed, bytes, print};
 use crate::manifest::{self, API_VERSION, Document, Identity, KEY, LABEL};
 use crate::module;
 
@@ -29,7 +30,7 @@ const LEVEL: i32 = 19;
 #[command(
     after_help = "Examples:\n  bulkhead plugin pack my.wasm --name app --spec plugin.yaml | kubectl apply --server-side -f -\n  bulkhead plugin pack my.wasm --name app --inline"
 )]
-pub(super) struct Pack {
+pub(in crate::cli) struct Pack {
     /// The file of a component, or of a zstd frame that holds it.
     module: PathBuf,
     /// What the plugin is called.
@@ -47,7 +48,7 @@ pub(super) struct Pack {
 }
 
 impl Pack {
-    pub(super) fn execute(self) -> Result<ExitCode, Failed> {
+    pub(in crate::cli) fn execute(self) -> Result<ExitCode, Failed> {
         let failed = |path: &Path, error: &dyn std::fmt::Display| {
             Failed::new(format!("{}: {error}", path.display()))
         };
@@ -148,28 +149,11 @@ fn binary(page: &mut String, key: &str, bytes: &[u8]) {
 /// The text of `plugin.yaml` with this module instead of the one that it has.
 fn plugin(spec: &str, module: &str) -> String {
     let mut text = String::new();
-    let mut placed = false;
-    let mut inside = false;
     if !spec.lines().any(|line| line.starts_with("apiVersion:")) {
         let _ = writeln!(text, "apiVersion: {API_VERSION}\nkind: Plugin");
     }
-    for line in spec.lines() {
-        if line.starts_with("module:") {
-            inside = true;
-            placed = true;
-            let _ = writeln!(text, "{module}");
-            continue;
-        }
-        // A section goes on as long as its lines are indented.
-        inside &= line.starts_with([' ', '\t']) || line.trim().is_empty();
-        if !inside {
-            let _ = writeln!(text, "{line}");
-        }
-    }
-    if !placed {
-        let _ = writeln!(text, "{module}");
-    }
-    text
+    text.push_str(spec);
+    sections::replace(&text, "module", module)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failed, OutputFormat, bytes, print};
+use crate::cli::{Failed, OutputFormat, bytes, print};
 use crate::daemon::checking::{Checker, Inspection};
 
 /// Show a module's roles, imports, configuration schema, size and digest.
@@ -15,7 +15,7 @@ use crate::daemon::checking::{Checker, Inspection};
 #[command(
     after_help = "Examples:\n  bulkhead plugin inspect my_plugin.wasm\n  bulkhead plugin inspect log-shipper"
 )]
-pub(super) struct Inspect {
+pub(in crate::cli) struct Inspect {
     /// The file of a component, or of a zstd frame that holds one; or the name of a bundled plugin.
     module: PathBuf,
     /// How to print.
@@ -24,7 +24,7 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn execute(self) -> Result<ExitCode, Failed> {
+    pub(in crate::cli) fn execute(self) -> Result<ExitCode, Failed> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -1,0 +1,256 @@
+//! `bulkhead plugin run`: one plugin alone, by the daemon's own code path, with what it does shown.
+//!
+//! A daemon is started with a folder of its own, this plugin's manifest, and no right to change the node. What is
+//! shown is what it tells of the plugin's calls, as for `record`. When a file of the crate is saved, the crate is
+//! built again and the manifest names the new module: the rest is an ordinary update.
+
+mod daemon;
+mod input;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::cargo::tell;
+use super::recording::Recording;
+use super::show;
+use crate::cli::{Failed, OutputFormat, print};
+use crate::control::{self, ClientError, RecordOrder, Recorded};
+use crate::sandbox::{Role, Told};
+
+use daemon::Daemon;
+use input::Input;
+use stage::Stage;
+
+/// Run a plugin alone and show what it does, built and loaded again when a file is saved.
+///
+/// Lines come from files, from stdin or from a recording; what measures, keeps or scans is shown this node. The
+/// node is not changed: changes are shown as a diff.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  bulkhead plugin run\n  bulkhead plugin run --input /var/log/syslog\n  tail -f app.log | bulkhead plugin run ./hello --input -\n  bulkhead plugin run target/plugin/hello.wasm --manifest plugin.yaml --once --output json\n\nOf each line: = kept as it is, - dropped, ~ changed (what became of it stands below), > part of a payload."
+)]
+pub(in crate::cli) struct Run {
+    /// The crate's folder, or the file of a module.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// A ConfigMap, or what stands under its key plugin.yaml; that of the crate unless given.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// A file whose lines the plugin gets; - for stdin. May be given several times. Three lines to try unless given.
+    #[arg(long, value_name = "FILE", conflicts_with = "recording")]
+    input: Vec<PathBuf>,
+    /// The lines of a recording.
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+    /// End when the input was worked on, or after the first collection, plan or look.
+    #[arg(long)]
+    once: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
+    /// Given to cargo.
+    #[arg(last = true, value_name = "OPTIONS")]
+    cargo: Vec<String>,
+}
+
+/// How often files and the plugin's status are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often what measures or keeps is asked.
+const ASK: Duration = Duration::from_secs(2);
+/// With `--once`, how long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Calls that wait to be shown.
+const QUEUE: usize = 1024;
+/// As good as for ever.
+const LONG: u64 = 10 * 365 * 24 * 3600;
+
+enum Heard {
+    Begun,
+    Call(Box<Told>),
+    Over(Option<ClientError>),
+}
+
+impl Run {
+    pub(in crate::cli) fn execute(self) -> Result<ExitCode, Failed> {
+        let runtime = super::runtime()?;
+        let ended = runtime.block_on(self.run());
+        // Whoever types at the terminal is not waited for.
+        runtime.shutdown_background();
+        ended
+    }
+
+    async fn run(self) -> Result<ExitCode, Failed> {
+        let mut input = match &self.recording {
+            Some(path) => Input::recorded(&Recording::read(path)?)?,
+            None => Input::of(&self.input)?,
+        };
+        let mut stage = Stage::set(&self.path, self.manifest.as_deref(), &self.cargo)?;
+        let mut daemon = Daemon::start(stage.folder())?;
+        let (sender, mut calls) = mpsc::channel(QUEUE);
+        let listening = listen(stage.state(), stage.name().to_owned(), sender);
+        let _listening = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(listening));
+        let mut shown = String::new();
+        let mut seen = 0;
+        let mut begun = false;
+        let mut saved: Option<Instant> = Some(stage.built_at());
+        let (mut tick, mut ask) = (tokio::time::interval(TICK), tokio::time::interval(ASK));
+        let started = Instant::now();
+        loop {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                heard = calls.recv() => match heard {
+                    Some(Heard::Begun) => {
+                        self.event("running", json!({"plugin": stage.name(), "module": stage.digest()}));
+                    }
+                    Some(Heard::Call(told)) => {
+                        // From the begin of an instance on, everything is heard.
+                        if !std::mem::replace(&mut begun, true) {
+                            input.feed(&stage.input())?;
+                        }
+                        seen += show::count(&told);
+                        self.show(&told, &mut shown);
+                        if self.once && is_enough(&told, seen, input.lines()) {
+                            return Ok(ExitCode::from(u8::from(told.failure.is_some())));
+                        }
+                    }
+                    Some(Heard::Over(Some(error))) => return Err(daemon.explain(&error.to_string())),
+                    Some(Heard::Over(None)) | None => return Err(daemon.explain("the daemon went away")),
+                },
+                _ = tick.tick() => {
+                    if !daemon.is_alive() {
+                        return Err(daemon.explain("the daemon ended"));
+                    }
+                    if let Some(status) = daemon.status(stage.name()).await {
+                        let problem = problem(&status);
+                        if let Some(problem) = daemon.news(problem) {
+                            let problem = stage.in_words_of_author(&problem);
+                            self.event("refused", json!({"problem": problem}));
+                            if self.once {
+                                return Ok(ExitCode::FAILURE);
+                            }
+                        }
+                        if status["active"]["digest"] == stage.digest()
+                            && begun
+                            && let Some(saved) = saved.take()
+                        {
+                            let took = saved.elapsed().as_millis() as u64;
+                            self.event("loaded", json!({"module": stage.digest(), "milliseconds": took}));
+                            if stage.loads() > 1 {
+                                input.again(&stage.input())?;
+                            }
+                        }
+                    }
+                    input.typed(&stage.input())?;
+                    if !self.once && let Some(at) = stage.changed() {
+                        match stage.build_again().await {
+                            Ok(false) => {}
+                            Ok(true) => saved = Some(at),
+                            Err(error) => self.event("refused", json!({"problem": error.to_string()})),
+                        }
+                    }
+                    if self.once && started.elapsed() > PATIENCE {
+                        return Err(daemon.explain("the plugin has not answered within two minutes"));
+                    }
+                }
+                _ = ask.tick(), if begun => daemon.ask(stage.name(), stage.roles(), stage.state()),
+            }
+        }
+    }
+
+    fn show(&self, told: &Told, shown: &mut String) {
+        if self.output == OutputFormat::Json {
+            print(&(serde_json::to_string(&json!({ "call": told })).unwrap_or_default() + "\n"));
+            return;
+        }
+        let page = show::text(told);
+        // What is asked again and again says the same most of the time.
+        let again = told.call != "logs.process" && page == *shown;
+        if !page.is_empty() && !again {
+            print(&page);
+            *shown = page;
+        }
+    }
+
+    fn event(&self, event: &str, details: Value) {
+        match self.output {
+            OutputFormat::Json => {
+                print(&(json!({ event: details }).to_string() + "\n"));
+            }
+            OutputFormat::Text => tell(&format!("[{event}] {}", words(&details))),
+        }
+    }
+}
+
+/// `plugin local/a, milliseconds 7`.
+fn words(details: &Value) -> String {
+    let members = details.as_object().into_iter().flatten();
+    let words: Vec<String> = members
+        .map(|(name, value)| match value.as_str() {
+            Some(text) if name == "problem" => text.to_owned(),
+            Some(text) => format!("{name} {text}"),
+            None => format!("{name} {value}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// Listens as `record` does, as soon as the daemon knows the plugin.
+async fn listen(state: PathBuf, plugin: String, sender: mpsc::Sender<Heard>) {
+    let order = RecordOrder {
+        plugin,
+        seconds: LONG,
+        bytes: u64::MAX,
+    };
+    let begin = Instant::now();
+    loop {
+        let take = |recorded| {
+            let heard = match recorded {
+                Recorded::Recording(_) => Heard::Begun,
+                Recorded::Call(told) => Heard::Call(told),
+                Recorded::End(_) => Heard::Over(None),
+            };
+            sender.try_send(heard).is_ok()
+        };
+        let error = match control::follow(&state, &order, take).await {
+            Ok(()) => None,
+            // It is about to start, or to read the manifest.
+            Err(ClientError::Unreachable { .. } | ClientError::Refused(_))
+                if begin.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(TICK / 4).await;
+                continue;
+            }
+            Err(error) => Some(error),
+        };
+        let _ = sender.send(Heard::Over(error)).await;
+        return;
+    }
+}
+
+/// Why what is declared does not run, if it does not.
+fn problem(status: &Value) -> Option<String> {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let bad = conditions.filter(|condition| condition["status"] == "False");
+    let mut messages = bad.filter_map(|condition| condition["message"].as_str());
+    messages.next().map(str::to_owned)
+}
+
+/// Whether a call was what `--once` waits for.
+fn is_enough(told: &Told, seen: usize, lines: usize) -> bool {
+    match told.call.as_str() {
+        "logs.process" => lines > 0 && (seen >= lines || told.failure.is_some()),
+        "metrics.collect" | "enforcement.plan" | "scanning.end" | "scanning.assess" => true,
+        _ => false,
+    }
+}
+
+/// The roles for which something has to be asked.
+fn is_asked(role: Role) -> bool {
+    matches!(role, Role::Metrics | Role::Enforcement)
+}

@@ -1,0 +1,302 @@
+//! The folder that a plugin runs in: its manifest, made from the author's, and the module as it was built last.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::super::cargo;
+use super::super::crate_folder::{CrateFolder, SPEC};
+use super::super::declared::{Declared, around, name_of};
+use super::super::sections::replace;
+use crate::cli::Failed;
+use crate::manifest::{Manifest, Module, Receives};
+use crate::module::{self, Cache, Compiler, Digest};
+use crate::sandbox::{Interfaces, Role, Sandbox};
+
+/// The manifest that the daemon reads.
+const MANIFEST: &str = "manifests/plugin.yaml";
+
+/// See the module.
+pub(super) struct Stage {
+    folder: PathBuf,
+    subject: Subject,
+    spec: Option<PathBuf>,
+    options: Vec<String>,
+    engine: wasmtime::Engine,
+    name: String,
+    module: PathBuf,
+    digest: Digest,
+    roles: Vec<Role>,
+    stamp: u64,
+    built: Instant,
+    loads: u32,
+}
+
+#[derive(Clone)]
+enum Subject {
+    Crate(CrateFolder),
+    Module(PathBuf),
+}
+
+impl Stage {
+    /// Builds the crate, if it is one, and writes all that a daemon needs.
+    ///
+    /// # Errors
+    /// If it does not build, or its manifest has faults.
+    pub(super) fn set(
+        path: &Path,
+        manifest: Option<&Path>,
+        options: &[String],
+    ) -> Result<Self, Failed> {
+        let subject = match path.is_file() {
+            true => Subject::Module(path.to_owned()),
+            false => Subject::Crate(CrateFolder::open(path)?),
+        };
+        let of_crate = match &subject {
+            Subject::Crate(folder) => Some(folder.spec()).filter(|spec| spec.exists()),
+            Subject::Module(_) => None,
+        };
+        let spec = manifest.map(Path::to_owned).or(of_crate);
+        let stamp = stamp(&subject, spec.as_deref());
+        let built = Instant::now();
+        let (module, digest) = build(&subject, options)?;
+        let engine = Sandbox::compiler().map_err(|error| Failed::new(format!("{error:#}")))?;
+        let name = format!(
+            "bulkhead-run-{}-{:x}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
+        let folder = std::env::temp_dir().join(name);
+        let name = match (&spec, &subject) {
+            (Some(spec), _) => name_of(&std::path::absolute(spec).unwrap_or(spec.clone())),
+            (None, Subject::Crate(folder)) => name_of(&folder.spec()),
+            (None, Subject::Module(_)) => "plugin".to_owned(),
+        };
+        let mut stage = Self {
+            folder,
+            subject,
+            spec,
+            options: options.to_vec(),
+            engine,
+            name,
+            module,
+            digest,
+            roles: Vec::new(),
+            stamp,
+            built,
+            loads: 0,
+        };
+        stage.write()?;
+        Ok(stage)
+    }
+
+    /// The folder, for the daemon.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// The file that a plugin with the role `logs` reads.
+    pub(super) fn input(&self) -> PathBuf {
+        self.folder.join("input.log")
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn digest(&self) -> String {
+        self.digest.to_string()
+    }
+
+    pub(super) fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// When the build of the module began.
+    pub(super) fn built_at(&self) -> Instant {
+        self.built
+    }
+
+    /// How many modules there were.
+    pub(super) fn loads(&self) -> u32 {
+        self.loads
+    }
+
+    /// A refusal with the author's file instead of the one that was made of it.
+    pub(super) fn in_words_of_author(&self, problem: &str) -> String {
+        let made = self.folder.join(MANIFEST).display().to_string();
+        let spec = self.spec.as_deref().unwrap_or(Path::new(SPEC));
+        problem.replace(&made, &spec.display().to_string())
+    }
+
+    /// When a file was found changed, if one was.
+    pub(super) fn changed(&mut self) -> Option<Instant> {
+        let stamp = stamp(&self.subject, self.spec.as_deref());
+        (std::mem::replace(&mut self.stamp, stamp) != stamp).then(Instant::now)
+    }
+
+    /// Builds again and declares what came of it. Whether that is anything new.
+    ///
+    /// # Errors
+    /// If it does not build, or its manifest has faults.
+    pub(super) async fn build_again(&mut self) -> Result<bool, Failed> {
+        let (subject, options) = (self.subject.clone(), self.options.clone());
+        let task = tokio::task::spawn_blocking(move || build(&subject, &options));
+        let built = task.await.map_err(|error| Failed::new(error.to_string()))?;
+        let (module, digest) = built?;
+        let is_new = digest != self.digest;
+        (self.module, self.digest) = (module, digest);
+        self.write()?;
+        Ok(is_new)
+    }
+
+    fn write(&mut self) -> Result<(), Failed> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failed::new(format!("{}: {error}", self.folder.display()))
+        };
+        for name in ["manifests", "state"] {
+            std::fs::create_dir_all(self.folder.join(name)).map_err(|error| failed(&error))?;
+        }
+        let cache = Cache::open(
+            self.folder.join("state/cache"),
+            &self.engine,
+            Compiler::InProcess,
+        )
+        .map_err(|error| failed(&error))?;
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failed::new(format!("{}: {error}", self.module.display()))
+        };
+        let module = module::named(&self.module).map_err(|error| wrong(&error))?;
+        // The daemon finds it there.
+        let component = cache
+            .get(&self.engine, &module)
+            .map_err(|error| wrong(&error))?;
+        let interfaces = Interfaces::of(&self.engine, &component).map_err(|error| wrong(&error))?;
+        let sha256 = self.digest.to_string();
+        // A module of its own, which does not change while it is read.
+        let copy = self.folder.join(format!("{sha256}.wasm"));
+        std::fs::write(&copy, &module.bytes).map_err(|error| failed(&error))?;
+        let policy = format!(
+            "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nallowRootEquivalent:\n- {{sha256: {sha256}}}\n"
+        );
+        std::fs::write(self.folder.join("policy.yaml"), policy).map_err(|error| failed(&error))?;
+        let text = self.manifest(&copy, &sha256, &interfaces.roles)?;
+        let hidden = self.folder.join("manifests/.new");
+        std::fs::write(&hidden, around(&self.name, &text)).map_err(|error| failed(&error))?;
+        std::fs::rename(&hidden, self.folder.join(MANIFEST)).map_err(|error| failed(&error))?;
+        self.roles = interfaces.roles;
+        self.loads += 1;
+        Ok(())
+    }
+
+    /// The author's manifest with this module, and with sources and destinations of this folder.
+    fn manifest(&self, module: &Path, sha256: &str, roles: &[Role]) -> Result<String, Failed> {
+        let named = Module::File {
+            path: module.to_owned(),
+            sha256: sha256.to_owned(),
+        };
+        let declared = match &self.spec {
+            Some(path) => {
+                let declared = Declared::read(path, named)
+                    .map_err(|problems| Failed::new(problems.join("\nerror: ")))?;
+                Some(declared)
+            }
+            None => None,
+        };
+        let text = declared.as_ref().map_or("", Declared::plugin_text);
+        let mut text = replace(
+            text,
+            "module",
+            &format!("module:\n  file: {{path: {module:?}, sha256: {sha256}}}"),
+        );
+        text = replace(&text, "update", "update: {probation: 1s}");
+        if roles.contains(&Role::Logs) {
+            let logs = self.logs(declared.as_ref().map(|declared| &declared.manifest));
+            text = replace(&text, "logs", &logs);
+        }
+        Ok(text)
+    }
+
+    fn logs(&self, declared: Option<&Manifest>) -> String {
+        let logs = declared.and_then(|manifest| manifest.spec.logs.as_ref());
+        let destinations = logs.map_or(&[][..], |logs| &logs.destinations);
+        let mut text = format!(
+            "logs:\n  startAt: beginning\n  sources:\n  - files: {{include: [{:?}]}}\n  destinations:",
+            self.input()
+        );
+        let named: Vec<(&str, &str)> = destinations
+            .iter()
+            .map(|destination| {
+                let receives = match destination.receives {
+                    Receives::All => "all",
+                    Receives::Routed => "routed",
+                };
+                (destination.name.as_str(), receives)
+            })
+            .collect();
+        let named = match named.is_empty() {
+            true => vec![("out", "all")],
+            false => named,
+        };
+        for (name, receives) in named {
+            let path = self.folder.join(format!("out-{name}.jsonl"));
+            text.push_str(&format!(
+                "\n  - name: {name}\n    receives: {receives}\n    file: {{path: {path:?}}}"
+            ));
+        }
+        text
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn build(subject: &Subject, options: &[String]) -> Result<(PathBuf, Digest), Failed> {
+    match subject {
+        Subject::Crate(folder) => {
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            let built = cargo::build(folder, "plugin", &options)?;
+            Ok((built.path, built.digest))
+        }
+        Subject::Module(path) => {
+            let module = module::named(path)
+                .map_err(|error| Failed::new(format!("{}: {error}", path.display())))?;
+            Ok((path.clone(), module.digest))
+        }
+    }
+}
+
+/// Of the names, times and sizes of all files that the plugin is made of.
+fn stamp(subject: &Subject, spec: Option<&Path>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut waiting: Vec<PathBuf> = match subject {
+        Subject::Crate(folder) => ["src", "Cargo.toml", "Cargo.lock"]
+            .map(|name| folder.0.join(name))
+            .into(),
+        Subject::Module(path) => vec![path.clone()],
+    };
+    waiting.extend(spec.map(Path::to_owned));
+    while let Some(path) = waiting.pop() {
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            continue;
+        };
+        path.hash(&mut hasher);
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            let mut entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            entries.sort();
+            waiting.extend(entries);
+        } else {
+            metadata.modified().ok().hash(&mut hasher);
+            metadata.len().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}

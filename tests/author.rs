@@ -1,0 +1,365 @@
+//! The author's command line, through the real binary and without a network: a plugin from its first line to one
+//! that is recorded on a node and run again elsewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+
+use serde_json::Value;
+use support::author::{bulkhead, command, fails, json_lines, text, works};
+use support::{PATIENCE, fixture_module};
+
+/// A crate of its own name, since crates share a target folder.
+fn new_crate(name: &str, role: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    works(folder.path(), &["plugin", "new", name, "--role", role]);
+    let path = folder.path().join(name);
+    (folder, path)
+}
+
+/// Of the plugin itself: what is neither blank nor comment, and no test.
+fn own_lines(source: &str) -> usize {
+    let (own, _) = source.split_once("#[cfg(test)]").unwrap();
+    let lines = own.lines().map(str::trim);
+    let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+    // What every plugin begins and ends with.
+    code.filter(|line| !line.starts_with("use ") && !line.starts_with("bulkhead_sdk::export!"))
+        .count()
+}
+
+fn a_new_plugin_works_at_once(role: &str) {
+    let name = format!("new-{role}");
+    let (_folder, path) = new_crate(&name, role);
+    for file in ["Cargo.lock", ".gitignore", "README.md", "plugin.yaml"] {
+        assert!(path.join(file).is_file(), "{file}");
+    }
+    let source = fs::read_to_string(path.join("src/lib.rs")).unwrap();
+    assert!(own_lines(&source) <= 20, "{}: {source}", own_lines(&source));
+    let readme = fs::read_to_string(path.join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 10);
+
+    let tested = bulkhead(&path, &["plugin", "test"]);
+    let told = text(&tested.stdout) + &text(&tested.stderr);
+    assert!(tested.status.success(), "{told}");
+    assert_eq!(
+        told.matches("test result: ok. 1 passed").count(),
+        2,
+        "{told}"
+    );
+
+    let built = works(
+        &path,
+        &["plugin", "build", "--output", "json", "--", "--locked"],
+    );
+    let built: Value = serde_json::from_str(&built).unwrap();
+    let module = built["path"].as_str().unwrap();
+    let bytes = fs::read(module).unwrap();
+    assert_eq!(built["digest"], support::sha256(&bytes));
+    assert!(bytes.len() <= 150 << 10, "{} bytes", bytes.len());
+    let checked = works(
+        &path,
+        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+    );
+    assert!(checked.starts_with("ok "), "{checked}");
+    assert!(checked.contains(role), "{checked}");
+
+    let packed = works(
+        &path,
+        &[
+            "plugin",
+            "pack",
+            module,
+            "--name",
+            &name,
+            "--spec",
+            "plugin.yaml",
+            "--inline",
+        ],
+    );
+    assert!(packed.contains("module.wasm.zst"), "{packed}");
+
+    let shown = works(&path, &["plugin", "run", "--once"]);
+    let expected = match role {
+        "logs" => "~ hello, world\n  hello, world  {\"greeting\":\"hello\"}\n- \n",
+        "metrics" => "gauge  new_metrics_load ",
+        "enforcement" => "WriteFile /etc/motd",
+        _ => "no findings\n",
+    };
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn a_new_plugin_for_logs_works_at_once() {
+    a_new_plugin_works_at_once("logs");
+}
+
+#[test]
+fn a_new_plugin_for_metrics_works_at_once() {
+    a_new_plugin_works_at_once("metrics");
+}
+
+#[test]
+fn a_new_plugin_for_enforcement_works_at_once() {
+    a_new_plugin_works_at_once("enforcement");
+}
+
+#[test]
+fn a_new_plugin_for_scanning_works_at_once() {
+    a_new_plugin_works_at_once("scanning");
+}
+
+#[test]
+fn names_and_folders_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for name in ["Hello", "a_b", "serde", "../a"] {
+        fails(
+            folder,
+            &["plugin", "new", name, "--role", "logs"],
+            2,
+            &["cannot be a plugin's name"],
+        );
+    }
+    fs::create_dir(folder.join("there")).unwrap();
+    let parts = ["is there already", "--path"];
+    fails(
+        folder,
+        &["plugin", "new", "there", "--role", "logs"],
+        1,
+        &parts,
+    );
+    let parts = ["there is no crate bulkhead-sdk"];
+    let checkout = ["plugin", "new", "a", "--role", "logs", "--sdk", "there"];
+    fails(folder, &checkout, 1, &parts);
+    assert!(!folder.join("a").exists());
+    let parts = ["has no Cargo.toml", "bulkhead plugin new"];
+    fails(folder, &["plugin", "build", "there"], 1, &parts);
+    let parts = ["is no folder"];
+    fails(folder, &["plugin", "test", "nowhere"], 1, &parts);
+}
+
+#[test]
+fn a_checkout_can_be_used_instead_of_the_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let checkout = checkout.to_str().unwrap();
+    let new = ["plugin", "new", "a", "--role", "logs", "--sdk", checkout];
+    works(folder.path(), &new);
+    let manifest = fs::read_to_string(folder.path().join("a/Cargo.toml")).unwrap();
+    let sdk = fs::canonicalize(Path::new(checkout).join("sdk")).unwrap();
+    assert!(manifest.contains(&format!("path = {sdk:?}")), "{manifest}");
+    assert!(!folder.path().join("a/vendor").exists());
+}
+
+#[test]
+fn check_says_which_grants_to_add_and_where_the_configuration_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, _) = fixture_module("fixture-grants");
+    let module = module.to_str().unwrap();
+    let logs = "logs:\n  sources: [{files: {include: [/var/log/a]}}]\n  destinations: [{name: a, stdout: {}}]\n";
+    fs::write(folder.join("plugin.yaml"), logs).unwrap();
+    let grants = "grants:\n  state:\n    quota: 1Mi\n  nodeFacts: true\n";
+    fails(
+        folder,
+        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+        1,
+        &[
+            "plugin.yaml",
+            "not granted",
+            &format!("Add to the manifest:\n{grants}"),
+        ],
+    );
+    let alone = works(folder, &["plugin", "check", module]);
+    assert!(alone.contains(grants), "{alone}");
+    fs::write(folder.join("plugin.yaml"), format!("{grants}{logs}")).unwrap();
+    works(
+        folder,
+        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+    );
+
+    let (module, _) = fixture_module("fixture-minimal");
+    let module = module.to_str().unwrap();
+    let spec = format!("{logs}config:\n  contains: [1]\n");
+    fs::write(folder.join("plugin.yaml"), spec).unwrap();
+    fails(
+        folder,
+        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+        1,
+        &[
+            "plugin.yaml:5:13: config.contains: ",
+            "is not of type \"string\"",
+        ],
+    );
+    fs::write(folder.join("plugin.yaml"), "limits: {memory: much}\n").unwrap();
+    let output = fails(
+        folder,
+        &[
+            "plugin",
+            "check",
+            module,
+            "--manifest",
+            "plugin.yaml",
+            "--output",
+            "json",
+        ],
+        1,
+        &[],
+    );
+    let report: Value = serde_json::from_str(&output).unwrap();
+    let problem = report["problems"][0].as_str().unwrap();
+    assert!(
+        problem.starts_with("plugin.yaml:1:18: limits.memory: "),
+        "{problem}"
+    );
+    fails(
+        folder,
+        &["plugin", "check", "nowhere.wasm"],
+        1,
+        &["nowhere.wasm", "cannot be read"],
+    );
+}
+
+/// Uses every import that there is a fake of.
+const CURIOUS: &str = include_str!("fixtures/curious.rs");
+
+#[test]
+fn tests_in_the_sandbox_see_the_same_fakes_and_the_real_component() {
+    let (_folder, path) = new_crate("curious", "logs");
+    fs::write(path.join("src/lib.rs"), CURIOUS).unwrap();
+    let output = bulkhead(&path, &["plugin", "test"]);
+    let told = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("3 passed; 0 failed"), "{told}");
+    assert!(told.contains("2 passed; 1 failed"), "{told}");
+    assert!(
+        told.contains("only_one_of_both_is_native ... FAILED"),
+        "{told}"
+    );
+    assert!(told.contains("tests failed inside the sandbox"), "{told}");
+    let only = ["plugin", "test", "--only", "native"];
+    works(&path, &only);
+}
+
+#[test]
+fn lines_of_files_and_of_stdin_are_run_and_printed_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, digest) = fixture_module("fixture-minimal");
+    let module = module.to_str().unwrap();
+    fs::write(folder.join("plugin.yaml"), "config: {contains: wanted}\n").unwrap();
+    fs::write(folder.join("a.log"), "wanted 1\nother\n").unwrap();
+    let run = [
+        "plugin",
+        "run",
+        module,
+        "--manifest",
+        "plugin.yaml",
+        "--once",
+    ];
+    let shown = works(folder, &[&run[..], &["--input", "a.log"]].concat());
+    assert_eq!(shown, "= wanted 1\n- other\n");
+
+    let mut piped = command(
+        folder,
+        &[
+            &run[..],
+            &["--input", "a.log", "--input", "-", "--output", "json"],
+        ]
+        .concat(),
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .stderr(Stdio::inherit())
+    .spawn()
+    .unwrap();
+    let mut stdin = piped.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"wanted 2\n").unwrap();
+    drop(stdin);
+    let output = piped.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let told = json_lines(&text(&output.stdout));
+    assert_eq!(told[0]["running"]["module"], digest.as_str());
+    let calls = told
+        .iter()
+        .filter(|line| line["call"]["call"] == "logs.process");
+    let bytes: String = calls
+        .filter_map(|line| {
+            line["call"]["arguments"][0]["bytes"]
+                .as_str()
+                .map(str::to_owned)
+        })
+        .collect();
+    assert!(bytes.contains("wanted 1"), "{bytes}");
+    let parts = ["refused", "config.contains"];
+    fs::write(folder.join("plugin.yaml"), "config: {contains: [1]}\n").unwrap();
+    fails(folder, &run, 1, &parts);
+}
+
+/// The output of a command that goes on, line by line.
+struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line with this in it.
+    fn wait_line(&self, part: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|error| panic!("waited in vain for {part:?}: {error}"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        support::signal_to(&self.child, rustix::process::Signal::INT);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_plugin_is_built_and_loaded_again_when_a_file_is_saved() {
+    let (_folder, path) = new_crate("saved", "logs");
+    let running = Following::start(&path, &["plugin", "run"]);
+    running.wait_line("{\"greeting\":\"hello\"}");
+    let source = path.join("src/lib.rs");
+    let first = fs::read_to_string(&source).unwrap();
+    fs::write(
+        &source,
+        first.replace("\"greeting\", \"hello\"", "\"greeting\", \"good day\""),
+    )
+    .unwrap();
+    running.wait_line("{\"greeting\":\"good day\"}");
+    // What does not build leaves what runs alone.
+    fs::write(&source, "broken").unwrap();
+    fs::write(&source, first).unwrap();
+    running.wait_line("{\"greeting\":\"hello\"}");
+}

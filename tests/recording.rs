@@ -1,0 +1,152 @@
+//! What a live plugin is called with, recorded through the real binary and run again elsewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use support::author::{command, fails, json_lines, text, works};
+use support::{Node, fixture_module, numbered, wait_for};
+
+#[test]
+fn what_a_live_plugin_did_can_be_done_again() {
+    let mut node = Node::new();
+    let spec = node.spec("app", "fixture-minimal", "{contains: wanted}");
+    node.manifest("app", &spec);
+    node.start_with(&["--allow-recording"], &[]);
+    node.wait_running("app");
+    let folder = node.path("");
+    let state = node.state.to_str().unwrap().to_owned();
+    let file = node.path("app.jsonl");
+    let file = file.to_str().unwrap();
+    let record = [
+        "plugin", "record", "app", "--for", "4s", "-o", file, "--state", &state,
+    ];
+    let recording = command(&folder, &record)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the recording to begin", || {
+        fs::read_to_string(file)
+            .ok()
+            .filter(|text| text.contains("instantiate"))
+    });
+    node.append(
+        "a.log",
+        numbered("wanted", 0..50).chain(numbered("other", 0..50)),
+    );
+    let output = recording.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("unredacted"));
+    node.wait_output("app", 50);
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let recorded = json_lines(&fs::read_to_string(file).unwrap());
+    assert!(
+        recorded[0]["recording"]["note"]
+            .as_str()
+            .unwrap()
+            .contains("unredacted")
+    );
+    assert_eq!(recorded.last().unwrap()["end"]["lost"], 0);
+    assert!(
+        recorded
+            .iter()
+            .any(|line| line["call"]["call"] == "lifecycle.init")
+    );
+    fails(&folder, &record, 1, &["name another file with -o"]);
+
+    let (same, _) = fixture_module("fixture-minimal");
+    let replay = ["plugin", "replay", file, "--module", same.to_str().unwrap()];
+    let told = works(&folder, &replay);
+    assert!(
+        told.contains("the module that was recorded: the same answers"),
+        "{told}"
+    );
+    let (other, _) = fixture_module("fixture-logs");
+    let replay = [
+        "plugin",
+        "replay",
+        file,
+        "--module",
+        other.to_str().unwrap(),
+    ];
+    let told = works(&folder, &replay);
+    assert!(told.contains("another module: the same answers"), "{told}");
+    let changed = fs::read_to_string(file).unwrap();
+    fs::write(
+        node.path("changed.jsonl"),
+        changed.replace("wanted 7", "WANTED 7"),
+    )
+    .unwrap();
+    let replay = [
+        "plugin",
+        "replay",
+        "changed.jsonl",
+        "--module",
+        same.to_str().unwrap(),
+    ];
+    let parts = [
+        "logs.process",
+        "--- recorded",
+        "+++ now",
+        "1 answers differ",
+    ];
+    fails(&folder, &replay, 1, &parts);
+    fails(
+        &folder,
+        &["plugin", "replay", file],
+        1,
+        &["name it, or a newer one, with --module"],
+    );
+
+    // The lines alone, to a plugin under way.
+    let lines = [
+        "plugin",
+        "run",
+        same.to_str().unwrap(),
+        "--recording",
+        file,
+        "--once",
+        "--manifest",
+    ];
+    fs::write(node.path("plugin.yaml"), "config: {contains: '49'}\n").unwrap();
+    let shown = works(&folder, &[&lines[..], &["plugin.yaml"]].concat());
+    assert!(shown.contains("= wanted 49\n"), "{shown}");
+    assert!(shown.contains("- wanted 48\n"), "{shown}");
+}
+
+#[test]
+fn nobody_records_unless_the_node_permits_it() {
+    let mut node = Node::new();
+    let spec = node.spec("app", "fixture-minimal", "{contains: wanted}");
+    node.manifest("app", &spec);
+    node.start();
+    node.wait_running("app");
+    let state = node.state.to_str().unwrap().to_owned();
+    let folder = node.path("");
+    let record = [
+        "plugin",
+        "record",
+        "app",
+        "-o",
+        "app.jsonl",
+        "--state",
+        &state,
+    ];
+    fails(&folder, &record, 1, &["--allow-recording"]);
+    assert!(!folder.join("app.jsonl").exists());
+    let nowhere = [
+        "plugin",
+        "record",
+        "app",
+        "-o",
+        "app.jsonl",
+        "--state",
+        "nowhere",
+    ];
+    fails(&folder, &nowhere, 3, &["no daemon answers"]);
+}
