@@ -6,10 +6,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults
 
-.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying build demo test sbom bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara clamav aide node control-plane deploying build demo test sbom bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog dbus prometheus enforcement yara node control-plane deploying
+setup: toolchain browser rsyslog dbus prometheus enforcement yara clamav aide node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -44,6 +44,18 @@ yara:
 	@command -v yara >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
 	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
+
+# And by the same signatures. It is given those of the tests: no database is fetched.
+clamav:
+	@command -v clamscan >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clamav; } \
+	|| { echo "the tests compare with Debian's clamscan, and it could not be installed: run 'apt-get install clamav' as root" >&2; exit 1; }
+
+# Files are compared with a baseline by it as well.
+aide:
+	@command -v aide >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends aide; } \
+	|| { echo "the tests compare with Debian's aide, and it could not be installed: run 'apt-get install aide' as root" >&2; exit 1; }
 
 # config-enforcer is compared with the first two, on copies of a Debian tree that debootstrap makes once, in
 # the user's cache.
@@ -85,4 +97,4 @@ sbom:
 	@deploy/sbom.sh target/sbom
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster
+	$(CARGO) bench --locked -p bulkhead $(FEATURES) --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench scanning --bench cluster
