@@ -146,8 +146,8 @@ impl Signatures {
     }
 }
 
-/// `clamscan` on all files below a folder, looking at no more than we do: not into documents, programs and
-/// mails, not for heuristics, and at texts as they are.
+/// `clamscan` on all files below a folder, looking at no more than we do: not into documents and mails, not
+/// for heuristics, and at texts as they are.
 pub fn clamscan(folder: &Path, signatures: &Signatures, tree: &Path, archives: bool) -> Command {
     let mut command = Command::new("clamscan");
     let lists = [
@@ -163,8 +163,6 @@ pub fn clamscan(folder: &Path, signatures: &Signatures, tree: &Path, archives: b
     for parsed in [
         "normalize",
         "scan-mail",
-        "scan-pe",
-        "scan-elf",
         "scan-ole2",
         "scan-pdf",
         "scan-swf",
