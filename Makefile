@@ -7,10 +7,10 @@
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults,bulkhead-sdk/log,bulkhead-sdk/tracing
 
-.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara languages node control-plane deploying build demo test sbom book bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara clamav aide languages node control-plane deploying build demo test sbom book bench
 
 # What a fresh machine with Rust lacks. Idempotent.
-setup: toolchain browser rsyslog dbus prometheus enforcement yara languages node control-plane deploying
+setup: toolchain browser rsyslog dbus prometheus enforcement yara clamav aide languages node control-plane deploying
 
 toolchain:
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
@@ -45,6 +45,18 @@ yara:
 	@command -v yara >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
 	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
+
+# And by the same signatures. It is given those of the tests: no database is fetched.
+clamav:
+	@command -v clamscan >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clamav; } \
+	|| { echo "the tests compare with Debian's clamscan, and it could not be installed: run 'apt-get install clamav' as root" >&2; exit 1; }
+
+# Files are compared with a baseline by it as well.
+aide:
+	@command -v aide >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends aide; } \
+	|| { echo "the tests compare with Debian's aide, and it could not be installed: run 'apt-get install aide' as root" >&2; exit 1; }
 
 # Plugins in Python and JavaScript are built with their toolchains, which are kept in the user's cache.
 languages:
@@ -97,4 +109,4 @@ book:
 	@$(TOOLS)/mdbook-0.5.4/bin/mdbook build docs
 
 bench: toolchain
-	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench cluster --bench author
+	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench scanning --bench cluster --bench author

@@ -72,14 +72,14 @@ fn refusals() -> BTreeMap<&'static str, String> {
     let ours = "bulkhead:plugin/";
     let other = "bulkhead:plugon/";
     refused("The wrong world", &patched("fixture-logs", ours, other));
-    let logs = "bulkhead:plugin/logs@0.1.0";
+    let logs = "bulkhead:plugin/logs@0.1.1";
     refused(
         "No role",
-        &patched("fixture-logs", logs, "bulkhead:plugon/logs@0.1.0"),
+        &patched("fixture-logs", logs, "bulkhead:plugon/logs@0.1.1"),
     );
     refused(
         "An unknown role",
-        &patched("fixture-logs", logs, "bulkhead:plugin/lugs@0.1.0"),
+        &patched("fixture-logs", logs, "bulkhead:plugin/lugs@0.1.1"),
     );
     refused(
         "Another version of the contract",
@@ -89,8 +89,8 @@ fn refusals() -> BTreeMap<&'static str, String> {
         "An import that the daemon does not have",
         &patched(
             "fixture-logs",
-            "bulkhead:plugin/log@0.1.0",
-            "bulkhead:plugin/fog@0.1.0",
+            "bulkhead:plugin/log@0.1.1",
+            "bulkhead:plugin/fog@0.1.1",
         ),
     );
     refused(

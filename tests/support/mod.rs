@@ -14,6 +14,7 @@ pub mod disk;
 pub mod elastic;
 pub mod enforcer;
 pub mod history;
+pub mod originals;
 pub mod peers;
 pub mod prometheus;
 pub mod protocols;

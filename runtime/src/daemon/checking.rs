@@ -112,7 +112,7 @@ impl Checker {
         self.fits(manifest).await
     }
 
-    /// What a node without a policy refuses.
+    /// What the policy refuses.
     pub(crate) fn refused(&self, manifest: &Manifest) -> Vec<manifest::Error> {
         self.policy.check(manifest)
     }
