@@ -295,7 +295,9 @@ fn lines_of_files_and_of_stdin_are_run_and_printed_for_programs() {
                 .map(str::to_owned)
         })
         .collect();
-    assert!(bytes.contains("wanted 1"), "{bytes}");
+    for line in ["wanted 1", "wanted 2"] {
+        assert!(bytes.contains(line), "{line}: {bytes}");
+    }
     let parts = ["refused", "config.contains"];
     fs::write(folder.join("plugin.yaml"), "config: {contains: [1]}\n").unwrap();
     fails(folder, &run, 1, &parts);

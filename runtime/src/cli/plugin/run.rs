@@ -88,7 +88,7 @@ impl Run {
     async fn run(self) -> Result<ExitCode, Failed> {
         let mut input = match &self.recording {
             Some(path) => Input::recorded(&Recording::read(path)?)?,
-            None => Input::of(&self.input)?,
+            None => Input::of(&self.input, self.once)?,
         };
         let mut stage = Stage::set(&self.path, self.manifest.as_deref(), &self.cargo)?;
         let mut daemon = Daemon::start(stage.folder())?;
@@ -115,7 +115,7 @@ impl Run {
                         }
                         seen += show::count(&told);
                         self.show(&told, &mut shown);
-                        if self.once && is_enough(&told, seen, input.lines()) {
+                        if self.once && is_answer(&told, stage.roles()) {
                             return Ok(ExitCode::from(u8::from(told.failure.is_some())));
                         }
                     }
@@ -146,7 +146,13 @@ impl Run {
                             }
                         }
                     }
-                    input.typed(&stage.input())?;
+                    if begun {
+                        input.typed(&stage.input())?;
+                        let all = input.is_over() && seen >= input.lines();
+                        if self.once && all && stage.roles().contains(&Role::Logs) {
+                            return Ok(ExitCode::SUCCESS);
+                        }
+                    }
                     if !self.once && let Some(at) = stage.changed() {
                         match stage.build_again().await {
                             Ok(false) => {}
@@ -241,13 +247,13 @@ fn problem(status: &Value) -> Option<String> {
     messages.next().map(str::to_owned)
 }
 
-/// Whether a call was what `--once` waits for.
-fn is_enough(told: &Told, seen: usize, lines: usize) -> bool {
-    match told.call.as_str() {
-        "logs.process" => lines > 0 && (seen >= lines || told.failure.is_some()),
-        "metrics.collect" | "enforcement.plan" | "scanning.end" | "scanning.assess" => true,
-        _ => false,
-    }
+/// Whether a call ends what `--once` waits for: with the role `logs`, all lines are waited for, unless it fails.
+fn is_answer(told: &Told, roles: &[Role]) -> bool {
+    let answers = matches!(
+        told.call.as_str(),
+        "metrics.collect" | "enforcement.plan" | "scanning.end" | "scanning.assess"
+    );
+    told.failure.is_some() || (answers && !roles.contains(&Role::Logs))
 }
 
 /// The roles for which something has to be asked.

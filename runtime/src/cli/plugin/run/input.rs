@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use super::super::recording::{Recording, bytes, span};
 use crate::cli::Failed;
@@ -23,7 +23,7 @@ impl Input {
     ///
     /// # Errors
     /// If one cannot be read.
-    pub(super) fn of(files: &[PathBuf]) -> Result<Self, Failed> {
+    pub(super) fn of(files: &[PathBuf], once: bool) -> Result<Self, Failed> {
         let mut given = Vec::new();
         let mut stdin = false;
         for file in files {
@@ -40,7 +40,8 @@ impl Input {
         }
         if files.is_empty() {
             given = SAMPLE.into();
-            stdin = std::io::stdin().is_terminal();
+            // Whoever sits there may type more.
+            stdin = !once && std::io::stdin().is_terminal();
         }
         let typed = stdin.then(read_stdin);
         Ok(Self {
@@ -78,6 +79,11 @@ impl Input {
         })
     }
 
+    /// Whether no more lines come.
+    pub(super) fn is_over(&self) -> bool {
+        self.typed.is_none()
+    }
+
     /// How many lines there are so far.
     pub(super) fn lines(&self) -> usize {
         let of = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
@@ -97,7 +103,14 @@ impl Input {
 
     /// What was typed since.
     pub(super) fn typed(&mut self, path: &Path) -> Result<(), Failed> {
-        let lines: String = self.typed.iter().flat_map(Receiver::try_iter).collect();
+        let mut lines = String::new();
+        while let Some(typed) = &self.typed {
+            match typed.try_recv() {
+                Ok(line) => lines.push_str(&line),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => self.typed = None,
+            }
+        }
         self.also.extend(lines.as_bytes());
         append(path, lines.as_bytes())
     }

@@ -1,6 +1,6 @@
 //! @NAME@: users who need no password.
 
-use bulkhead_sdk::scanning::{Outline, Password, Rule, View};
+use bulkhead_sdk::scanning::{Outline, Password, View};
 use bulkhead_sdk::{Findings, NoConfig, Plugin, Result, Scanning};
 
 struct @TYPE@;
@@ -15,16 +15,13 @@ impl Plugin for @TYPE@ {
 impl Scanning for @TYPE@ {
     fn outline(&mut self) -> Result<Outline> {
         let mut outline = Outline::new();
-        outline.rule(Rule::new("open-door", "A user has an empty password"));
         outline.want_users();
         Ok(outline)
     }
 
     fn assess(&mut self, view: &View, out: &mut Findings) -> Result<()> {
-        for user in view.users() {
-            if user.password == Password::Empty {
-                out.other(format!("user/{}", user.name), "open-door");
-            }
+        for user in view.users().iter().filter(|user| user.password == Password::Empty) {
+            out.other(format!("user/{}", user.name), "open-door");
         }
         Ok(())
     }
