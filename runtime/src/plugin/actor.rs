@@ -446,7 +446,7 @@ impl Actor {
         match outcome {
             Some(Ok(())) => {
                 self.backoff.success();
-                self.renew();
+                self.replace_retired();
             }
             Some(Err(failure)) => self.on_failure(failure),
             // The call was cut short; the goal comes next and drops the instance.
@@ -456,7 +456,7 @@ impl Actor {
 
     /// Makes a new instance in place of one that has just retired, unless another one is to come anyway.
     /// Work waits meanwhile.
-    fn renew(&mut self) {
+    fn replace_retired(&mut self) {
         let busy = self.preparing.is_some() || self.previous.is_some() || self.waiting.is_some();
         let Some(active) = &mut self.active else {
             return;

@@ -68,6 +68,9 @@ struct System<'v> {
     version: &'v str,
 }
 
+/// From the text of a list to what it names.
+type ReadList = fn(&str) -> Vec<Package>;
+
 impl Packages {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         if config.advisories.is_empty() {
@@ -133,7 +136,7 @@ impl Packages {
                 judge(advisories, Ecosystem::Rpm, system, package, out);
             }
         }
-        let lists: [(&str, Ecosystem, fn(&str) -> Vec<Package>); 2] = [
+        let lists: [(&str, Ecosystem, ReadList); 2] = [
             (DPKG, Ecosystem::Debian, installed::dpkg),
             (APK, Ecosystem::Alpine, installed::apk),
         ];

@@ -270,8 +270,10 @@ impl SerializeStruct for Fields {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde::Serialize;
     use serde_json::json;
+
+    use super::*;
 
     #[derive(Serialize)]
     struct Record<'a> {
