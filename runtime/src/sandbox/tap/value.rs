@@ -273,7 +273,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[derive(Serialize)]
+    #[derive(serde::Serialize)]
     struct Record<'a> {
         text: &'a [u8],
         binary: Vec<u8>,
@@ -284,7 +284,7 @@ mod tests {
         either: Result<(), String>,
     }
 
-    #[derive(Serialize)]
+    #[derive(serde::Serialize)]
     enum Kind {
         KeepAll,
         Keep(Vec<u32>),
