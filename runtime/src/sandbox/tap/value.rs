@@ -270,12 +270,10 @@ impl SerializeStruct for Fields {
 
 #[cfg(test)]
 mod tests {
-    use serde::Serialize;
+    use super::*;
     use serde_json::json;
 
-    use super::*;
-
-    #[derive(Serialize)]
+    #[derive(serde::Serialize)]
     struct Record<'a> {
         text: &'a [u8],
         binary: Vec<u8>,
@@ -286,7 +284,7 @@ mod tests {
         either: Result<(), String>,
     }
 
-    #[derive(Serialize)]
+    #[derive(serde::Serialize)]
     enum Kind {
         KeepAll,
         Keep(Vec<u32>),
