@@ -8,22 +8,22 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// Everything that a schema describes, a section for each of its types.
-pub fn fields(title: &str, schema: &Value) -> String {
-    let mut page = Fields {
-        types: schema["$defs"].as_object().cloned().unwrap_or_default(),
-        waiting: VecDeque::new(),
-        seen: BTreeSet::new(),
-        page: String::new(),
-    };
-    page.section(title, schema);
-    while let Some(name) = page.waiting.pop_front() {
-        let schema = page.types[&name].clone();
-        page.section(&name, &schema);
+/// Everything that schemas with these titles describe, a section for each of their types.
+pub fn fields(schemas: &[(&str, Value)]) -> String {
+    let mut page = Fields::default();
+    for (title, schema) in schemas {
+        let types = schema["$defs"].as_object().cloned().unwrap_or_default();
+        page.types.extend(types);
+        page.section(title, schema);
+        while let Some(name) = page.waiting.pop_front() {
+            let schema = page.types[&name].clone();
+            page.section(&name, &schema);
+        }
     }
     page.page
 }
 
+#[derive(Default)]
 struct Fields {
     types: Map<String, Value>,
     waiting: VecDeque<String>,
@@ -56,7 +56,12 @@ impl Fields {
                     true => self.own(&format!("{title}.{name}"), field),
                     false => self.kind(field),
                 };
-                let text = prose(field["description"].as_str().unwrap_or_default());
+                let said = field["description"].as_str();
+                // A variant is described beside its only field.
+                let said = said.or(shape["description"]
+                    .as_str()
+                    .filter(|_| fields.len() == 1 && shapes(schema).len() > 1));
+                let text = prose(said.unwrap_or_default());
                 let _ = writeln!(self.page, "| `{name}` | {kind} | {default} | {text} |");
             }
         }
