@@ -11,6 +11,9 @@ type Failed = Box<dyn std::error::Error>;
 /// What a plugin's crate depends on beside the SDK.
 const BESIDE: [&str; 2] = ["schemars", "serde"];
 
+/// How a dependency is written that the workspace names and a feature brings.
+const OPTIONAL: &str = "{ workspace = true, optional = true }";
+
 /// Writes `sdk.rs`, which `cli::plugin::sdk` includes.
 pub(crate) fn embed(root: &Path, out: &Path) -> Result<(), Failed> {
     let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
@@ -37,8 +40,11 @@ pub(crate) fn embed(root: &Path, out: &Path) -> Result<(), Failed> {
         )?;
     }
     let development = section(&manifest, "dev-dependencies");
-    let development = development.filter_map(|line| line.split(['.', ' ']).next());
-    let (direct, packages) = locked(&lock, &development.collect())?;
+    // As long as no plugin asks for them, they are in no lock.
+    let optional = section(&manifest, "dependencies").filter(|line| line.contains(OPTIONAL));
+    let unused = development.chain(optional);
+    let unused = unused.filter_map(|line| line.split(['.', ' ']).next());
+    let (direct, packages) = locked(&lock, &unused.collect())?;
     writeln!(
         list,
         "pub(super) static DEPENDENCIES: &str = {dependencies:?};"
@@ -98,6 +104,16 @@ fn stand_alone(manifest: &str, workspace: &str) -> Result<String, Failed> {
         if ["[dev-dependencies]", "[lints]"].contains(&table) {
             continue;
         }
+        if let Some(key) = line.strip_suffix(OPTIONAL) {
+            let key = key.trim_end_matches(" = ");
+            let value = value(workspace, "workspace.dependencies", key)?;
+            let value = match value.strip_prefix('{') {
+                Some(members) => format!("{{ optional = true,{members}"),
+                None => format!("{{ optional = true, version = {value} }}"),
+            };
+            writeln!(alone, "{key} = {value}")?;
+            continue;
+        }
         match line.split_once(".workspace = true") {
             Some((key, "")) => {
                 let inherited = match table {
@@ -118,7 +134,7 @@ fn stand_alone(manifest: &str, workspace: &str) -> Result<String, Failed> {
 #[allow(clippy::type_complexity, reason = "written out once, two lines below")]
 fn locked(
     lock: &str,
-    development: &BTreeSet<&str>,
+    unused: &BTreeSet<&str>,
 ) -> Result<(Vec<String>, Vec<(String, String)>), Failed> {
     let mut packages: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
     let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -135,7 +151,7 @@ fn locked(
         for line in block.trim_end().lines() {
             if let Some(need) = line.strip_prefix(" \"") {
                 let need = need.trim_end_matches("\",");
-                if of_sdk && development.contains(need) {
+                if of_sdk && unused.contains(need) {
                     continue;
                 }
                 needs.push(need.to_owned());
