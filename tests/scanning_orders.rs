@@ -254,7 +254,7 @@ fn what_is_found_while_the_server_is_away_is_sent_once_it_is_back() {
     let [plain, queued] = [own_address(), own_address()];
     let retry = "retry: {initial: 20ms, max: 50ms}";
     let destinations = format!(
-        "{{name: plain, http: {{url: 'http://{plain}/', {retry}}}}}, {{name: queued, http: {{url: 'http://{queued}/', {retry}}}, queue: {{maxSize: 1Mi}}}}"
+        "{{name: plain, http: {{url: 'http://{plain}/ingest', {retry}}}}}, {{name: queued, http: {{url: 'http://{queued}/ingest', {retry}}}, queue: {{maxSize: 1Mi}}}}"
     );
     node.manifest("scanner", &spec(&node, &destinations));
     let mut expected = BTreeSet::new();

@@ -28,8 +28,13 @@ impl Feed {
             return Vec::new();
         };
         paths.retain(|path| lane.scope.root_of(path).is_none());
-        for path in &paths {
-            shared.forget_folder_of(&lane, path);
+        if !paths.is_empty() {
+            // What was judged just now is to be forgotten as well, and before anybody may ask for it.
+            shared.cache.flush();
+            for path in &paths {
+                shared.forget_folder_of(&lane, path);
+            }
+            shared.cache.flush();
         }
         paths
     }
