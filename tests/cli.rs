@@ -525,7 +525,8 @@ fn run_says_why_it_does_not_start() {
         any,
         &["state folder", "0777", "chmod 0700"],
     );
-    fails(&["run"], 2, &["--manifests", "--state"]);
+    fails(&["run", "--manifests", &manifests], 2, &["--state"]);
+    fails(&["run", "--kubernetes"], 2, &["--state"]);
     fails(
         &[
             "run",
