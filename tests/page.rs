@@ -148,7 +148,7 @@ fn the_page_shows_what_was_found() {
     let far = "{name: far, http: {url: 'http://127.0.0.1:1/', retry: {initial: 20ms, max: 50ms}}}";
     node.manifest(
         "app",
-        &format!("{spec}scanning: {{destinations: [{far}]}}\n"),
+        &format!("{spec}scanning: {{budget: {{yieldToPressure: false}}, destinations: [{far}]}}\n"),
     );
     node.start();
     node.wait_plugin("app", "a pass", |report| {
