@@ -130,7 +130,7 @@ impl Store {
     }
 
     pub(super) fn learn(&mut self, path: &[u8], entry: Entry) -> Result<()> {
-        if self.entries.get(path) == Some(&entry) {
+        if self.no_room || self.entries.get(path) == Some(&entry) {
             return Ok(());
         }
         if self.head.segments == 0 || self.tail.len() >= SEGMENT {
@@ -164,6 +164,8 @@ impl Store {
     /// that all files are passed to it.
     fn give_up(&mut self) -> Result<()> {
         self.no_room = true;
+        self.entries.clear();
+        self.tail = Vec::new();
         state::delete(HEAD)?;
         state::delete(LABEL)?;
         for key in state::keys("integrity/segment/")? {

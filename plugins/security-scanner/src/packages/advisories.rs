@@ -120,10 +120,10 @@ impl Advisories {
             let (ecosystem, systems, release) = match name {
                 "Debian" => (Ecosystem::Debian, &[][..], release),
                 "Alpine" => (Ecosystem::Alpine, &[][..], release),
-                name => match RPM.iter().find(|(known, _)| *known == name) {
-                    Some((_, systems)) => {
+                _ => match rpm_systems(&package.ecosystem) {
+                    Some(systems) => {
                         let release = release.and_then(|release| rpm_release(&release));
-                        (Ecosystem::Rpm, *systems, release)
+                        (Ecosystem::Rpm, systems, release)
                     }
                     None => continue,
                 },
@@ -256,12 +256,15 @@ fn order(ecosystem: Ecosystem, a: &str, b: &str) -> std::cmp::Ordering {
     }
 }
 
-/// The ecosystems of OSV with packages of rpm, and what systems of each call themselves.
-const RPM: [(&str, &[&str]); 9] = [
+/// The ecosystems of OSV with packages of rpm, and what systems of each call themselves. What is part of another
+/// one is before it.
+const RPM: [(&str, &[&str]); 11] = [
     ("AlmaLinux", &["almalinux"]),
     ("Azure Linux", &["azurelinux", "mariner"]),
     ("Mageia", &["mageia"]),
     ("openEuler", &["openEuler"]),
+    ("openSUSE:Leap", &["opensuse-leap"]),
+    ("openSUSE:Tumbleweed", &["opensuse-tumbleweed"]),
     (
         "openSUSE",
         &["opensuse-leap", "opensuse-tumbleweed", "opensuse"],
@@ -271,6 +274,15 @@ const RPM: [(&str, &[&str]); 9] = [
     ("Rocky Linux", &["rocky"]),
     ("SUSE", &["sles", "sled", "sles_sap"]),
 ];
+
+fn rpm_systems(ecosystem: &str) -> Option<&'static [&'static str]> {
+    let is_of = |known: &str| {
+        let release = ecosystem.strip_prefix(known);
+        release.is_some_and(|it| it.is_empty() || it.starts_with([':', ' ']))
+    };
+    let found = RPM.iter().find(|(known, _)| is_of(known));
+    found.map(|(_, systems)| *systems)
+}
 
 /// The number in what they call a release: `9`, `enterprise_linux:9::baseos`, `Leap 15.5`, `Linux Enterprise
 /// Server 15 SP5`. None for one that has no number, such as `Tumbleweed`.
@@ -304,5 +316,33 @@ fn severity(of: &serde_json::Value) -> Option<Severity> {
         "low" => Some(Severity::Low),
         "unimportant" | "negligible" => Some(Severity::Info),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rpm_release, rpm_systems};
+
+    #[test]
+    fn an_advisory_is_for_the_systems_that_it_names() {
+        for (ecosystem, systems) in [
+            ("openSUSE:Leap 15.5", Some(&["opensuse-leap"][..])),
+            ("openSUSE:Tumbleweed", Some(&["opensuse-tumbleweed"])),
+            ("Red Hat:enterprise_linux:9::baseos", Some(&["rhel"])),
+            (
+                "SUSE:Linux Enterprise Server 15 SP5",
+                Some(&["sles", "sled", "sles_sap"]),
+            ),
+            ("AlmaLinux", Some(&["almalinux"])),
+            ("AlmaLinuxish", None),
+            ("npm", None),
+        ] {
+            assert_eq!(rpm_systems(ecosystem), systems, "{ecosystem}");
+        }
+        for system in ["opensuse-leap", "opensuse-tumbleweed"] {
+            let generally = rpm_systems("openSUSE");
+            assert!(generally.is_some_and(|systems| systems.contains(&system)));
+        }
+        assert_eq!(rpm_release("Tumbleweed"), None);
     }
 }

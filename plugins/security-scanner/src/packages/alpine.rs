@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use super::number;
+
 /// What comes before the version without it, and what comes after.
 const SUFFIXES: [(&str, i8); 9] = [
     ("alpha", -4),
@@ -65,12 +67,6 @@ pub(super) fn compare<'a>(a: &'a str, b: &'a str) -> Option<Ordering> {
         }
     }
     Some(Ordering::Equal)
-}
-
-/// Without the zeros before it, the longer one is larger.
-fn number(digits: &str) -> (usize, &str) {
-    let digits = digits.trim_start_matches('0');
-    (digits.len(), digits)
 }
 
 fn parts(version: &str) -> Option<Vec<Part<'_>>> {

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use super::number;
+
 /// `[EPOCH:]UPSTREAM[-REVISION]`.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (parts(a), parts(b));
@@ -15,12 +17,6 @@ fn parts(version: &str) -> (&str, &str, &str) {
     let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
     let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
     (epoch, upstream, revision)
-}
-
-/// Numbers of any length: without the zeros before it, the longer one is larger.
-fn number(digits: &str) -> (usize, &str) {
-    let digits = digits.trim_start_matches('0');
-    (digits.len(), digits)
 }
 
 /// What is no digit, then a number, and so on.

@@ -9,6 +9,19 @@ pub(super) struct Package {
     pub(super) source_version: String,
 }
 
+impl Package {
+    /// Bytes that it takes.
+    pub(super) fn size(&self) -> usize {
+        let texts = [
+            &self.name,
+            &self.version,
+            &self.source,
+            &self.source_version,
+        ];
+        size_of::<Self>() + texts.iter().map(|it| it.len()).sum::<usize>()
+    }
+}
+
 /// `/var/lib/dpkg/status`: records of fields, separated by empty lines.
 pub(super) fn dpkg(text: &str) -> Vec<Package> {
     text.split("\n\n").filter_map(dpkg_record).collect()

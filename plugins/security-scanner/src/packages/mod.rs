@@ -35,6 +35,12 @@ pub(crate) struct Config {
     rpm: Vec<String>,
 }
 
+/// A number of any length, to be compared: without the zeros before it, the longer one is larger.
+fn number(digits: &str) -> (usize, &str) {
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
+}
+
 /// The kinds of packages whose versions can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Ecosystem {

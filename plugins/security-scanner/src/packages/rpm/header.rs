@@ -15,8 +15,8 @@ const STRING: u32 = 6;
 
 /// Tags of one header: rpm allows no more.
 const MAX_TAGS: usize = 0xffff;
-/// A name or a version is never longer.
-const MAX_TEXT: usize = 4096;
+/// A name, a version or the name of a source's file is never longer.
+const MAX_TEXT: usize = 512;
 /// Bytes before the table, and of one tag in it.
 const PREFIX: usize = 8;
 const TAG: usize = 16;
@@ -61,7 +61,7 @@ pub(super) fn package(bytes: &[u8]) -> Read {
             if at >= data {
                 return Read::Damaged;
             }
-            let at = start + at;
+            let at = start.saturating_add(at);
             places[i] = Some(Place { kind, at });
         }
     }

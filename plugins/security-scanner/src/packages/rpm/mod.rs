@@ -22,6 +22,8 @@ pub(super) use version::compare;
 const MAX_PACKAGES: usize = 50_000;
 /// A header's table, and its texts up to the last one that is needed, are never so long.
 const MAX_HEADER: usize = 16 << 20;
+/// Bytes of names and versions that are kept of one database. Those of its packages may all be the same ones.
+const MAX_TEXTS: usize = 16 << 20;
 /// Bytes of one database that are read in all.
 const MAX_READ: u64 = 256 << 20;
 /// Bytes of a header that are read at first: nearly all need no more.
@@ -42,6 +44,8 @@ pub(super) struct Installed {
     pub(super) troubles: Vec<String>,
     /// Headers that were looked at.
     headers: usize,
+    /// Bytes of the packages' texts.
+    texts: usize,
 }
 
 /// What tells one state of a file from the next.
@@ -147,7 +151,18 @@ impl Take for Installed {
             }
         };
         match package {
-            Some(package) => self.packages.push(package),
+            Some(package) => {
+                self.texts += package.size();
+                if self.texts > MAX_TEXTS {
+                    let why = format!(
+                        "names and versions of more than {} MiB: the rest is not judged",
+                        MAX_TEXTS >> 20
+                    );
+                    self.troubles.push(why);
+                    return false;
+                }
+                self.packages.push(package);
+            }
             None if self.troubles.len() < 8 => {
                 self.troubles.push("a package that cannot be read".into());
             }

@@ -41,6 +41,10 @@ pub(super) fn blobs(file: &mut dyn Bytes, take: &mut dyn Take) -> Result<(), Str
         // The number of the row, which is not here, and the header.
         let record = database.value(cell, HEADER)?;
         let (start, _) = *columns(&record)?.get(1)?;
+        // Before the header is nothing but the number, which takes no bytes.
+        if start > HEADER {
+            return None;
+        }
         let going = take.header(&mut |wanted| {
             let mut value = database.value(cell, start.checked_add(wanted)?)?;
             (value.len() >= start).then(|| value.split_off(start))

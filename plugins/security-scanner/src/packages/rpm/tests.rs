@@ -3,7 +3,7 @@ use std::io::Read as _;
 use bulkhead_sdk::testing::Harness;
 use proptest::prelude::*;
 
-use super::{Bytes, Installed, Rpm, Take, header, ndb, sqlite};
+use super::{Bytes, Installed, Package, Rpm, Take, header, ndb, sqlite};
 use crate::SecurityScanner;
 
 /// Written by rpm 4.18: `rpm -i --justdb` of three packages made by rpmbuild, one of them with the epoch 1
@@ -209,9 +209,35 @@ fn packages_are_judged_by_advisories_for_their_system() {
     );
 }
 
+/// Each slot of many pages names the same package.
+#[test]
+fn a_package_that_is_there_over_and_over_does_not_fill_the_memory() {
+    let long = "a".repeat(500);
+    let one = ndb_of(&[package(&long, "1", 0, "(none)")]);
+    let blob = &one[4096..];
+    let pages = 200_u32;
+    let mut bytes = one[..4096].to_vec();
+    bytes.resize(4096 * pages as usize, 0);
+    bytes[12..16].copy_from_slice(&pages.to_le_bytes());
+    let at = bytes.len() as u32 / 16;
+    for slot in bytes[32..].chunks_exact_mut(16) {
+        slot[..4].copy_from_slice(b"Slot");
+        slot[4..8].copy_from_slice(&1_u32.to_le_bytes());
+        slot[8..12].copy_from_slice(&at.to_le_bytes());
+    }
+    bytes.extend_from_slice(blob);
+    let found = installed("Packages.db", &bytes);
+    assert!(found.packages.len() > 10_000, "{}", found.packages.len());
+    let kept: usize = found.packages.iter().map(Package::size).sum();
+    assert!(kept <= super::MAX_TEXTS, "{kept}");
+    assert!(found.troubles[0].contains("16 MiB"), "{:?}", found.troubles);
+}
+
 fn read(of: fn(&mut dyn Bytes, &mut dyn Take) -> Result<(), String>, mut bytes: &[u8]) {
     let mut installed = Installed::default();
     let _ = of(&mut bytes, &mut installed);
+    let kept: usize = installed.packages.iter().map(Package::size).sum();
+    assert!(kept <= super::MAX_TEXTS, "{kept}");
 }
 
 proptest! {

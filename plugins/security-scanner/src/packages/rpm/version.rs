@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use super::super::number;
+
 /// `[EPOCH:]VERSION[-RELEASE]`. Without a release, that of the other does not matter.
 pub(in super::super) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (parts(a), parts(b));
@@ -21,12 +23,6 @@ fn parts(version: &str) -> (&str, &str, Option<&str>) {
         Some((version, release)) => (epoch, version, Some(release)),
         None => (epoch, rest, None),
     }
-}
-
-/// Numbers of any length: without the zeros before it, the longer one is larger.
-fn number(digits: &str) -> (usize, &str) {
-    let digits = digits.trim_start_matches('0');
-    (digits.len(), digits)
 }
 
 /// Runs of letters and runs of digits, whatever is between them, but for `~` and `^`.
