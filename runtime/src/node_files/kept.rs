@@ -1,7 +1,8 @@
 //! Files of `/proc` that stay open from one reading to the next: opening such a file and closing it again costs
 //! almost as much as reading it.
 //!
-//! None of `/sys`: a device may be renamed, and an open file would go on telling of it under the old name.
+//! None of `/sys`: a device may be renamed, and an open file would go on telling of it under the old name. And of
+//! processes only the first one's: what an open file pins of another one, such as its mounts, outlives it.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -33,7 +34,9 @@ impl Kept {
     /// with what they tell of.
     pub(super) fn keep(&mut self, want: &Want, at: &str, file: OwnedFd) {
         let is_procfs = || rustix::fs::fstatfs(&file).is_ok_and(|it| it.f_type == PROCFS);
-        if want.place == Place::Proc && want.is_one_file() && self.0.len() < MOST && is_procfs() {
+        let stays = !at.starts_with(|it: char| it.is_ascii_digit()) || at.starts_with("1/");
+        let may = want.place == Place::Proc && want.is_one_file() && stays;
+        if may && self.0.len() < MOST && is_procfs() {
             self.0.insert(at.to_owned(), Arc::new(file));
         }
     }

@@ -61,8 +61,9 @@ const COLLECT: &str = "metrics.collect";
 pub(super) struct Memory {
     reading: Mutex<Reading>,
     banned: Mutex<HashMap<Arc<str>, Ban>>,
-    /// Files that are open for the next collection. A thread that hangs does not give them back.
-    kept: Mutex<Kept>,
+    /// Files that are open for the next collection of this revision, whose number it is. A thread that hangs
+    /// does not give them back, or not before they are nobody's.
+    kept: Mutex<(u64, Kept)>,
 }
 
 /// What threads are reading for, by a number of each, and since when.
@@ -87,8 +88,20 @@ impl Memory {
         self.banned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, (u64, Kept)> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_kept(&self) -> (u64, Kept) {
+        let mut kept = self.kept();
+        (kept.0, std::mem::take(&mut kept.1))
+    }
+
+    fn give_back(&self, revision: u64, files: Kept) {
+        let mut kept = self.kept();
+        if kept.0 == revision {
+            kept.1 = files;
+        }
     }
 
     /// Begins to read for a collector, unless a thread hangs with its files.
@@ -137,7 +150,8 @@ impl Memory {
     /// A new revision may do better, and read other files.
     pub(super) fn forgive(&self) {
         self.banned().clear();
-        *self.kept() = Kept::default();
+        let mut kept = self.kept();
+        *kept = (kept.0 + 1, Kept::default());
     }
 
     fn acquit(&self, collector: &str) {
@@ -296,7 +310,8 @@ impl Collect {
         // Not awaited: it may hang. What it has comes through `reads`.
         drop(self.runtime.spawn_blocking(move || {
             let _thread = thread;
-            let mut pass = reader.pass_with(std::mem::take(&mut *memory.kept()));
+            let (revision, kept) = memory.take_kept();
+            let mut pass = reader.pass_with(kept);
             for (index, collector) in plan.collectors.iter().enumerate().skip(first) {
                 let begun = Instant::now();
                 let batch = match memory.ban(&collector.name) {
@@ -315,7 +330,7 @@ impl Collect {
                     break;
                 }
             }
-            *memory.kept() = pass.into_kept();
+            memory.give_back(revision, pass.into_kept());
         }));
         reads
     }
