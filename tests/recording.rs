@@ -7,8 +7,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use serde_json::Value;
 use support::author::{command, fails, json_lines, text, works};
-use support::{Node, fixture_module, numbered, wait_for};
+use support::{Node, fixture_module, numbered, reason, wait_for};
 
 #[test]
 fn what_a_live_plugin_did_can_be_done_again() {
@@ -117,6 +118,48 @@ fn what_a_live_plugin_did_can_be_done_again() {
     let shown = works(&folder, &[&lines[..], &["plugin.yaml"]].concat());
     assert!(shown.contains("= wanted 49\n"), "{shown}");
     assert!(shown.contains("- wanted 48\n"), "{shown}");
+}
+
+/// It takes a fresh instance to begin with, and that is nobody's update and no restart.
+#[test]
+fn a_plugin_that_is_recorded_goes_on_where_it_was() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{count: true}"));
+    node.append("a.log", numbered("line", 0..5));
+    node.start_with(&["--allow-recording"], &[]);
+    node.wait_output("app", 5);
+    let state = node.state.to_str().unwrap().to_owned();
+    let file = node.path("app.jsonl");
+    let record = [
+        "plugin",
+        "record",
+        "app",
+        "--for",
+        "2s",
+        "-o",
+        "app.jsonl",
+        "--state",
+        &state,
+    ];
+    let mut recording = command(&node.path(""), &record)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let recorded = || fs::read_to_string(&file).unwrap_or_default();
+    wait_for("the state to be handed on", || {
+        recorded().contains("lifecycle.restore").then_some(())
+    });
+    node.append("a.log", numbered("line", 5..10));
+    let lines = node.wait_output("app", 10);
+    let counts: Vec<_> = lines.iter().map(|line| line["count"].clone()).collect();
+    assert_eq!(counts, (1..=10).map(Value::from).collect::<Vec<_>>());
+    assert!(recording.wait().unwrap().success());
+    assert!(recorded().contains("logs.process"));
+    let report = node.plugin("app").unwrap();
+    for figure in ["updates", "restarts", "rollbacks"] {
+        assert_eq!(report[figure], 0, "{report:#}");
+    }
+    assert_eq!(reason(&report, "UpToDate"), "Current", "{report:#}");
 }
 
 #[test]

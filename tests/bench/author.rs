@@ -90,7 +90,9 @@ fn main() {
         "s",
         3.0,
     );
-    running.kill().expect("it runs");
+    // As Ctrl-C does: its daemon ends with it, and its folder is removed.
+    let it = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(it, rustix::process::Signal::INT).expect("it runs");
     running.wait().expect("it ended");
 
     let built = works(&path, &["plugin", "build", "--output", "json"]);

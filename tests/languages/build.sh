@@ -14,6 +14,10 @@ fail() {
 	echo "plugins in other languages: $1; see $log" >&2
 	exit 1
 }
+install() {
+	apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@"
+}
 # Of all files that are named, and of what is in folders.
 hash_of() { find "$@" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-16; }
 
@@ -27,9 +31,9 @@ python_tools() {
 	[ -e "$tools/done" ] && return
 	rm -rf "$tools"
 	python3 -m venv "$tools" >"$log" 2>&1 \
-		|| { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv --clear "$tools"; } >>"$log" 2>&1 \
+		|| { install python3-venv && python3 -m venv --clear "$tools"; } >>"$log" 2>&1 \
 		|| fail "python3 has no module venv, and it could not be installed"
-	"$tools/bin/pip" install -q -r "$here/python/requirements.txt" >>"$log" 2>&1 || fail "pip failed"
+	"$tools/bin/pip" install -q --retries 1 --timeout 20 -r "$here/python/requirements.txt" >>"$log" 2>&1 || fail "pip failed"
 	touch "$tools/done"
 }
 
@@ -37,12 +41,14 @@ javascript_tools() {
 	tools="$cache/javascript-$(hash_of "$here/javascript/package-lock.json")"
 	[ -e "$tools/done" ] && return
 	command -v npm >/dev/null \
-		|| { apt-get update -qq && apt-get install -y -qq nodejs npm; } >"$log" 2>&1 \
+		|| { install nodejs npm; } >"$log" 2>&1 \
 		|| fail "there is no npm, and it could not be installed"
+	node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>>"$log" \
+		|| fail "Node.js 20 or later is needed, and this is $(node --version)"
 	rm -rf "$tools"
 	mkdir -p "$tools"
 	cp "$here/javascript/package.json" "$here/javascript/package-lock.json" "$tools"
-	npm ci --silent --no-audit --no-fund --prefix "$tools" >>"$log" 2>&1 || fail "npm failed"
+	npm ci --fetch-retries=1 --fetch-timeout=30000 --silent --no-audit --no-fund --prefix "$tools" >>"$log" 2>&1 || fail "npm failed"
 	touch "$tools/done"
 }
 

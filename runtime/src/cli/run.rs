@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use rustix::process::Signal;
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
@@ -72,6 +73,9 @@ pub(super) struct Run {
     /// left out; 0 for never.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     safe_mode_deaths: usize,
+    /// End when the process that started it does.
+    #[arg(long, hide = true)]
+    with_parent: bool,
     /// How the log is written to stderr; pretty on a terminal and JSON elsewhere unless given.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -125,6 +129,10 @@ const CONTROL_THREADS: usize = 2;
 impl Run {
     pub(super) fn execute(self) -> Result<ExitCode, Failed> {
         self.start_log()?;
+        if self.with_parent {
+            let gone = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+            gone.map_err(|error| Failed::new(format!("--with-parent: {error}")))?;
+        }
         // Every rustls user of this process takes this provider. An error says that one is set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |error: std::io::Error| Failed::new(format!("cannot start threads: {error}"));
@@ -150,7 +158,7 @@ impl Run {
         let state = state.ok_or_else(|| Failed::new("--state is missing".to_owned()))?;
         let status = self.endpoint.options(in_cluster);
         if let Some(starter) = &starter {
-            starter.introduce(status.address);
+            starter.introduce(status.address, &state);
         }
         let manifests = match folder {
             Some(path) => Manifests::Folder {

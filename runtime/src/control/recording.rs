@@ -17,15 +17,16 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::server::{Controls, refuse};
 use crate::plugin::Status;
-use crate::sandbox::{Tap, Told};
+use crate::sandbox::{Calls, Tap, Told};
 
 /// Calls that may wait for whoever records. More are lost, and counted.
 const QUEUE: usize = 256;
+/// As good as for ever, and no overflow.
+const LONGEST: u64 = 100 * 365 * 24 * 3600;
 /// The form of a recording.
 const VERSION: u32 = 1;
 
@@ -81,8 +82,8 @@ pub struct End {
     pub reason: String,
     /// Calls in it.
     pub calls: u64,
-    /// Calls that are missing, because they came faster than they were taken.
-    pub lost: u64,
+    /// Calls that are missing, because they came faster than they were taken; none if nobody knows.
+    pub lost: Option<u64>,
 }
 
 const NOTE: &str =
@@ -131,11 +132,22 @@ pub(super) async fn answer(
     Body::from_stream(lines).into_response()
 }
 
+/// Nobody listens any more: an instance whose random numbers are not written down anywhere takes over.
+struct Renews(Status);
+
+impl Drop for Renews {
+    fn drop(&mut self) {
+        self.0.renew();
+    }
+}
+
 /// One under way.
 struct Recording {
     head: Option<Head>,
     tap: Tap,
-    calls: mpsc::Receiver<Told>,
+    calls: Calls,
+    /// Dropped after the calls.
+    _after: Renews,
     /// The instance that it began with.
     begun: bool,
     until: Instant,
@@ -145,12 +157,7 @@ struct Recording {
 }
 
 impl Recording {
-    fn new(
-        order: &RecordOrder,
-        plugin: String,
-        status: &Status,
-        calls: mpsc::Receiver<Told>,
-    ) -> Self {
+    fn new(order: &RecordOrder, plugin: String, status: &Status, calls: Calls) -> Self {
         let active = status.snapshot().active;
         let head = Head {
             version: VERSION,
@@ -163,8 +170,9 @@ impl Recording {
             head: Some(head),
             tap: status.tap.clone(),
             calls,
+            _after: Renews(status.clone()),
             begun: false,
-            until: Instant::now() + Duration::from_secs(order.seconds),
+            until: Instant::now() + Duration::from_secs(order.seconds.min(LONGEST)),
             room: order.bytes,
             count: 0,
             over: false,
@@ -201,7 +209,7 @@ impl Recording {
         Some(line(&Recorded::End(End {
             reason: reason.to_owned(),
             calls: self.count,
-            lost: self.tap.lost(),
+            lost: Some(self.tap.lost()),
         })))
     }
 }

@@ -37,7 +37,8 @@ pub struct Plugin {
     /// Stops the plugin at once and keeps its state.
     #[serde(default)]
     pub suspend: bool,
-    /// The least level of the plugin's own log records that are kept; what is below is dropped.
+    /// The least level of the plugin's own log records that are kept; what is below is dropped. `info` unless
+    /// given.
     #[serde(default, skip_serializing_if = "LogLevel::is_default")]
     pub log_level: LogLevel,
     /// The plugin's own configuration, passed to `init` as JSON.

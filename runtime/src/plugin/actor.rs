@@ -4,6 +4,7 @@
 //! watch the new one for its probation with the old instance kept warm; put the old one back if the
 //! new one fails. The old revision is never stopped before the new one has answered.
 
+mod renewal;
 mod update;
 
 use std::sync::Arc;
@@ -163,7 +164,6 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
         active: None,
         previous: None,
         preparing: None,
-        renewing: false,
         roles: Roles::Stopped,
         waiting: None,
         retry_at: None,
@@ -243,8 +243,6 @@ struct Actor {
     /// The last good revision, until the probation of the active one is over.
     previous: Option<(Active, Instant)>,
     preparing: Option<Preparing>,
-    /// The active revision gets a new instance though nothing is wrong with the old one.
-    renewing: bool,
     roles: Roles,
     /// A candidate that waits for the roles to stop.
     waiting: Option<Prepared>,
@@ -254,7 +252,7 @@ struct Actor {
     rejected: Option<Rejected>,
     /// When the latest candidate was declared.
     declared_at: Instant,
-    /// Somebody waits for a fresh instance.
+    /// A fresh instance shall take over from the one at work.
     renewal_due: bool,
     ending: bool,
 }
@@ -281,7 +279,10 @@ impl Actor {
                     }
                 }
                 Event::RetryDue => self.on_retry(),
-                Event::Renewal => self.renewal_due = true,
+                // What is not there yet will be fresh.
+                Event::Renewal => {
+                    self.renewal_due = self.active.is_some() || self.preparing.is_some();
+                }
                 Event::Work(work) => self.on_work(work).await,
             }
             if self.renewal_due {
@@ -292,10 +293,10 @@ impl Actor {
     }
 
     async fn next(&mut self) -> Event {
-        let serving = self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.instance.is_some());
+        let making = self.preparing.as_ref();
+        let renewing = making.is_some_and(|preparing| preparing.candidate.is_none());
+        let active = self.active.as_ref();
+        let serving = !renewing && active.is_some_and(|active| active.instance.is_some());
         let probation = self.previous.as_ref().map(|(_, until)| *until);
         tokio::select! {
             biased;
@@ -445,28 +446,12 @@ impl Actor {
         self.status.latency.record(begin.elapsed());
         match outcome {
             Some(Ok(())) => {
+                self.renewal_due |= instance.take_retired();
                 self.backoff.success();
-                self.replace_retired();
             }
             Some(Err(failure)) => self.on_failure(failure),
             // The call was cut short; the goal comes next and drops the instance.
             None => {}
-        }
-    }
-
-    /// Makes a new instance in place of one that has just retired, unless another one is to come anyway.
-    /// Work waits meanwhile.
-    fn replace_retired(&mut self) {
-        let busy = self.preparing.is_some() || self.previous.is_some() || self.waiting.is_some();
-        let Some(active) = &mut self.active else {
-            return;
-        };
-        let retired = active.instance.as_mut().is_some_and(Instance::take_retired);
-        if retired && !busy {
-            active.instance = None;
-            self.status.usage.clear_memory();
-            self.renewing = true;
-            self.on_retry();
         }
     }
 
@@ -532,21 +517,7 @@ impl Actor {
     fn on_retry(&mut self) {
         self.retry_at = None;
         if let Some(active) = &self.active {
-            let preparer = self.preparer.clone();
-            let declared = Declaration {
-                manifest: active.manifest.clone(),
-                hash: active.revision.manifest.clone(),
-            };
-            let blueprint = active.blueprint.clone();
-            let digest = active.revision.digest;
-            let task =
-                tokio::spawn(
-                    async move { preparer.instantiate(declared, blueprint, digest).await },
-                );
-            self.preparing = Some(Preparing {
-                candidate: None,
-                task: AbortOnDropHandle::new(task),
-            });
+            self.preparing = Some(self.begin_instance(active));
             return;
         }
         let goal = self.goal.borrow().clone();

@@ -152,7 +152,7 @@ impl Status {
         }
     }
 
-    /// Asks for a fresh instance of the revision at work, which takes over from the one before as at an update.
+    /// Asks for a fresh instance of the revision at work, which takes over from the one before.
     pub fn renew(&self) {
         self.renew.notify_one();
     }

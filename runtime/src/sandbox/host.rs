@@ -155,7 +155,7 @@ impl state::Host for Host {
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, state::Error>> {
-        let asked = key.clone();
+        let asked = self.listening.copy(&key);
         let answer = match valid_key(&key) {
             Ok(()) => self.on_state(move |state| state.get(&key)).await?,
             Err(error) => Err(error),
@@ -170,7 +170,7 @@ impl state::Host for Host {
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), state::Error>> {
         let quota = self.quota;
-        let asked = (key.clone(), value.clone());
+        let asked = (self.listening.copy(&key), self.listening.copy(&value));
         let answer = match valid_key(&key) {
             Ok(()) => {
                 self.on_state(move |state| state.put(key, Some(value), quota))
@@ -184,7 +184,7 @@ impl state::Host for Host {
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), state::Error>> {
         let quota = self.quota;
-        let asked = key.clone();
+        let asked = self.listening.copy(&key);
         let answer = match valid_key(&key) {
             Ok(()) => {
                 self.on_state(move |state| state.put(key, None, quota))
@@ -200,7 +200,7 @@ impl state::Host for Host {
         &mut self,
         prefix: String,
     ) -> wasmtime::Result<Result<Vec<String>, state::Error>> {
-        let asked = prefix.clone();
+        let asked = self.listening.copy(&prefix);
         let answer = self
             .on_state(move |state| state.list(&prefix, KEYS_LISTED))
             .await?;
@@ -223,7 +223,7 @@ impl node_stats::Host for Host {
         &mut self,
         mount_points: Vec<String>,
     ) -> wasmtime::Result<Vec<Result<node_stats::Filesystem, String>>> {
-        let asked = mount_points.clone();
+        let asked = self.listening.copy(&mount_points);
         let answer = self.kernel.filesystems(mount_points).await;
         self.listening
             .imported("node-stats.filesystems", &(asked,), &answer);

@@ -97,6 +97,7 @@ pub struct Instance {
     usage: Arc<Usage>,
     dead: Option<Failure>,
     retired: bool,
+    amid: bool,
     notes: Vec<Box<dyn Any + Send>>,
     /// At which time the guest's clock stands still during the next call.
     hold: Option<u64>,
@@ -144,6 +145,7 @@ impl Instance {
             usage,
             dead: None,
             retired: false,
+            amid: false,
             notes: Vec::new(),
             hold: None,
         })
@@ -165,10 +167,25 @@ impl Instance {
         self.store.data().memory.used()
     }
 
-    /// A fresh instance may take its place right after this piece of work: nothing that matters is in its
-    /// memory alone.
+    /// Whether its memory has what the next piece of work needs, and no snapshot has: then no fresh instance
+    /// takes its place as long as it works.
+    pub fn set_amid(&mut self, amid: bool) {
+        self.amid = amid;
+    }
+
+    /// See [`Self::set_amid`].
+    pub(crate) fn is_amid(&self) -> bool {
+        self.amid
+    }
+
+    /// A fresh instance is to take its place, as a successor does.
     pub fn retire(&mut self) {
         self.retired = true;
+    }
+
+    /// Its memory is what the plugin uses from here on.
+    pub(crate) fn count_memory(&self) {
+        self.usage.memory.store(self.memory(), Ordering::Relaxed);
     }
 
     /// Whether it has just retired.

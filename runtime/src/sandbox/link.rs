@@ -29,6 +29,8 @@ use super::stdio::Output;
 use super::tap::{Listening, Tap};
 use crate::manifest::{FileGrant, Grants, Limits};
 
+/// Random bytes that are made of a seed.
+const RANDOM: usize = 1 << 20;
 /// The contract's package.
 pub(super) const PACKAGE: &str = "bulkhead:plugin/";
 /// The versions of the contract that this daemon speaks.
@@ -378,8 +380,12 @@ impl Blueprint {
         wasi.wall_clock(listening.clock());
         if let Some(seed) = seed.or(environment.seed) {
             let (start, _) = seed.as_chunks::<16>();
-            wasi.secure_random(Deterministic::new(seed.to_vec()))
-                .insecure_random(Deterministic::new(seed.to_vec()))
+            // It begins anew at the end, which should be far away.
+            let mut random = vec![0; RANDOM];
+            let mut generator = blake3::Hasher::new();
+            generator.update(&seed).finalize_xof().fill(&mut random);
+            wasi.secure_random(Deterministic::new(random.clone()))
+                .insecure_random(Deterministic::new(random))
                 .insecure_random_seed(u128::from_le_bytes(start[0]));
         }
         let store = Store::new(

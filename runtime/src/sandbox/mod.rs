@@ -31,7 +31,7 @@ pub use journal::{Entry, Journal};
 pub use link::{Blueprint, Environment, Interfaces, LinkError, Role};
 pub use puppet::Answers;
 pub use role::{Driver, Prepare, Task, Work, WorkSender};
-pub use tap::{Imported, Tap, Told};
+pub use tap::{Calls, Imported, Tap, Told};
 
 use crate::manifest::{Grants, Limits};
 

@@ -6,7 +6,8 @@
 
 mod value;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,34 @@ pub struct Imported {
     pub answer: Value,
 }
 
+impl Told {
+    /// Roughly the bytes that it takes.
+    fn size(&self) -> usize {
+        let imports = self
+            .imports
+            .iter()
+            .flat_map(|it| it.arguments.iter().chain([&it.answer]));
+        let values = self.arguments.iter().chain([&self.result]).chain(imports);
+        size_of::<Self>() + values.map(weigh).sum::<usize>()
+    }
+}
+
+fn weigh(value: &Value) -> usize {
+    let below = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weigh).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, it)| name.len() + weigh(it))
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + below
+}
+
+/// Bytes of calls that may wait for whoever listens.
+const WAITING: usize = 16 << 20;
+
 /// Where somebody listens to one plugin, whatever instances it has; clones are the same place.
 #[derive(Debug, Clone, Default)]
 pub struct Tap(Arc<Shared>);
@@ -67,25 +96,29 @@ struct Shared {
     on: AtomicBool,
     listener: Mutex<Option<mpsc::Sender<Told>>>,
     lost: AtomicU64,
+    /// Bytes of the calls that wait.
+    waiting: AtomicUsize,
     instances: AtomicU64,
 }
 
 impl Tap {
-    /// Listens, until the receiver is dropped. `None` if somebody does already.
-    pub fn listen(&self, queue: usize) -> Option<mpsc::Receiver<Told>> {
+    /// Listens, until the calls are dropped. `None` if somebody does already.
+    pub fn listen(&self, queue: usize) -> Option<Calls> {
         let mut listener = self
             .0
             .listener
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if listener.as_ref().is_some_and(|sender| !sender.is_closed()) {
+        if listener.is_some() {
             return None;
         }
         let (sender, receiver) = mpsc::channel(queue);
         *listener = Some(sender);
         self.0.lost.store(0, Ordering::Relaxed);
+        self.0.waiting.store(0, Ordering::Relaxed);
         self.0.on.store(true, Ordering::Relaxed);
-        Some(receiver)
+        let tap = self.clone();
+        Some(Calls { receiver, tap })
     }
 
     /// How many calls the listener was too slow for.
@@ -98,7 +131,7 @@ impl Tap {
     }
 
     fn tell(&self, told: Told) {
-        let mut listener = self
+        let listener = self
             .0
             .listener
             .lock()
@@ -106,17 +139,46 @@ impl Tap {
         let Some(sender) = listener.as_ref() else {
             return;
         };
-        match sender.try_send(told) {
-            Ok(()) => {}
-            // A guest is never held up for who listens.
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.0.lost.fetch_add(1, Ordering::Relaxed);
+        let size = told.size();
+        let waiting = self.0.waiting.load(Ordering::Relaxed);
+        let fits = waiting == 0 || waiting.saturating_add(size) <= WAITING;
+        // A guest is never held up for who listens.
+        if fits {
+            self.0.waiting.fetch_add(size, Ordering::Relaxed);
+            if sender.try_send(told).is_ok() {
+                return;
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                self.0.on.store(false, Ordering::Relaxed);
-                *listener = None;
-            }
+            self.0.waiting.fetch_sub(size, Ordering::Relaxed);
         }
+        self.0.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What somebody who listens hears.
+#[derive(Debug)]
+pub struct Calls {
+    receiver: mpsc::Receiver<Told>,
+    tap: Tap,
+}
+
+impl Calls {
+    /// The next call; none once the plugin is gone.
+    pub async fn recv(&mut self) -> Option<Told> {
+        let told = self.receiver.recv().await?;
+        self.tap.0.waiting.fetch_sub(told.size(), Ordering::Relaxed);
+        Some(told)
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        let shared = &self.tap.0;
+        let mut listener = shared
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        shared.on.store(false, Ordering::Relaxed);
+        *listener = None;
     }
 }
 
@@ -133,11 +195,7 @@ pub(super) struct Listening {
 impl Listening {
     /// For a fresh instance: with the seed for its random numbers, if somebody listens.
     pub(super) fn begin(tap: Tap) -> (Self, Option<[u8; 32]>) {
-        let seed = tap.is_on().then(|| {
-            let mut seed = [0; 32];
-            seed.fill_with(|| fastrand::u8(..));
-            seed
-        });
+        let seed = if tap.is_on() { fresh_seed() } else { None };
         let this = Self {
             instance: tap.0.instances.fetch_add(1, Ordering::Relaxed) + 1,
             tap,
@@ -153,6 +211,11 @@ impl Listening {
             });
         }
         (this, seed)
+    }
+
+    /// A copy for whoever listens.
+    pub(super) fn copy<T: Clone>(&self, value: &T) -> Option<T> {
+        self.tap.is_on().then(|| value.clone())
     }
 
     pub(super) fn clock(&self) -> Frozen {
@@ -215,6 +278,14 @@ impl Listening {
             failure: outcome.err().map(ToString::to_string),
         });
     }
+}
+
+/// From the kernel: what comes of it is as good as what the guest would have got.
+fn fresh_seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    let mut source = std::fs::File::open("/dev/urandom").ok()?;
+    source.read_exact(&mut seed).ok()?;
+    Some(seed)
 }
 
 fn list(arguments: &impl Serialize) -> Vec<Value> {

@@ -124,7 +124,7 @@ async fn compare(
 }
 
 /// The grants that are needed and not there, as they stand in a manifest.
-fn yaml(needed: &Grants, given: &Grants) -> String {
+pub(super) fn yaml(needed: &Grants, given: &Grants) -> String {
     let mut yaml = String::new();
     if let (Some(state), None) = (&needed.state, &given.state) {
         // Writing to a string does not fail.

@@ -21,10 +21,11 @@ impl CrateFolder {
                 path.display()
             ))
         };
-        let folder = std::path::absolute(path).map_err(|error| wrong(&error.to_string()))?;
-        if !folder.is_dir() {
+        if !path.is_dir() {
             return Err(wrong("is no folder"));
         }
+        // As cargo spells it.
+        let folder = std::fs::canonicalize(path).map_err(|error| wrong(&error.to_string()))?;
         if !folder.join("Cargo.toml").is_file() {
             return Err(wrong("has no Cargo.toml"));
         }

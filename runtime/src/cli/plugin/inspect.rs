@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::{Failed, OutputFormat, bytes, print};
 use crate::daemon::checking::{Checker, Inspection};
+use crate::manifest::Grants;
 
 /// Show a module's roles, imports, configuration schema, size and digest.
 #[derive(Args)]
@@ -70,14 +71,9 @@ impl Inspect {
         for import in &interfaces.imports {
             let _ = writeln!(page, "  {import}");
         }
-        if grants.state.is_some() || grants.node_facts {
-            let _ = writeln!(page, "Grants that its imports need\ngrants:");
-        }
-        if let Some(state) = &grants.state {
-            let _ = writeln!(page, "  state:\n    quota: {}", state.quota);
-        }
-        if grants.node_facts {
-            let _ = writeln!(page, "  nodeFacts: true");
+        let needed = super::check::yaml(&grants, &Grants::default());
+        if !needed.is_empty() {
+            let _ = write!(page, "Grants that its imports need\n{needed}");
         }
         let schema = serde_json::to_string_pretty(&schema).unwrap_or_default();
         let _ = writeln!(page, "Configuration schema\n{schema}");

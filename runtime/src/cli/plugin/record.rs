@@ -110,7 +110,7 @@ impl Record {
                 let end = End {
                     reason: "it was interrupted".to_owned(),
                     calls,
-                    lost: 0,
+                    lost: None,
                 };
                 let line = serde_json::to_string(&Recorded::End(end.clone())).unwrap_or_default();
                 writeln!(file, "{line}").map_err(failed)?;
@@ -128,8 +128,12 @@ impl Record {
             bytes(size)
         ));
         match lost {
-            0 => Ok(ExitCode::SUCCESS),
-            lost => Err(Failed::new(format!(
+            Some(0) => Ok(ExitCode::SUCCESS),
+            None => {
+                print("Whether calls are missing is not known, since it was interrupted.\n");
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(lost) => Err(Failed::new(format!(
                 "{lost} calls came faster than they were written and are missing: what depends on them will differ"
             ))),
         }

@@ -60,8 +60,17 @@ impl Replay {
         let calls = recording.calls.iter();
         // Another module says another version of itself, and perhaps has another schema.
         let calls = calls.filter(|told| same_module || told.call != "lifecycle.describe");
-        let differences = runtime.block_on(replay(&puppet, &answers, calls))?;
-        let complete = recording.end.as_ref().is_some_and(|end| end.lost == 0);
+        let (made, differences) = runtime.block_on(replay(&puppet, &answers, calls))?;
+        if made == 0 {
+            return Err(Failed::new(format!(
+                "{}: it holds no call that can be made again",
+                self.recording.display()
+            )));
+        }
+        let complete = recording
+            .end
+            .as_ref()
+            .is_some_and(|end| end.lost == Some(0));
         print(&match self.output {
             OutputFormat::Json => {
                 let shown: Vec<Value> = differences.iter().take(self.show).map(json_of).collect();
@@ -86,10 +95,9 @@ impl Replay {
                 } else {
                     "another module"
                 };
-                let calls = recording.calls.len();
                 let _ = match differences.len() {
-                    0 => writeln!(page, "{calls} calls, {module}: the same answers"),
-                    count => writeln!(page, "{calls} calls, {module}: {count} answers differ"),
+                    0 => writeln!(page, "{made} calls, {module}: the same answers"),
+                    count => writeln!(page, "{made} calls, {module}: {count} answers differ"),
                 };
                 tame(&page)
             }
@@ -120,7 +128,8 @@ async fn replay(
     puppet: &Puppet,
     answers: &FromRecording,
     calls: impl Iterator<Item = &Told>,
-) -> Result<Vec<Difference>, Failed> {
+) -> Result<(usize, Vec<Difference>), Failed> {
+    let mut made = 0;
     let mut differences = Vec::new();
     let mut instances: Vec<(u64, Instance)> = Vec::new();
     for (index, told) in calls.enumerate() {
@@ -144,6 +153,7 @@ async fn replay(
         let Some((_, instance)) = known.find(|(instance, _)| *instance == told.instance) else {
             continue;
         };
+        made += 1;
         let found = instance
             .call_by_name(&told.call, &told.arguments, Some(told.time))
             .await;
@@ -165,7 +175,7 @@ async fn replay(
             });
         }
     }
-    Ok(differences)
+    Ok((made, differences))
 }
 
 fn unhex_seed(seed: &Value) -> Vec<u8> {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::cargo::tell;
@@ -90,6 +91,8 @@ impl Run {
             Some(path) => Input::recorded(&Recording::read(path)?)?,
             None => Input::of(&self.input, self.once)?,
         };
+        // From here on there is something to be tidied up.
+        let mut ends = Ends::listen()?;
         let mut stage = Stage::set(&self.path, self.manifest.as_deref(), &self.cargo)?;
         let mut daemon = Daemon::start(stage.folder())?;
         let (sender, mut calls) = mpsc::channel(QUEUE);
@@ -100,23 +103,25 @@ impl Run {
         let mut begun = false;
         let mut saved: Option<Instant> = Some(stage.built_at());
         let (mut tick, mut ask) = (tokio::time::interval(TICK), tokio::time::interval(ASK));
-        let started = Instant::now();
+        let mut progress = Instant::now();
         loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                () = ends.heard() => return Ok(ExitCode::SUCCESS),
                 heard = calls.recv() => match heard {
                     Some(Heard::Begun) => {
+                        // Nothing that it does from its first call on is missed.
+                        stage.let_go()?;
                         self.event("running", json!({"plugin": stage.name(), "module": stage.digest()}));
                     }
                     Some(Heard::Call(told)) => {
-                        // From the begin of an instance on, everything is heard.
+                        progress = Instant::now();
                         if !std::mem::replace(&mut begun, true) {
                             input.feed(&stage.input())?;
                         }
                         seen += show::count(&told);
                         self.show(&told, &mut shown);
                         if self.once && is_answer(&told, stage.roles()) {
-                            return Ok(ExitCode::from(u8::from(told.failure.is_some())));
+                            return Ok(ExitCode::from(u8::from(is_bad(&told))));
                         }
                     }
                     Some(Heard::Over(Some(error))) => return Err(daemon.explain(&error.to_string())),
@@ -160,8 +165,9 @@ impl Run {
                             Err(error) => self.event("refused", json!({"problem": error.to_string()})),
                         }
                     }
-                    if self.once && started.elapsed() > PATIENCE {
-                        return Err(daemon.explain("the plugin has not answered within two minutes"));
+                    if self.once && input.is_over() && progress.elapsed() > PATIENCE {
+                        let why = "the plugin has not been called for two minutes, or calls came faster than they could be shown";
+                        return Err(daemon.explain(why));
                     }
                 }
                 _ = ask.tick(), if begun => daemon.ask(stage.name(), stage.roles(), stage.state()),
@@ -242,9 +248,45 @@ async fn listen(state: PathBuf, plugin: String, sender: mpsc::Sender<Heard>) {
 /// Why what is declared does not run, if it does not.
 fn problem(status: &Value) -> Option<String> {
     let conditions = status["conditions"].as_array().into_iter().flatten();
-    let bad = conditions.filter(|condition| condition["status"] == "False");
+    let bad = conditions
+        .filter(|condition| condition["status"] == "False" && condition["reason"] != "Suspended");
     let mut messages = bad.filter_map(|condition| condition["message"].as_str());
     messages.next().map(str::to_owned)
+}
+
+/// Whether a plugin failed, or answered with an error.
+fn is_bad(told: &Told) -> bool {
+    told.failure.is_some() || told.result.get("Err").is_some()
+}
+
+/// What ends it: Ctrl-C, or whoever closes the terminal or asks it to end.
+struct Ends([Signal; 3]);
+
+impl Ends {
+    fn listen() -> Result<Self, Failed> {
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let [one, two, three] = kinds.map(signal);
+        let failed =
+            |error: std::io::Error| Failed::new(format!("cannot wait for signals: {error}"));
+        Ok(Self([
+            one.map_err(failed)?,
+            two.map_err(failed)?,
+            three.map_err(failed)?,
+        ]))
+    }
+
+    async fn heard(&mut self) {
+        let [one, two, three] = &mut self.0;
+        tokio::select! {
+            _ = one.recv() => {}
+            _ = two.recv() => {}
+            _ = three.recv() => {}
+        }
+    }
 }
 
 /// Whether a call ends what `--once` waits for: with the role `logs`, all lines are waited for, unless it fails.

@@ -83,10 +83,9 @@ impl Starter {
     }
 
     /// Says what happens, and what to try.
-    pub(super) fn introduce(&self, status: std::net::SocketAddr) {
+    pub(super) fn introduce(&self, status: std::net::SocketAddr, state: &Path) {
         let manifests = self.manifests();
         let manifests = manifests.display();
-        let state = self.state();
         let state = state.display();
         let folder = self.folder.display();
         // Nobody may be reading, and that is no reason to stop.

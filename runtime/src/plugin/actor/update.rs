@@ -95,23 +95,6 @@ impl Actor {
         }
     }
 
-    /// Somebody wants a fresh instance of what is at work, and waits until there is something.
-    pub(super) fn renew(&mut self) {
-        if let Some(active) = &self.active
-            && active.instance.is_some()
-            && self.preparing.is_none()
-            && self.waiting.is_none()
-            && !self.ending
-        {
-            self.renewal_due = false;
-            self.declared_at = Instant::now();
-            self.prepare_candidate(Declaration {
-                manifest: active.manifest.clone(),
-                hash: active.revision.manifest.clone(),
-            });
-        }
-    }
-
     pub(super) fn prepare_candidate(&mut self, declared: Declaration) {
         let preparer = self.preparer.clone();
         let status = self.status.clone();
@@ -129,25 +112,8 @@ impl Actor {
         result: Result<Prepared, Rejection>,
     ) {
         self.status.change(|status| status.candidate = None);
-        let renewed = std::mem::take(&mut self.renewing);
         match (candidate, result) {
-            (None, Ok(prepared)) => {
-                if let Some(active) = &mut self.active {
-                    active.instance = Some(prepared.instance);
-                }
-                if self.active.is_some() && !renewed {
-                    self.status.change(|status| status.restarts += 1);
-                    self.ready("a fresh instance is at work");
-                }
-                self.catch_up();
-            }
-            (None, Err(rejection)) => {
-                if let Rejection::Failed(failure) = &rejection {
-                    self.note_failure(failure);
-                }
-                self.retry_later(&rejection.to_string());
-                self.catch_up();
-            }
+            (None, result) => self.on_instance(result).await,
             (Some(_), Ok(prepared)) => {
                 let must_stop = match (&self.roles, &self.active) {
                     (Roles::Stopping(_), _) => true,
@@ -169,7 +135,7 @@ impl Actor {
     }
 
     /// Prepares the declared revision if making a fresh instance of the active one put an end to that.
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         let Some(declared) = self.declared() else {
             return;
         };
@@ -248,35 +214,15 @@ impl Actor {
     /// Puts the candidate in the place of the active revision, between two pieces of work.
     pub(super) async fn swap(&mut self, mut candidate: Prepared) {
         let begin = Instant::now();
-        if let Some(active) = &mut self.active
-            && let Some(instance) = &mut active.instance
-        {
-            match instance.snapshot().await {
-                Ok(None) => {}
-                Ok(Some(snapshot)) => {
-                    let rejection = match candidate.instance.restore(snapshot).await {
-                        Ok(Ok(())) => None,
-                        Ok(Err(refusal)) => Some(Rejection::Refused(format!(
-                            "{}: module: the new revision refuses the old one's snapshot: {}; the old one goes on. Use a module that reads it, or set `suspend: true` for a moment to begin without it",
-                            candidate.manifest.origin.name().display(),
-                            refusal.message
-                        ))),
-                        Err(failure) => Some(Rejection::Failed(failure)),
-                    };
-                    if let Some(rejection) = rejection {
-                        let manifest = active.manifest.clone();
-                        self.reject(candidate.revision.manifest, rejection);
-                        if matches!(self.roles, Roles::Stopped) {
-                            self.start_roles(manifest);
-                        }
-                        return;
-                    }
-                }
-                Err(failure) => {
-                    active.instance = None;
-                    self.note_failure(&failure);
-                }
+        if let Err(rejection) = self.hand_on(&mut candidate).await {
+            let at_work = self.active.as_ref().map(|active| active.manifest.clone());
+            self.reject(candidate.revision.manifest, rejection);
+            if let Some(manifest) = at_work
+                && matches!(self.roles, Roles::Stopped)
+            {
+                self.start_roles(manifest);
             }
+            return;
         }
         crate::failpoint::hit("update.before-swap");
         let manifest = candidate.manifest.clone();

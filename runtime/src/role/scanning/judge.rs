@@ -57,6 +57,8 @@ impl Work for GetOutline {
 pub(super) struct Scan {
     pub(super) batch: Batch,
     pub(super) files: Range<usize>,
+    /// Whether the instance that judges these is to judge what comes next as well.
+    pub(super) amid: bool,
     pub(super) reply: oneshot::Sender<(Batch, Result<Vec<Owned>, Unjudged>)>,
 }
 
@@ -73,9 +75,11 @@ impl Work for Scan {
             let Self {
                 batch,
                 files,
+                amid,
                 reply,
             } = *self;
             let answer = scan(instance, &batch, files).await;
+            instance.set_amid(amid);
             let (answer, failure) = settle(answer);
             let _ = reply.send((batch, answer));
             failure
@@ -205,6 +209,7 @@ impl Work for Begin {
     fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (answer, failure) = settle(begin(instance, self.kind).await);
+            instance.set_amid(true);
             let _ = self.reply.send(answer);
             failure
         })
@@ -235,6 +240,7 @@ impl Work for End {
     fn run<'a>(self: Box<Self>, instance: &'a mut Instance) -> Task<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (answer, failure) = settle(end(instance, self.complete).await);
+            instance.set_amid(false);
             let _ = self.reply.send(answer);
             failure
         })

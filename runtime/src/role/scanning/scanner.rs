@@ -51,6 +51,9 @@ pub(super) struct Scanner {
     pub(super) work: WorkSender,
 }
 
+/// Which of some files are passed to a plugin no more. Blocks.
+type Look = fn(&Feed, &str, Vec<Vec<u8>>) -> Absent;
+
 /// A file of which something is passed in several batches, and which the plugin failed by.
 struct Skipped {
     device: u64,
@@ -105,7 +108,7 @@ impl Scanner {
                         Ok(subscribed) => {
                             subscriber = subscribed;
                             self.settled(Part::Files);
-                            self.look_for_what_is_left_out(&feed, &findings).await;
+                            self.look_for_absent(&feed, &findings, Feed::left_out).await;
                         }
                         Err(problem) => self.problem(Part::Files, problem),
                     }
@@ -124,7 +127,8 @@ impl Scanner {
                         // The plugin may keep the beginning of a file that goes on.
                         let last = batch.files.len().saturating_sub(1);
                         let rests = ends(&batch, last);
-                        self.batch(&findings, batch, &mut skipped).await;
+                        let amid = in_pass || !rests;
+                        self.batch(&findings, batch, amid, &mut skipped).await;
                         rest_at = rests.then(|| Instant::now() + QUIET);
                     }
                     Some(Message::End { number, kind, complete, errors }) => {
@@ -230,7 +234,14 @@ impl Scanner {
     /// Has a batch judged, and keeps what was found. A file by which the plugin fails is found by halves,
     /// tried once more, since the node may just be slow, and left alone until it changes. If the plugin
     /// refuses all that there is, it is not about the files, and the batch counts as failed.
-    async fn batch(&self, findings: &Findings, batch: Batch, skipped: &mut Option<Skipped>) {
+    /// `amid`: there is more of its last file, or of its pass.
+    async fn batch(
+        &self,
+        findings: &Findings,
+        batch: Batch,
+        amid: bool,
+        skipped: &mut Option<Skipped>,
+    ) {
         self.count(&batch);
         let gone = self.gone(findings, &batch).await;
         if !self.kept(gone) {
@@ -258,6 +269,7 @@ impl Scanner {
             let files = range.clone();
             let (reply, answer) = oneshot::channel();
             let work = Scan {
+                amid: amid || files.end < batch.files.len(),
                 batch,
                 files,
                 reply,
@@ -380,12 +392,13 @@ impl Scanner {
             Ok(Err(why)) | Err(why) => self.say(Part::End, &why),
         }
         if complete {
-            self.look_for_what_is_absent(feed, findings).await;
+            self.look_for_absent(feed, findings, Feed::absent).await;
         }
     }
 
-    /// Files with findings may be left out from now on.
-    async fn look_for_what_is_left_out(&self, feed: &Feed, findings: &Findings) {
+    /// Files with findings may be left out from now on, have gone while nobody watched, or be on what was
+    /// mounted since: as `look` tells.
+    async fn look_for_absent(&self, feed: &Feed, findings: &Findings, look: Look) {
         let plugin = &self.shared.context.plugin;
         let mut after = None;
         loop {
@@ -393,28 +406,7 @@ impl Scanner {
                 return;
             };
             let (feed, name) = (feed.clone(), plugin.to_string());
-            let looking = tokio::task::spawn_blocking(move || feed.left_out(&name, paths));
-            let Ok(left_out) = looking.await else { return };
-            if !self.kept(findings.left_out(plugin, left_out).await) {
-                return;
-            }
-            after = match next {
-                Some(next) => Some(next),
-                None => return,
-            };
-        }
-    }
-
-    /// Files with findings may have gone while nobody watched, or be on what was mounted since.
-    async fn look_for_what_is_absent(&self, feed: &Feed, findings: &Findings) {
-        let plugin = &self.shared.context.plugin;
-        let mut after = None;
-        loop {
-            let Ok((paths, next)) = findings.files(plugin, after, LOOKED_FOR).await else {
-                return;
-            };
-            let (feed, name) = (feed.clone(), plugin.to_string());
-            let looking = tokio::task::spawn_blocking(move || feed.absent(&name, paths));
+            let looking = tokio::task::spawn_blocking(move || look(&feed, &name, paths));
             let Ok(Absent { left_out, gone }) = looking.await else {
                 return;
             };

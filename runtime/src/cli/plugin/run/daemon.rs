@@ -44,6 +44,7 @@ impl Daemon {
             .arg(folder.join("state"))
             .args(["--status", "127.0.0.1:0", "--status-auth", "none"])
             .args(["--audit-only", "--allow-recording", "--log-format", "json"])
+            .arg("--with-parent")
             .env_remove("KUBERNETES_SERVICE_HOST")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

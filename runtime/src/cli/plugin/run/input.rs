@@ -11,11 +11,16 @@ use crate::cli::Failed;
 /// Without any other input, something to see at once.
 const SAMPLE: &str = "hello, world\n\n{\"level\":\"error\",\"message\":\"disk full\"}\n";
 
+/// Of what was typed, so much comes again for a module that is new.
+const TYPED: usize = 1 << 20;
+
 /// See the module.
 pub(super) struct Input {
     given: Vec<u8>,
-    typed: Option<Receiver<String>>,
+    typed: Option<Receiver<Vec<u8>>>,
+    /// What was typed last, and how many lines in all.
     also: Vec<u8>,
+    count: usize,
 }
 
 impl Input {
@@ -48,6 +53,7 @@ impl Input {
             given,
             typed,
             also: Vec::new(),
+            count: 0,
         })
     }
 
@@ -76,6 +82,7 @@ impl Input {
             given,
             typed: None,
             also: Vec::new(),
+            count: 0,
         })
     }
 
@@ -86,8 +93,7 @@ impl Input {
 
     /// How many lines there are so far.
     pub(super) fn lines(&self) -> usize {
-        let of = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
-        of(&self.given) + of(&self.also)
+        lines_in(&self.given) + self.count
     }
 
     /// Writes what is there into the file that the plugin reads.
@@ -103,17 +109,28 @@ impl Input {
 
     /// What was typed since.
     pub(super) fn typed(&mut self, path: &Path) -> Result<(), Failed> {
-        let mut lines = String::new();
+        let mut lines = Vec::new();
         while let Some(typed) = &self.typed {
             match typed.try_recv() {
-                Ok(line) => lines.push_str(&line),
+                Ok(line) => lines.extend_from_slice(&line),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => self.typed = None,
             }
         }
-        self.also.extend(lines.as_bytes());
-        append(path, lines.as_bytes())
+        self.count += lines_in(&lines);
+        self.also.extend_from_slice(&lines);
+        let excess = self.also.len().saturating_sub(TYPED);
+        if excess > 0 {
+            let end = memchr::memchr(b'\n', &self.also[excess..]);
+            self.also
+                .drain(..end.map_or(self.also.len(), |end| excess + end + 1));
+        }
+        append(path, &lines)
     }
+}
+
+fn lines_in(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 fn append(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
@@ -125,11 +142,19 @@ fn append(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
     written.map_err(|error| Failed::new(format!("{}: {error}", path.display())))
 }
 
-fn read_stdin() -> Receiver<String> {
+/// Line by line, whatever is in them; the last one may have no end.
+fn read_stdin() -> Receiver<Vec<u8>> {
     let (sender, receiver) = sync_channel(1024);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if sender.send(line + "\n").is_err() {
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            match stdin.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) if line.ends_with(b"\n") => {}
+                Ok(_) => line.push(b'\n'),
+            }
+            if sender.send(line).is_err() {
                 return;
             }
         }

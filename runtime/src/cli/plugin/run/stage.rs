@@ -1,6 +1,8 @@
 //! The folder that a plugin runs in: its manifest, made from the author's, and the module as it was built last.
 
+use std::fs::DirBuilder;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,6 +32,8 @@ pub(super) struct Stage {
     stamp: u64,
     built: Instant,
     loads: u32,
+    /// Nobody listens yet.
+    held: bool,
 }
 
 #[derive(Clone)]
@@ -39,7 +43,7 @@ enum Subject {
 }
 
 impl Stage {
-    /// Builds the crate, if it is one, and writes all that a daemon needs.
+    /// Builds the crate, if it is one, and writes all that a daemon needs. The plugin is held until it is let go.
     ///
     /// # Errors
     /// If it does not build, or its manifest has faults.
@@ -72,6 +76,9 @@ impl Stage {
             (None, Subject::Crate(folder)) => name_of(&folder.spec()),
             (None, Subject::Module(_)) => "plugin".to_owned(),
         };
+        // Nobody else reads what the plugin is shown, and nobody has made it before.
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
         let mut stage = Self {
             folder,
             subject,
@@ -85,6 +92,7 @@ impl Stage {
             stamp,
             built,
             loads: 0,
+            held: true,
         };
         stage.write()?;
         Ok(stage)
@@ -133,6 +141,15 @@ impl Stage {
         problem.replace(&made, &spec.display().to_string())
     }
 
+    /// Lets the plugin begin.
+    ///
+    /// # Errors
+    /// If its manifest cannot be written.
+    pub(super) fn let_go(&mut self) -> Result<(), Failed> {
+        self.held = false;
+        self.declare()
+    }
+
     /// When a file was found changed, if one was.
     pub(super) fn changed(&mut self) -> Option<Instant> {
         let stamp = stamp(&self.subject, self.spec.as_deref());
@@ -155,11 +172,13 @@ impl Stage {
     }
 
     fn write(&mut self) -> Result<(), Failed> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failed::new(format!("{}: {error}", self.folder.display()))
-        };
+        let failed = |error: &dyn std::fmt::Display| self.failed(error);
         for name in ["manifests", "state"] {
-            std::fs::create_dir_all(self.folder.join(name)).map_err(|error| failed(&error))?;
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(self.folder.join(name));
+            made.map_err(|error| failed(&error))?;
         }
         let cache = Cache::open(
             self.folder.join("state/cache"),
@@ -176,28 +195,40 @@ impl Stage {
             .get(&self.engine, &module)
             .map_err(|error| wrong(&error))?;
         let interfaces = Interfaces::of(&self.engine, &component).map_err(|error| wrong(&error))?;
-        let sha256 = self.digest.to_string();
-        // A module of its own, which does not change while it is read.
-        let copy = self.folder.join(format!("{sha256}.wasm"));
-        std::fs::write(&copy, &module.bytes).map_err(|error| failed(&error))?;
+        std::fs::write(self.copy(), &module.bytes).map_err(|error| failed(&error))?;
+        let sha256 = self.digest;
         let policy = format!(
             "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nallowRootEquivalent:\n- {{sha256: {sha256}}}\n"
         );
         std::fs::write(self.folder.join("policy.yaml"), policy).map_err(|error| failed(&error))?;
-        let text = self.manifest(&copy, &sha256, &interfaces.roles)?;
-        let hidden = self.folder.join("manifests/.new");
-        std::fs::write(&hidden, around(&self.name, &text)).map_err(|error| failed(&error))?;
-        std::fs::rename(&hidden, self.folder.join(MANIFEST)).map_err(|error| failed(&error))?;
         self.roles = interfaces.roles;
+        self.declare()?;
         self.loads += 1;
         Ok(())
     }
 
+    /// A module of its own, which does not change while it is read.
+    fn copy(&self) -> PathBuf {
+        self.folder.join(format!("{}.wasm", self.digest))
+    }
+
+    fn failed(&self, error: &dyn std::fmt::Display) -> Failed {
+        Failed::new(format!("{}: {error}", self.folder.display()))
+    }
+
+    fn declare(&self) -> Result<(), Failed> {
+        let text = around(&self.name, &self.manifest()?);
+        let hidden = self.folder.join("manifests/.new");
+        std::fs::write(&hidden, text).map_err(|error| self.failed(&error))?;
+        std::fs::rename(&hidden, self.folder.join(MANIFEST)).map_err(|error| self.failed(&error))
+    }
+
     /// The author's manifest with this module, and with sources and destinations of this folder.
-    fn manifest(&self, module: &Path, sha256: &str, roles: &[Role]) -> Result<String, Failed> {
+    fn manifest(&self) -> Result<String, Failed> {
+        let (module, sha256) = (self.copy(), self.digest.to_string());
         let named = Module::File {
-            path: module.to_owned(),
-            sha256: sha256.to_owned(),
+            path: module.clone(),
+            sha256: sha256.clone(),
         };
         let declared = match &self.spec {
             Some(path) => {
@@ -214,7 +245,8 @@ impl Stage {
             &format!("module:\n  file: {{path: {module:?}, sha256: {sha256}}}"),
         );
         text = replace(&text, "update", "update: {probation: 1s}");
-        if roles.contains(&Role::Logs) {
+        text = replace(&text, "suspend", &format!("suspend: {}", self.held));
+        if self.roles.contains(&Role::Logs) {
             let logs = self.logs(declared.as_ref().map(|declared| &declared.manifest));
             text = replace(&text, "logs", &logs);
         }

@@ -13,10 +13,9 @@ use super::lock;
 /// A file system that has not answered for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// By the mount whose server may not answer, what was asked of it last: while that does not return, nothing
-/// more is.
+/// By the mount whose server may not answer, who asks it: while one of them is stuck, nobody else does.
 #[derive(Debug, Default)]
-pub(super) struct Asides(Mutex<HashMap<u64, Weak<Beat>>>);
+pub(super) struct Asides(Mutex<HashMap<u64, Vec<Weak<Beat>>>>);
 
 /// How such a thread stands.
 #[derive(Debug)]
@@ -45,11 +44,17 @@ impl Asides {
         let beat = Arc::new(Beat::begin());
         {
             let mut running = lock(&self.0);
-            running.retain(|_, beat| beat.upgrade().is_some_and(|beat| !lock(&beat.state).over));
-            if running.contains_key(&mount) {
+            let runs = |beat: &Weak<Beat>| beat.upgrade().is_some_and(|it| !lock(&it.state).over);
+            running.retain(|_, beats| {
+                beats.retain(runs);
+                !beats.is_empty()
+            });
+            let beats = running.entry(mount).or_default();
+            let is_stuck = |it: Arc<Beat>| lock(&it.state).left;
+            if beats.iter().filter_map(Weak::upgrade).any(is_stuck) {
                 return Err(Errno::TIMEDOUT.into());
             }
-            running.insert(mount, Arc::downgrade(&beat));
+            beats.push(Arc::downgrade(&beat));
         }
         let answer = Arc::new(Mutex::new(None));
         let (ends, answers) = (Ends(beat.clone()), answer.clone());

@@ -23,6 +23,8 @@ pub(super) struct Mounts {
 struct Current {
     list: File,
     table: Table,
+    /// The list is another one than was read.
+    stale: bool,
 }
 
 /// One list of mounts.
@@ -61,6 +63,7 @@ impl Mounts {
         let mut current = Current {
             list: File::open(LIST)?,
             table: Table::default(),
+            stale: false,
         };
         current.read()?;
         let current = Mutex::new(current);
@@ -103,10 +106,14 @@ impl Mounts {
 
     fn with<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         let mut current = lock(&self.current);
-        if current.has_changed()
-            && let Err(error) = current.read()
-        {
-            tracing::warn!(%error, "cannot read {LIST}: what was mounted just now is not known");
+        current.stale |= current.has_changed();
+        if current.stale {
+            match current.read() {
+                Ok(()) => current.stale = false,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read {LIST}: what was mounted just now is not known");
+                }
+            }
         }
         look(&current.table)
     }

@@ -78,6 +78,11 @@ impl Root {
         Ok(root)
     }
 
+    /// A path of the node as the daemon's own mounts spell it.
+    fn spelled(&self, path: &[u8]) -> Vec<u8> {
+        [&self.spelled, path].concat()
+    }
+
     /// Whether a folder is the daemon's own.
     pub(super) fn is_private(&self, key: FileKey) -> bool {
         self.private.contains(&key)
@@ -93,18 +98,14 @@ impl Root {
     }
 
     fn is_private_place(&self, path: &[u8]) -> bool {
-        let mut there = self.spelled.clone();
-        there.extend_from_slice(path);
-        let inside = self.mounts.inside(self.mount, &there);
+        let inside = self.mounts.inside(self.mount, &self.spelled(path));
         inside.is_some_and(|inside| self.private_places.iter().any(|it| inside.is_in(it)))
     }
 
     /// Which mount a path of the node is on. Asks nobody but the kernel, so that it is told also if there is
     /// nothing at that path.
     pub(super) fn mount_at(&self, path: &[u8]) -> u64 {
-        let mut there = self.spelled.clone();
-        there.extend_from_slice(path);
-        self.mounts.at(self.mount, &there)
+        self.mounts.at(self.mount, &self.spelled(path))
     }
 
     /// What a mount is. One that is gone has nothing for anybody.
@@ -115,9 +116,7 @@ impl Root {
     /// The first mount of a remote file system on the way to a path of the node: whoever opens that path
     /// may wait for ever.
     pub(super) fn remote_on(&self, path: &[u8]) -> Option<u64> {
-        let mut there = self.spelled.clone();
-        there.extend_from_slice(path);
-        self.mounts.remote_on(self.mount, &there)
+        self.mounts.remote_on(self.mount, &self.spelled(path))
     }
 
     /// The paths on the node at which something is mounted below `tree`, other than file systems of the

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::facts::Facts;
+use super::facts::{Facts, Kind};
+use super::filesystem::Nature;
 use super::lane::Lane;
 use super::{Feed, Shared, lock};
 
@@ -22,10 +23,10 @@ pub struct Absent {
 impl Feed {
     /// Which of these paths are passed no more to the subscriber of this name, as far as its subscription
     /// tells. They are passed again once it is another. Blocks.
-    pub fn left_out(&self, name: &str, mut paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    pub fn left_out(&self, name: &str, mut paths: Vec<Vec<u8>>) -> Absent {
         let shared = &self.inner.shared;
         let Some(lane) = shared.lane(name) else {
-            return Vec::new();
+            return Absent::default();
         };
         paths.retain(|path| lane.scope.root_of(path).is_none());
         if !paths.is_empty() {
@@ -36,7 +37,10 @@ impl Feed {
             }
             shared.cache.flush();
         }
-        paths
+        Absent {
+            left_out: paths,
+            gone: Vec::new(),
+        }
     }
 
     /// Which of these paths are passed no more to the subscriber of this name, after a complete pass: it has
@@ -53,25 +57,30 @@ impl Feed {
                 absent.left_out.push(path);
             } else if let Some(mount) = shared.root.remote_on(&path) {
                 remote.entry(mount).or_default().push(path);
-            } else if shared.is_gone(&path) {
+            } else if shared.is_gone(&lane, &path) {
                 absent.gone.push(path);
             }
         }
         for (mount, paths) in remote {
-            absent.gone.extend(gone_there(shared, mount, paths));
+            absent.gone.extend(gone_there(shared, &lane, mount, paths));
         }
         absent
     }
 }
 
 /// Of paths behind a mount whose server may not answer. Then nothing is known, and nothing is gone.
-fn gone_there(shared: &Arc<Shared>, mount: u64, paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let owned = shared.clone();
+fn gone_there(
+    shared: &Arc<Shared>,
+    lane: &Arc<Lane>,
+    mount: u64,
+    paths: Vec<Vec<u8>>,
+) -> Vec<Vec<u8>> {
+    let (owned, lane) = (shared.clone(), lane.clone());
     let looking = shared.asides.begin(mount, move |beat| {
         let mut gone = paths;
         gone.retain(|path| {
             beat.gets_on();
-            owned.is_gone(path)
+            owned.is_gone(&lane, path)
         });
         gone
     });
@@ -93,14 +102,21 @@ impl Shared {
         let Some(tree) = scope.root_of(path) else {
             return false;
         };
-        let mount = |path| self.root.mount_at(path);
-        let same = || mount(tree.as_str().as_bytes()) == mount(path);
-        !self.root.is_private_path(path) && (!scope.one_file_system || same())
+        let (root, tree) = (&self.root, tree.as_str().as_bytes());
+        let mount = root.mount_at(path);
+        // What is mounted there since may be of the kernel or of another machine, and is walked for nobody.
+        let walked =
+            root.nature(mount) != Nature::Kernel && root.remote_on(path) == root.remote_on(tree);
+        let same = || root.mount_at(tree) == mount;
+        walked && !root.is_private_path(path) && (!scope.one_file_system || same())
     }
 
-    fn is_gone(&self, path: &[u8]) -> bool {
-        let there = self.root.place(path);
-        matches!(there, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    /// Whether a subscriber is shown nothing at a path any more, since nothing is there, or what is no file.
+    fn is_gone(&self, lane: &Lane, path: &[u8]) -> bool {
+        match self.root.place(path).and_then(Facts::of_open) {
+            Ok(facts) => facts.kind != Kind::File && !lane.interest.others,
+            Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP),
+        }
     }
 
     /// What was judged in the folder that a path is in is passed again.

@@ -131,10 +131,14 @@ impl Fanotify {
         kind: i32,
         handle: &[u8],
     ) -> Option<Vec<u8>> {
-        self.file_systems.get(&file_system)?.iter().find_map(|on| {
+        // Something of another machine may be mounted over the folder that is watched, or the one that it is
+        // about: whoever looks there may wait for ever.
+        let is_here = |path: &[u8]| root.remote_on(path).is_none();
+        let folders = self.file_systems.get(&file_system)?.iter();
+        folders.filter(|on| is_here(on)).find_map(|on| {
             let mount = root.folder(on).ok()?;
             let folder = sys::open_by_handle(mount.as_fd(), kind, handle).ok()?;
-            let path = root.path_of(&folder)?;
+            let path = root.path_of(&folder).filter(|path| is_here(path))?;
             // In a mount of a part of the file system, a folder outside has a path that leads elsewhere.
             let there = root.place(&path).ok()?;
             let (there, folder) = (Facts::of_open(there).ok()?, Facts::of_open(folder).ok()?);

@@ -55,6 +55,10 @@ impl Inotify {
 
     /// Watches a folder of the node with all below it on the same mount.
     pub(super) fn add(&mut self, root: &Root, path: &[u8]) {
+        if root.remote_on(path).is_some() {
+            self.incomplete = true;
+            return;
+        }
         let Ok(top) = root.folder(path) else {
             return;
         };

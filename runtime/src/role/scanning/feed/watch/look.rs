@@ -32,6 +32,10 @@ pub(super) fn look(
     let Some(folder_path) = path_of(shared, watch, &spot.folder) else {
         return Vec::new();
     };
+    // Something may be mounted there since, and not answer.
+    if shared.root.remote_on(&folder_path).is_some() {
+        return Vec::new();
+    }
     let (Ok(name), Ok(folder)) = (CString::new(&*spot.name), shared.root.place(&folder_path))
     else {
         return Vec::new();
