@@ -46,7 +46,8 @@ yara:
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends yara; } \
 	|| { echo "the tests compare with Debian's yara, and it could not be installed: run 'apt-get install yara' as root" >&2; exit 1; }
 
-# And by the same signatures. It is given those of the tests: no database is fetched.
+# And by the same signatures. It is given those of the tests. The package brings freshclam, whose service fetches
+# databases where services are started; the tests use none of them.
 clamav:
 	@command -v clamscan >/dev/null \
 	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clamav; } \
@@ -60,7 +61,7 @@ aide:
 
 # Plugins in Python and JavaScript are built with their toolchains, which are kept in the user's cache.
 languages:
-	@tests/languages/build.sh tools || echo "the tests of plugins in other languages will fail for that" >&2
+	@tests/languages/build.sh tools || echo "the tests of plugins in other languages fail for that unless BULKHEAD_WITHOUT_LANGUAGES=1" >&2
 
 # config-enforcer is compared with the first two, on copies of a Debian tree that debootstrap makes once, in
 # the user's cache.
@@ -107,6 +108,8 @@ book:
 	@[ -x $(TOOLS)/mdbook-0.5.4/bin/mdbook ] \
 	|| $(CARGO) install --quiet --locked --root $(TOOLS)/mdbook-0.5.4 --no-default-features --features search mdbook@0.5.4
 	@$(TOOLS)/mdbook-0.5.4/bin/mdbook build docs
+	@# What lies beside the book is linked as from its sources, which is two folders nearer.
+	@sed -i -E 's#href="\.\./(deploy|sdk|tests)/#href="../../\1/#g; s#(deploy/README)\.html#\1.md#g' target/book/*.html
 
 bench: toolchain
 	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench scanning --bench cluster --bench author
