@@ -365,3 +365,14 @@ fn a_plugin_is_built_and_loaded_again_when_a_file_is_saved() {
     fs::write(&source, first).unwrap();
     running.wait_line("{\"greeting\":\"hello\"}");
 }
+
+#[test]
+fn a_manifest_that_is_saved_is_declared_again() {
+    let (_folder, path) = new_crate("declared", "logs");
+    let running = Following::start(&path, &["plugin", "run", "--output", "json"]);
+    running.wait_line("{\"loaded\":");
+    let spec = path.join("plugin.yaml");
+    let first = fs::read_to_string(&spec).unwrap();
+    fs::write(&spec, first + "logLevel: debug\n").unwrap();
+    running.wait_line("{\"loaded\":");
+}

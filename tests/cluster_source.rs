@@ -267,6 +267,17 @@ fn the_policy_says_which_namespaces_may_declare_what() {
         (report["phase"] == "Suspended").then_some(report)
     });
     assert_eq!(reason(&halted, "Ready"), "PolicyRefused");
+    wait_for("the Event that says so", || {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{shop}/events");
+        let (_, list) = rig.cluster.request("GET", &path, None);
+        let refused = list["items"].as_array()?.iter();
+        let refused = refused.filter(|event| event["reason"] == "Refused");
+        // The one before is of the first time.
+        let count: u64 = refused
+            .map(|event| event["series"]["count"].as_u64().unwrap_or(1))
+            .sum();
+        (count >= 2).then_some(())
+    });
     rig.policy(&format!("namespaces: {{{shop}: {{allGrants: true}}}}"));
     wait_for("the plugin to run", || {
         (rig.plugin_of(&shop, "app")?["phase"] == "Running").then_some(())

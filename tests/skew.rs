@@ -317,6 +317,19 @@ fn plugins_of_the_first_contract_work() {
     wait_for("the file", || {
         fs::read_to_string(&kept).ok().filter(|text| text == "a")
     });
+
+    let looked_at = node.path("looked-at");
+    fs::create_dir(&looked_at).unwrap();
+    fs::write(looked_at.join("miner"), "stratum+tcp://pool").unwrap();
+    let module = first_of(&node, "scanning");
+    node.manifest(
+        "scanning",
+        &format!("module: {{{module}}}\ngrants: {{scan: {{files: [{looked_at:?}]}}}}\nscanning: {{budget: {{yieldToPressure: false}}}}\n"),
+    );
+    wait_for("the finding", || {
+        let (_, found) = node.get("/v1/findings?name=scanning")?;
+        found.contains("names a pool of miners").then_some(())
+    });
 }
 
 /// Answers every request with that list of plugins.

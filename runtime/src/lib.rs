@@ -1,6 +1,7 @@
 //! The Bulkhead node daemon, as a library for its binary and its tests.
 
 mod allocator;
+mod cgroup;
 pub mod cli;
 pub mod control;
 pub mod daemon;

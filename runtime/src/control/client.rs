@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use futures_util::StreamExt as _;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -78,22 +78,18 @@ pub async fn send<A: Ask>(state: &Path, request: &A) -> Result<A::Answer, Client
     answer.map_err(|_| broken(&"it took longer than five minutes"))?
 }
 
-/// Records a plugin, and hands on each line as it comes, until the daemon ends it, or `take` says that it is enough.
+/// Records a plugin, until the daemon ends it or the records are dropped.
 ///
 /// # Errors
 /// If there is no daemon, or it says no.
-pub async fn follow(
-    state: &Path,
-    order: &RecordOrder,
-    mut take: impl FnMut(Recorded) -> bool,
-) -> Result<(), ClientError> {
+pub async fn record(state: &Path, order: &RecordOrder) -> Result<Records, ClientError> {
     let path = socket(state);
     let stream = UnixStream::connect(&path).await;
     let stream = stream.map_err(|source| ClientError::Unreachable { path, source })?;
     let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let body = serde_json::to_vec(order).map_err(|error| broken(&error))?;
     let request = hyper::Request::post(RecordOrder::PATH)
         .header(HOST, "localhost")
@@ -113,17 +109,43 @@ pub async fn follow(
             Err(_) => broken(&String::from_utf8_lossy(&body)),
         });
     }
-    let mut parts = body.into_data_stream();
-    let mut held = Vec::new();
-    while let Some(part) = parts.next().await {
-        held.extend_from_slice(&part.map_err(|error| broken(&error))?);
-        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = held.drain(..=end).collect();
-            let recorded = serde_json::from_slice(&line).map_err(|error| broken(&error))?;
-            if !take(recorded) {
-                return Ok(());
+    Ok(Records {
+        parts: body.into_data_stream(),
+        held: Vec::new(),
+        looked: 0,
+        _connection: connection,
+    })
+}
+
+/// The lines of a recording that goes on.
+pub struct Records {
+    parts: BodyDataStream,
+    held: Vec<u8>,
+    /// Bytes of these without the end of a line.
+    looked: usize,
+    _connection: AbortOnDropHandle<Result<(), hyper::Error>>,
+}
+
+impl Records {
+    /// The next, as it comes; none once the daemon has ended it. Nothing is lost if this is dropped.
+    ///
+    /// # Errors
+    /// If the daemon goes away, or says what cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Recorded>, ClientError> {
+        let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+        loop {
+            let new = self.held.get(self.looked..).unwrap_or_default();
+            if let Some(end) = memchr::memchr(b'\n', new) {
+                let line: Vec<u8> = self.held.drain(..=self.looked + end).collect();
+                self.looked = 0;
+                let recorded = serde_json::from_slice(&line).map_err(|error| broken(&error))?;
+                return Ok(Some(recorded));
+            }
+            self.looked = self.held.len();
+            match self.parts.next().await {
+                Some(part) => self.held.extend(part.map_err(|error| broken(&error))?),
+                None => return Ok(None),
             }
         }
     }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, follow, send};
+pub use client::{ClientError, Records, record, send};
 pub use recording::{End, Head, RecordOrder, Recorded};
 pub use scanning::{ScanAnswer, ScanOrder, Scanned};
 pub use server::{Controls, Error, listen};

@@ -220,7 +220,7 @@ impl Manager {
                 if let Some(message) = plugin.forbidden(&desired.policy) {
                     goal = match goal {
                         Goal::Refuse { .. } => Goal::Halt {
-                            reason: "PolicyRefused",
+                            reason: plugin::POLICY_REFUSED,
                             message,
                         },
                         Goal::Run(declaration) => Goal::Replace {

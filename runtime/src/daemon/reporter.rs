@@ -125,7 +125,7 @@ impl Reporter for NodeReporter {
         let pending: Vec<String> = inner
             .plugins
             .iter()
-            .filter(|(_, view)| view.status.snapshot().phase == Phase::Pending)
+            .filter(|(_, view)| view.status.is_loading())
             .map(|(identity, _)| identity.to_string())
             .collect();
         let not_ready = if inner.ending {

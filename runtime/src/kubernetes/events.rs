@@ -108,10 +108,7 @@ impl Events {
         if !wanted {
             return;
         }
-        let spread = match transition.is_warning() {
-            true => SPREAD.mul_f64(fastrand::f64()),
-            false => Duration::ZERO,
-        };
+        let spread = spread(transition);
         let note = Note {
             plugin: plugin.clone(),
             uid,
@@ -211,7 +208,7 @@ impl Writer {
                         self.complained = false;
                         return;
                     }
-                    Err(error @ kube::Error::Api(_)) => {
+                    Err(error) if is_final(&error) => {
                         return self.complain(&said(
                             &error,
                             "the verbs create and patch on events of events.k8s.io there",
@@ -287,7 +284,12 @@ impl Writer {
             type_: Some(kind.to_owned()),
             ..Event::default()
         };
-        api.create(&PostParams::default(), &event).await?;
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => {}
+            // The answer to an earlier try was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
         if self.series.len() < MOST_SERIES {
             let written = Written {
                 name,
@@ -298,6 +300,19 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// How long a write is put off: what goes wrong mostly does so on many nodes at once.
+fn spread(transition: Transition) -> Duration {
+    match transition.is_warning() {
+        true => SPREAD.mul_f64(fastrand::f64()),
+        false => Duration::ZERO,
+    }
+}
+
+/// Whether the server would say the same again: not if it is overloaded, or fails.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
 async fn at(due: Option<Instant>) {
@@ -320,6 +335,7 @@ fn shortened_to(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -331,6 +347,30 @@ mod tests {
         }
         assert_eq!(budget.take(begin), PAUSE);
         assert_eq!(budget.take(begin + PAUSE * 3), Duration::ZERO);
+    }
+
+    #[test]
+    fn warnings_are_spread_and_nothing_else_is() {
+        let mut waits: Vec<Duration> = (0..100).map(|_| spread(Transition::Refused)).collect();
+        waits.sort();
+        assert!(waits.iter().all(|wait| *wait < SPREAD));
+        assert!(*waits.last().unwrap() - waits[0] > SPREAD / 2, "{waits:?}");
+        assert_eq!(spread(Transition::Loaded), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_overloaded_server_is_asked_again() {
+        let says = |code: u16| {
+            let status = kube::core::Status {
+                code,
+                ..Default::default()
+            };
+            is_final(&kube::Error::Api(Box::new(status)))
+        };
+        assert_eq!(
+            [403, 422, 429, 500, 503].map(says),
+            [true, true, false, false, false]
+        );
     }
 
     #[test]

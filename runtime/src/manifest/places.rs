@@ -21,11 +21,13 @@ pub fn locate(text: &str, field: &str) -> Option<Position> {
     Places::that(documents.first()?, Some(&mapping), |_| true).find(field)
 }
 
-/// What stands under the key of a ConfigMap, the first of the text.
+/// What stands under the key of a ConfigMap, of the first of the text that has it.
 pub fn plugin_text(text: &str) -> Option<String> {
     let documents = yaml::documents(text).ok()?;
-    let held = documents.first()?.get("data")?.get(KEY)?.text()?;
-    Some(held.to_owned())
+    let mut held = documents
+        .iter()
+        .filter_map(|document| document.get("data")?.get(KEY)?.text());
+    held.next().map(str::to_owned)
 }
 
 /// Where each field of a document was written, in the outer file.

@@ -3,20 +3,26 @@
 //! The daemon compiles in a process of its own: the compiler needs a hundred times the module's size
 //! for a second, which allocators keep once they have it, and whatever a hostile module does to a
 //! compiler (memory, stack, a bug) must not reach the node's plugins. The child is this very
-//! executable, gets the bytes on its standard input and nothing else, and is the first to be killed
-//! when memory runs out.
+//! executable, gets the bytes on its standard input and nothing else, may not have more memory than
+//! nobody else has when it starts, and is the first to be killed when it runs out all the same.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit};
 use wasmtime::Engine;
 
+use crate::cgroup;
 use crate::sandbox::Sandbox;
 
 /// The command line's word for the child; not for people.
 pub(crate) const COMMAND: &str = "compile-module";
+/// How many bytes of memory the child may have.
+const MEMORY: &str = "BULKHEAD_COMPILER_MEMORY";
+/// Not so little that it could not even start.
+const LEAST_MEMORY: u64 = 32 << 20;
 /// The child ends itself after this long.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Exit codes of the child beside 0.
@@ -69,9 +75,17 @@ fn in_child(module: &[u8]) -> Result<Vec<u8>, CompileError> {
         move |error: io::Error| CompileError::Interrupted(format!("{what}: {error}"))
     };
     // Not a path: it still names this executable when a newer one has taken its place.
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg(COMMAND)
         .env_clear()
+        // What it may have is counted as it is taken, not as it is set aside.
+        .env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+    // Kubernetes and systemd may end all of a cgroup if its memory runs out: memory.oom.group.
+    if let Some(free) = cgroup::memory_free() {
+        command.env(MEMORY, free.max(LEAST_MEMORY).to_string());
+    }
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -91,6 +105,12 @@ fn in_child(module: &[u8]) -> Result<Vec<u8>, CompileError> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.code() == Some(INVALID.into()) {
         return Err(CompileError::Invalid(said));
+    }
+    // As the standard library says it.
+    if said.contains("memory allocation of ") {
+        return Err(CompileError::Interrupted(
+            "the compiler needs more memory than is free: raise the daemon's memory limit, or make the module smaller".to_owned(),
+        ));
     }
     let message = explain(output.status, &said);
     Err(match output.status.signal() {
@@ -125,6 +145,16 @@ pub(crate) fn child() -> ExitCode {
     let _ = rustix::process::set_parent_process_death_signal(parent_gone);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = rustix::process::nice(5);
+    let most = std::env::var(MEMORY)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    if let Some(most) = most {
+        let most = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        let _ = rustix::process::setrlimit(Resource::Data, most);
+    }
     std::thread::spawn(|| {
         std::thread::sleep(DEADLINE);
         std::process::exit(LATE);

@@ -74,6 +74,9 @@ impl Goal {
     }
 }
 
+/// Why a plugin is halted that the policy does not let run.
+pub const POLICY_REFUSED: &str = "PolicyRefused";
+
 /// A manifest to run.
 #[derive(Debug, Clone)]
 pub struct Declaration {
@@ -346,6 +349,9 @@ impl Actor {
             }
             Goal::Halt { reason, message } => {
                 tracing::warn!(plugin = %self.identity, reason, "stands still: {message}");
+                if reason == POLICY_REFUSED {
+                    self.tell(Transition::Refused, &message);
+                }
                 self.halt(reason, message);
             }
             Goal::Run(declared)
@@ -363,7 +369,8 @@ impl Actor {
             } => {
                 if self.active.is_some() && !self.is_at_work(&declaration) {
                     tracing::warn!(plugin = %self.identity, "stands still until the declared revision works: {message}");
-                    self.halt("PolicyRefused", message);
+                    self.tell(Transition::Refused, &message);
+                    self.halt(POLICY_REFUSED, message);
                 }
                 self.want(declaration);
             }

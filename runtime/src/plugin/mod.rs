@@ -9,7 +9,7 @@ mod prepare;
 mod status;
 mod transition;
 
-pub use actor::{Context, Declaration, Goal, Handle, spawn};
+pub use actor::{Context, Declaration, Goal, Handle, POLICY_REFUSED, spawn};
 pub use check::{check, trial};
 pub use marks::{Marks, Slot};
 pub use prepare::{Rejection, check_config};

@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 use crate::module::Digest;
 use crate::sandbox::{Failure, Journal, Role, Tap, Usage};
 
+/// Why a revision is not at work yet: its module is not there.
+pub(super) const FETCHING: &str = "Fetching";
+
 /// Where a plugin is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Phase {
@@ -159,6 +162,14 @@ impl Status {
 
     pub(super) async fn renewal(&self) {
         self.renew.notified().await;
+    }
+
+    /// Whether its first revision is being prepared and nothing else is waited for: a module that cannot be had may
+    /// never come.
+    pub fn is_loading(&self) -> bool {
+        let snapshot = self.snapshot();
+        let mut conditions = snapshot.conditions.iter();
+        snapshot.phase == Phase::Pending && !conditions.any(|it| it.reason == FETCHING)
     }
 
     /// A consistent copy.

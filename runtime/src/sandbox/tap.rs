@@ -26,6 +26,9 @@ pub(super) use value::{bytes, encode, number};
 pub struct Told {
     /// Which instance of the plugin was called, from 1.
     pub instance: u64,
+    /// Calls before this one that came faster than they were taken, and are missing.
+    #[serde(skip_serializing_if = "is_none_missing")]
+    pub missing: u64,
     /// `logs.process`, for example; `instantiate` for the start of the instance.
     pub call: String,
     /// What the wall clock of the guest shows meanwhile, in nanoseconds since 1970.
@@ -57,6 +60,10 @@ pub struct Imported {
     /// The host's answer.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub answer: Value,
+}
+
+fn is_none_missing(missing: &u64) -> bool {
+    *missing == 0
 }
 
 impl Told {
@@ -96,6 +103,8 @@ struct Shared {
     on: AtomicBool,
     listener: Mutex<Option<mpsc::Sender<Told>>>,
     lost: AtomicU64,
+    /// Of these, since the last that was taken.
+    missing: AtomicU64,
     /// Bytes of the calls that wait.
     waiting: AtomicUsize,
     instances: AtomicU64,
@@ -115,6 +124,7 @@ impl Tap {
         let (sender, receiver) = mpsc::channel(queue);
         *listener = Some(sender);
         self.0.lost.store(0, Ordering::Relaxed);
+        self.0.missing.store(0, Ordering::Relaxed);
         self.0.waiting.store(0, Ordering::Relaxed);
         self.0.on.store(true, Ordering::Relaxed);
         let tap = self.clone();
@@ -130,7 +140,7 @@ impl Tap {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, mut told: Told) {
         let listener = self
             .0
             .listener
@@ -144,13 +154,16 @@ impl Tap {
         let fits = waiting == 0 || waiting.saturating_add(size) <= WAITING;
         // A guest is never held up for who listens.
         if fits {
+            told.missing = self.0.missing.load(Ordering::Relaxed);
             self.0.waiting.fetch_add(size, Ordering::Relaxed);
             if sender.try_send(told).is_ok() {
+                self.0.missing.store(0, Ordering::Relaxed);
                 return;
             }
             self.0.waiting.fetch_sub(size, Ordering::Relaxed);
         }
         self.0.lost.fetch_add(1, Ordering::Relaxed);
+        self.0.missing.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -269,6 +282,7 @@ impl Listening {
         }
         self.tap.tell(Told {
             instance: self.instance,
+            missing: 0,
             call: call.to_owned(),
             time,
             micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

@@ -8,6 +8,7 @@ pub mod kubelet;
 mod pki;
 pub mod rig;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -373,6 +374,26 @@ impl Cluster {
         counted
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// How many requests the API server has answered, by resource and verb.
+    pub fn request_counts(&self) -> BTreeMap<(String, String), f64> {
+        let (_, metrics) = self.request("GET", "/metrics", None);
+        let mut counts = BTreeMap::new();
+        for line in metrics.as_str().unwrap().lines() {
+            let Some(line) = line.strip_prefix("apiserver_request_total{") else {
+                continue;
+            };
+            let (labels, count) = line.rsplit_once("} ").unwrap();
+            let label = |name: &str| {
+                let mut labels = labels.split(',').filter_map(|it| it.split_once('='));
+                let (_, value) = labels.find(|(found, _)| *found == name)?;
+                Some(value.trim_matches('"').to_owned())
+            };
+            let key = (label("resource").unwrap(), label("verb").unwrap());
+            *counts.entry(key).or_default() += count.parse::<f64>().unwrap();
+        }
+        counts
     }
 
     /// A token as the kubelet asks for it, for the API server unless an audience is given.

@@ -41,6 +41,7 @@ impl Declared {
         };
         let mut found = None;
         let mut problems = Vec::new();
+        let mut hints = Vec::new();
         for document in documents {
             match document {
                 Document::Manifest(manifest) => found = Some(*manifest),
@@ -54,9 +55,12 @@ impl Declared {
                     }));
                 }
                 Document::Ignored { hint, .. } => {
-                    problems.extend(hint.map(|hint| hint.to_string()));
+                    hints.extend(hint.map(|hint| hint.to_string()));
                 }
             }
+        }
+        if found.is_none() {
+            problems.append(&mut hints);
         }
         match found {
             Some(mut manifest) if problems.is_empty() => {
@@ -189,6 +193,11 @@ mod tests {
         let place = declared.place("config.rules[0].a");
         assert_eq!(place, format!("{}:3:9", path.display()));
         let map = around("a", &declared.text);
+        // As `pack` writes a module's parts before it.
+        let part = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a-module-0\nimmutable: true\nbinaryData:\n  part: AA==\n---\n";
+        std::fs::write(&path, format!("{part}{map}")).unwrap();
+        let declared = Declared::read(&path, module()).unwrap();
+        assert!(declared.plugin_text().starts_with("config:"));
         std::fs::write(&path, map).unwrap();
         let declared = Declared::read(&path, module()).unwrap();
         let place = declared.place("config.rules[0].a");

@@ -62,7 +62,7 @@ impl Record {
         };
         let (mut calls, mut size, mut end) = (0, 0, None);
         let mut broken = None;
-        let take = |recorded: Recorded| {
+        let mut take = |recorded: Recorded| {
             match &recorded {
                 Recorded::Call(_) => calls += 1,
                 Recorded::End(it) => end = Some(it.clone()),
@@ -70,22 +70,26 @@ impl Record {
             }
             let line = serde_json::to_string(&recorded).unwrap_or_default() + "\n";
             size += line.len() as u64;
-            match file.write_all(line.as_bytes()) {
-                Ok(()) => true,
-                Err(error) => {
-                    broken = Some(error);
-                    false
-                }
-            }
+            broken = file.write_all(line.as_bytes()).err();
+            broken.is_none()
         };
         let runtime = super::runtime()?;
-        let followed = runtime.block_on(async {
+        let recorded = async {
+            let mut records = control::record(&self.state, &order).await?;
+            while let Some(recorded) = records.next().await? {
+                if !take(recorded) {
+                    break;
+                }
+            }
+            Ok(true)
+        };
+        let recorded = runtime.block_on(async {
             tokio::select! {
-                followed = control::follow(&self.state, &order, take) => followed.map(|()| true),
+                recorded = recorded => recorded,
                 _ = tokio::signal::ctrl_c() => Ok(false),
             }
         });
-        let to_end = match followed {
+        let to_end = match recorded {
             Ok(to_end) => to_end,
             Err(error) => {
                 // Nothing was recorded: the name is free again.

@@ -8,7 +8,7 @@ mod daemon;
 mod input;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,8 @@ const TICK: Duration = Duration::from_millis(100);
 const ASK: Duration = Duration::from_secs(2);
 /// With `--once`, how long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Calls that wait to be shown.
-const QUEUE: usize = 1024;
+/// Calls that wait to be shown, beside those that wait in the daemon.
+const QUEUE: usize = 16;
 /// As good as for ever.
 const LONG: u64 = 10 * 365 * 24 * 3600;
 
@@ -101,7 +101,8 @@ impl Run {
         let mut shown = String::new();
         let mut seen = 0;
         let mut begun = false;
-        let mut saved: Option<Instant> = Some(stage.built_at());
+        let mut saved: Option<Instant> = Some(stage.began());
+        let mut at_work = Value::Null;
         let (mut tick, mut ask) = (tokio::time::interval(TICK), tokio::time::interval(ASK));
         let mut progress = Instant::now();
         loop {
@@ -120,6 +121,9 @@ impl Run {
                         }
                         seen += show::count(&told);
                         self.show(&told, &mut shown);
+                        if self.once && told.missing > 0 {
+                            return Err(Failed::new("calls came faster than they could be shown, and what is missing may have failed: give less at a time"));
+                        }
                         if self.once && is_answer(&told, stage.roles()) {
                             return Ok(ExitCode::from(u8::from(is_bad(&told))));
                         }
@@ -140,10 +144,13 @@ impl Run {
                                 return Ok(ExitCode::FAILURE);
                             }
                         }
-                        if status["active"]["digest"] == stage.digest()
+                        let active = &status["active"];
+                        if active["digest"] == stage.digest()
+                            && active["manifest"] != at_work
                             && begun
                             && let Some(saved) = saved.take()
                         {
+                            at_work = active["manifest"].clone();
                             let took = saved.elapsed().as_millis() as u64;
                             self.event("loaded", json!({"module": stage.digest(), "milliseconds": took}));
                             if stage.loads() > 1 {
@@ -166,8 +173,7 @@ impl Run {
                         }
                     }
                     if self.once && input.is_over() && progress.elapsed() > PATIENCE {
-                        let why = "the plugin has not been called for two minutes, or calls came faster than they could be shown";
-                        return Err(daemon.explain(why));
+                        return Err(daemon.explain("the plugin has not been called for two minutes"));
                     }
                 }
                 _ = ask.tick(), if begun => daemon.ask(stage.name(), stage.roles(), stage.state()),
@@ -219,30 +225,39 @@ async fn listen(state: PathBuf, plugin: String, sender: mpsc::Sender<Heard>) {
         seconds: LONG,
         bytes: u64::MAX,
     };
+    let over = hear(&state, &order, &sender).await.err();
+    let _ = sender.send(Heard::Over(over)).await;
+}
+
+async fn hear(
+    state: &Path,
+    order: &RecordOrder,
+    sender: &mpsc::Sender<Heard>,
+) -> Result<(), ClientError> {
     let begin = Instant::now();
-    loop {
-        let take = |recorded| {
-            let heard = match recorded {
-                Recorded::Recording(_) => Heard::Begun,
-                Recorded::Call(told) => Heard::Call(told),
-                Recorded::End(_) => Heard::Over(None),
-            };
-            sender.try_send(heard).is_ok()
-        };
-        let error = match control::follow(&state, &order, take).await {
-            Ok(()) => None,
+    let mut records = loop {
+        match control::record(state, order).await {
             // It is about to start, or to read the manifest.
             Err(ClientError::Unreachable { .. } | ClientError::Refused(_))
                 if begin.elapsed() < PATIENCE =>
             {
                 tokio::time::sleep(TICK / 4).await;
-                continue;
             }
-            Err(error) => Some(error),
+            answer => break answer?,
+        }
+    };
+    while let Some(recorded) = records.next().await? {
+        let heard = match recorded {
+            Recorded::Recording(_) => Heard::Begun,
+            Recorded::Call(told) => Heard::Call(told),
+            Recorded::End(_) => return Ok(()),
         };
-        let _ = sender.send(Heard::Over(error)).await;
-        return;
+        // Waits for the terminal; what the daemon cannot keep meanwhile, it counts.
+        if sender.send(heard).await.is_err() {
+            break;
+        }
     }
+    Ok(())
 }
 
 /// Why what is declared does not run, if it does not.

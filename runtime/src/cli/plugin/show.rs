@@ -15,6 +15,14 @@ const NO_ROUTE: u64 = u32::MAX as u64;
 /// The call in a few lines; empty if there is nothing to see.
 pub(super) fn text(told: &Told) -> String {
     let mut page = String::new();
+    if told.missing > 0 {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "...  {} calls are missing: they came too fast",
+            told.missing
+        );
+    }
     for import in told
         .imports
         .iter()
@@ -22,7 +30,6 @@ pub(super) fn text(told: &Told) -> String {
     {
         let text = |index: usize| import.arguments.get(index).and_then(Value::as_str);
         let level = text(0).unwrap_or_default().to_lowercase();
-        // Writing to a string does not fail.
         let _ = write!(page, "log  {level}: {}", text(2).unwrap_or_default());
         match text(3) {
             Some(fields) if !fields.is_empty() => {

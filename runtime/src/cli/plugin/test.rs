@@ -50,9 +50,7 @@ impl Test {
             }
         }
         if self.only != Some(Where::Native) {
-            let offline = self.cargo.iter().filter(|option| *option == "--offline");
-            let offline: Vec<&str> = offline.map(String::as_str).collect();
-            let built = cargo::build(&folder, "test", &offline)?;
+            let built = cargo::build(&folder, "test", &for_build(&self.cargo))?;
             // Compiled here once, not by each test.
             Puppet::open(&built.path, cache(&built.path).as_deref(), Arc::new(Nobody))?;
             let program = std::env::current_exe()
@@ -90,11 +88,53 @@ impl Test {
     }
 }
 
+/// Of the options for `cargo test`, those that say what is built.
+fn for_build(options: &[String]) -> Vec<&str> {
+    const ALONE: [&str; 5] = [
+        "--offline",
+        "--locked",
+        "--frozen",
+        "--all-features",
+        "--no-default-features",
+    ];
+    const WITH_VALUE: [&str; 3] = ["--features", "-F", "--config"];
+    let mut kept = Vec::new();
+    // After a second `--` come the test program's own.
+    let mut options = options
+        .iter()
+        .map(String::as_str)
+        .take_while(|it| *it != "--");
+    while let Some(option) = options.next() {
+        let (name, value) = option.split_once('=').unzip();
+        if ALONE.contains(&option) || name.is_some_and(|name| WITH_VALUE.contains(&name)) {
+            kept.push(option);
+        } else if value.is_none() && WITH_VALUE.contains(&option) {
+            kept.push(option);
+            kept.extend(options.next());
+        }
+    }
+    kept
+}
+
 /// For a component that is compiled and not called.
 struct Nobody;
 
 impl Answers for Nobody {
     fn answer(&self, _: &str, _: Vec<serde_json::Value>) -> Result<serde_json::Value, String> {
         Err("nobody answers".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_told_cargo_in_both_runs() {
+        let options =
+            "--offline greets --features a,b --features=c --nocapture -F d -- --features e";
+        let options: Vec<String> = options.split(' ').map(str::to_owned).collect();
+        let expected = "--offline --features a,b --features=c -F d";
+        assert_eq!(for_build(&options), expected.split(' ').collect::<Vec<_>>());
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::backoff::Backoff;
 use super::super::prepare::{Prepared, Progress, Rejection};
-use super::super::status::{Phase, Revision, Status};
+use super::super::status::{FETCHING, Phase, Revision, Status};
 use super::super::transition::Transition;
 use super::{Active, Actor, DRAIN, Declaration, Goal, Preparing, Rejected, Roles};
 use crate::manifest::Manifest;
@@ -22,7 +22,7 @@ impl Progress for Status {
 
     fn waits(&self, why: String) {
         let message = format!("the module is not there yet, and is asked for again: {why}");
-        self.condition("UpToDate", false, "Fetching", message);
+        self.condition("UpToDate", false, FETCHING, message);
     }
 }
 

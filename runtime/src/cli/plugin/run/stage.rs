@@ -11,7 +11,7 @@ use super::super::crate_folder::{CrateFolder, SPEC};
 use super::super::declared::{Declared, around, name_of};
 use super::super::sections::replace;
 use crate::cli::Failed;
-use crate::manifest::{Manifest, Module, Receives};
+use crate::manifest::{self, Document, Manifest, Module, Receives};
 use crate::module::{self, Cache, Compiler, Digest};
 use crate::sandbox::{Interfaces, Role, Sandbox};
 
@@ -20,20 +20,28 @@ const MANIFEST: &str = "manifests/plugin.yaml";
 
 /// See the module.
 pub(super) struct Stage {
-    folder: PathBuf,
+    folder: Tidy,
     subject: Subject,
     spec: Option<PathBuf>,
     options: Vec<String>,
     engine: wasmtime::Engine,
     name: String,
-    module: PathBuf,
-    digest: Digest,
-    roles: Vec<Role>,
+    built: Built,
     stamp: u64,
-    built: Instant,
+    began: Instant,
     loads: u32,
     /// Nobody listens yet.
     held: bool,
+    /// What the daemon was told last.
+    declared: Option<Manifest>,
+}
+
+/// A module that was built, and compiled to where the daemon finds that.
+struct Built {
+    digest: Digest,
+    /// A module of its own, which does not change while it is read.
+    copy: PathBuf,
+    roles: Vec<Role>,
 }
 
 #[derive(Clone)]
@@ -62,8 +70,7 @@ impl Stage {
         };
         let spec = manifest.map(Path::to_owned).or(of_crate);
         let stamp = stamp(&subject, spec.as_deref());
-        let built = Instant::now();
-        let (module, digest) = build(&subject, options)?;
+        let began = Instant::now();
         let engine = Sandbox::compiler().map_err(|error| Failed::new(format!("{error:#}")))?;
         let name = format!(
             "bulkhead-run-{}-{:x}",
@@ -79,20 +86,21 @@ impl Stage {
         // Nobody else reads what the plugin is shown, and nobody has made it before.
         let made = DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
+        let tidy = Tidy(folder.clone());
+        let built = build(&subject, options, &engine, &folder)?;
         let mut stage = Self {
-            folder,
+            folder: tidy,
             subject,
             spec,
             options: options.to_vec(),
             engine,
             name,
-            module,
-            digest,
-            roles: Vec::new(),
-            stamp,
             built,
+            stamp,
+            began,
             loads: 0,
             held: true,
+            declared: None,
         };
         stage.write()?;
         Ok(stage)
@@ -100,16 +108,16 @@ impl Stage {
 
     /// The folder, for the daemon.
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.0
     }
 
     pub(super) fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.folder.0.join("state")
     }
 
     /// The file that a plugin with the role `logs` reads.
     pub(super) fn input(&self) -> PathBuf {
-        self.folder.join("input.log")
+        self.folder.0.join("input.log")
     }
 
     pub(super) fn name(&self) -> &str {
@@ -117,16 +125,16 @@ impl Stage {
     }
 
     pub(super) fn digest(&self) -> String {
-        self.digest.to_string()
+        self.built.digest.to_string()
     }
 
     pub(super) fn roles(&self) -> &[Role] {
-        &self.roles
+        &self.built.roles
     }
 
-    /// When the build of the module began.
-    pub(super) fn built_at(&self) -> Instant {
-        self.built
+    /// When the build of the first module began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// How many modules there were.
@@ -136,7 +144,7 @@ impl Stage {
 
     /// A refusal with the author's file instead of the one that was made of it.
     pub(super) fn in_words_of_author(&self, problem: &str) -> String {
-        let made = self.folder.join(MANIFEST).display().to_string();
+        let made = self.folder.0.join(MANIFEST).display().to_string();
         let spec = self.spec.as_deref().unwrap_or(Path::new(SPEC));
         problem.replace(&made, &spec.display().to_string())
     }
@@ -162,70 +170,44 @@ impl Stage {
     /// If it does not build, or its manifest has faults.
     pub(super) async fn build_again(&mut self) -> Result<bool, Failed> {
         let (subject, options) = (self.subject.clone(), self.options.clone());
-        let task = tokio::task::spawn_blocking(move || build(&subject, &options));
-        let built = task.await.map_err(|error| Failed::new(error.to_string()))?;
-        let (module, digest) = built?;
-        let is_new = digest != self.digest;
-        (self.module, self.digest) = (module, digest);
+        let (engine, folder) = (self.engine.clone(), self.folder.0.clone());
+        let task = tokio::task::spawn_blocking(move || build(&subject, &options, &engine, &folder));
+        self.built = task
+            .await
+            .map_err(|error| Failed::new(error.to_string()))??;
+        let before = self.declared.take();
         self.write()?;
-        Ok(is_new)
+        Ok(self.declared != before)
     }
 
     fn write(&mut self) -> Result<(), Failed> {
-        let failed = |error: &dyn std::fmt::Display| self.failed(error);
-        for name in ["manifests", "state"] {
-            let made = DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(self.folder.join(name));
-            made.map_err(|error| failed(&error))?;
-        }
-        let cache = Cache::open(
-            self.folder.join("state/cache"),
-            &self.engine,
-            Compiler::InProcess,
-        )
-        .map_err(|error| failed(&error))?;
-        let wrong = |error: &dyn std::fmt::Display| {
-            Failed::new(format!("{}: {error}", self.module.display()))
-        };
-        let module = module::named(&self.module).map_err(|error| wrong(&error))?;
-        // The daemon finds it there.
-        let component = cache
-            .get(&self.engine, &module)
-            .map_err(|error| wrong(&error))?;
-        let interfaces = Interfaces::of(&self.engine, &component).map_err(|error| wrong(&error))?;
-        std::fs::write(self.copy(), &module.bytes).map_err(|error| failed(&error))?;
-        let sha256 = self.digest;
         let policy = format!(
-            "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nallowRootEquivalent:\n- {{sha256: {sha256}}}\n"
+            "apiVersion: bulkhead.dev/v1alpha1\nkind: Policy\nallowRootEquivalent:\n- {{sha256: {}}}\n",
+            self.built.digest
         );
-        std::fs::write(self.folder.join("policy.yaml"), policy).map_err(|error| failed(&error))?;
-        self.roles = interfaces.roles;
+        let path = self.folder.0.join("policy.yaml");
+        std::fs::write(&path, policy).map_err(failed(&path))?;
         self.declare()?;
         self.loads += 1;
         Ok(())
     }
 
-    /// A module of its own, which does not change while it is read.
-    fn copy(&self) -> PathBuf {
-        self.folder.join(format!("{}.wasm", self.digest))
-    }
-
-    fn failed(&self, error: &dyn std::fmt::Display) -> Failed {
-        Failed::new(format!("{}: {error}", self.folder.display()))
-    }
-
-    fn declare(&self) -> Result<(), Failed> {
+    fn declare(&mut self) -> Result<(), Failed> {
         let text = around(&self.name, &self.manifest()?);
-        let hidden = self.folder.join("manifests/.new");
-        std::fs::write(&hidden, text).map_err(|error| self.failed(&error))?;
-        std::fs::rename(&hidden, self.folder.join(MANIFEST)).map_err(|error| self.failed(&error))
+        let path = self.folder.0.join(MANIFEST);
+        let mut documents = manifest::read(&path, text.as_bytes()).into_iter();
+        self.declared = documents.find_map(|document| match document {
+            Document::Manifest(manifest) => Some(*manifest),
+            Document::Refused { .. } | Document::Ignored { .. } => None,
+        });
+        let hidden = path.with_file_name(".new");
+        std::fs::write(&hidden, text).map_err(failed(&hidden))?;
+        std::fs::rename(&hidden, &path).map_err(failed(&path))
     }
 
     /// The author's manifest with this module, and with sources and destinations of this folder.
     fn manifest(&self) -> Result<String, Failed> {
-        let (module, sha256) = (self.copy(), self.digest.to_string());
+        let (module, sha256) = (&self.built.copy, self.built.digest.to_string());
         let named = Module::File {
             path: module.clone(),
             sha256: sha256.clone(),
@@ -246,7 +228,7 @@ impl Stage {
         );
         text = replace(&text, "update", "update: {probation: 1s}");
         text = replace(&text, "suspend", &format!("suspend: {}", self.held));
-        if self.roles.contains(&Role::Logs) {
+        if self.built.roles.contains(&Role::Logs) {
             let logs = self.logs(declared.as_ref().map(|declared| &declared.manifest));
             text = replace(&text, "logs", &logs);
         }
@@ -275,7 +257,7 @@ impl Stage {
             false => named,
         };
         for (name, receives) in named {
-            let path = self.folder.join(format!("out-{name}.jsonl"));
+            let path = self.folder.0.join(format!("out-{name}.jsonl"));
             text.push_str(&format!(
                 "\n  - name: {name}\n    receives: {receives}\n    file: {{path: {path:?}}}"
             ));
@@ -284,25 +266,49 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+/// A folder that goes with it.
+struct Tidy(PathBuf);
+
+impl Drop for Tidy {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-fn build(subject: &Subject, options: &[String]) -> Result<(PathBuf, Digest), Failed> {
-    match subject {
+fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> Failed {
+    move |error| Failed::new(format!("{}: {error}", path.display()))
+}
+
+fn build(
+    subject: &Subject,
+    options: &[String],
+    engine: &wasmtime::Engine,
+    folder: &Path,
+) -> Result<Built, Failed> {
+    let path = match subject {
         Subject::Crate(folder) => {
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
-            let built = cargo::build(folder, "plugin", &options)?;
-            Ok((built.path, built.digest))
+            cargo::build(folder, "plugin", &options)?.path
         }
-        Subject::Module(path) => {
-            let module = module::named(path)
-                .map_err(|error| Failed::new(format!("{}: {error}", path.display())))?;
-            Ok((path.clone(), module.digest))
-        }
+        Subject::Module(path) => path.clone(),
+    };
+    let module = module::named(&path).map_err(failed(&path))?;
+    for name in ["manifests", "state"] {
+        let path = folder.join(name);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(failed(&path))?;
     }
+    let cache = Cache::open(folder.join("state/cache"), engine, Compiler::InProcess);
+    let cache = cache.map_err(failed(folder))?;
+    let component = cache.get(engine, &module).map_err(failed(&path))?;
+    let interfaces = Interfaces::of(engine, &component).map_err(failed(&path))?;
+    let copy = folder.join(format!("{}.wasm", module.digest));
+    std::fs::write(&copy, &module.bytes).map_err(failed(&copy))?;
+    Ok(Built {
+        digest: module.digest,
+        copy,
+        roles: interfaces.roles,
+    })
 }
 
 /// Of the names, times and sizes of all files that the plugin is made of.
