@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::kept::Kept;
+use super::kept::{Kept, Way};
 use super::open::Opener;
 use super::rules::{Place, is_known_of_root, is_nobodys};
 use super::want::{Look, Want};
@@ -168,7 +168,8 @@ impl Pass {
     }
 
     /// What may stay open until the next pass.
-    pub fn into_kept(self) -> Kept {
+    pub fn into_kept(mut self) -> Kept {
+        self.kept.rest();
         self.kept
     }
 }
@@ -177,8 +178,21 @@ impl Pass {
 /// depends on that.
 type Listed = (Place, String, Option<String>);
 
-/// Names and whether each is a folder.
-type Names = Rc<[(String, bool)]>;
+/// What is in a folder, by name.
+type Names = Rc<[Name]>;
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    text: String,
+    is_folder: bool,
+    inode: u64,
+}
+
+/// Where a walk is: a path below the place of its want.
+struct At {
+    path: String,
+    way: Way,
+}
 
 struct Walk<'a> {
     pass: &'a mut Pass,
@@ -192,7 +206,11 @@ impl Walk<'_> {
         if !self.pass.opener.has(want.place) {
             return Ok(());
         }
-        self.descend(index, want, &want.parts, &mut String::new(), FOLDERS_DEEP)
+        let mut at = At {
+            path: String::new(),
+            way: Way::default(),
+        };
+        self.descend(index, want, &want.parts, &mut at, FOLDERS_DEEP)
     }
 
     /// Goes down from the folder `at`, which is the same afterwards.
@@ -201,50 +219,53 @@ impl Walk<'_> {
         index: u32,
         want: &Want,
         parts: &[GlobPart],
-        at: &mut String,
+        at: &mut At,
         deep: usize,
     ) -> Result<(), TooMuch> {
-        let from = at.len();
+        let (from, way) = (at.path.len(), at.way);
         let mut parts = parts;
         while let [GlobPart::Literal(name), rest @ ..] = parts {
-            push(at, name);
+            push(&mut at.path, name);
             parts = rest;
         }
-        let here = at.len();
+        let here = at.path.len();
         match parts {
             [] => self.file(index, want, at, false)?,
             [GlobPart::Folders, rest @ ..] => {
                 self.descend(index, want, rest, at, deep)?;
                 let names = match deep {
                     0 => Rc::new([]),
-                    _ => self.list(want, at),
+                    _ => self.list(want, &at.path),
                 };
-                for (name, is_folder) in names.iter() {
+                for name in names.iter() {
                     self.step()?;
-                    if *is_folder {
-                        push(at, name);
+                    if name.is_folder {
+                        push(&mut at.path, &name.text);
+                        at.way = way.through(name.inode);
                         self.descend(index, want, parts, at, deep - 1)?;
-                        at.truncate(here);
+                        at.path.truncate(here);
                     }
                 }
             }
             [GlobPart::Glob(glob), rest @ ..] => {
-                for (name, _) in self.list(want, at).iter() {
+                for name in self.list(want, &at.path).iter() {
                     self.step()?;
-                    if glob.matches(name) {
-                        push(at, name);
+                    if glob.matches(&name.text) {
+                        push(&mut at.path, &name.text);
+                        at.way = way.through(name.inode);
                         match rest {
                             [] => self.file(index, want, at, true)?,
                             rest => self.descend(index, want, rest, at, deep)?,
                         }
-                        at.truncate(here);
+                        at.path.truncate(here);
                     }
                 }
             }
             // Consumed above.
             [GlobPart::Literal(_), ..] => {}
         }
-        at.truncate(from);
+        at.path.truncate(from);
+        at.way = way;
         Ok(())
     }
 
@@ -282,7 +303,8 @@ impl Walk<'_> {
     }
 
     /// Takes one file. `listed`: its name was found in its folder.
-    fn file(&mut self, index: u32, want: &Want, at: &str, listed: bool) -> Result<(), TooMuch> {
+    fn file(&mut self, index: u32, want: &Want, here: &At, listed: bool) -> Result<(), TooMuch> {
+        let at = here.path.as_str();
         let name = at.rsplit('/').next().unwrap_or_default();
         if want.place != Place::Plain && is_nobodys(name) {
             return Ok(());
@@ -302,7 +324,7 @@ impl Walk<'_> {
                 opened.map(|_| Taken::default())
             }
             Look::Target => self.target(want, at).map(|()| Taken::default()),
-            Look::Content => self.content(want, at),
+            Look::Content => self.content(want, at, here.way),
             Look::Entry { content } => self.entry(want, at, content),
         };
         let (taken, error) = match taken {
@@ -360,7 +382,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn content(&mut self, want: &Want, at: &str) -> Result<Taken, Errno> {
+    fn content(&mut self, want: &Want, at: &str, way: Way) -> Result<Taken, Errno> {
         let mut taken = Taken::default();
         // What comes in one piece: no second call to learn that it was the end.
         let (chunk, is_whole) = match want.place {
@@ -368,7 +390,7 @@ impl Walk<'_> {
             Place::Proc => (CHUNK, at.starts_with("sys/")),
             Place::Sys | Place::Plain => (CHUNK, false),
         };
-        if let Some(file) = self.pass.kept.get(want, at) {
+        if let Some(file) = self.pass.kept.get(want, at, way) {
             let begin = self.pass.bytes.len();
             if let Ok(cut) = self.append(&file, chunk, is_whole) {
                 taken.cut = cut;
@@ -401,7 +423,7 @@ impl Walk<'_> {
             }
         }
         taken.cut = self.append(&file, chunk, is_whole)?;
-        self.pass.kept.keep(want, at, file);
+        self.pass.kept.keep(want, at, way, file);
         Ok(taken)
     }
 
@@ -490,7 +512,7 @@ fn modified(stat: &rustix::fs::Stat) -> i64 {
 }
 
 /// The names in a folder that are UTF-8, and whether each is itself a folder.
-fn entries(folder: &OwnedFd) -> Vec<(String, bool)> {
+fn entries(folder: &OwnedFd) -> Vec<Name> {
     let mut buffer = [MaybeUninit::uninit(); LISTING];
     let mut read = RawDir::new(folder, &mut buffer);
     let mut names = Vec::new();
@@ -510,7 +532,11 @@ fn entries(folder: &OwnedFd) -> Vec<(String, bool)> {
             }
             _ => false,
         };
-        names.push((name.to_owned(), is_folder));
+        names.push(Name {
+            text: name.to_owned(),
+            is_folder,
+            inode: entry.ino(),
+        });
     }
     names
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::kept::Way;
 use super::{Batch, Look, Reader, Want};
 use crate::manifest::NodeGlob;
 use crate::sandbox::NodeFolders;
@@ -211,16 +212,21 @@ fn a_file_that_stays_open_tells_what_is_new() {
         private: [].into(),
     });
     let until = Instant::now() + Duration::from_secs(60);
-    let wanted = wants(&["/proc/uptime", "/proc/sys/kernel/random/uuid"]);
+    let wanted = wants(&[
+        "/proc/uptime",
+        "/proc/sys/kernel/random/uuid",
+        "/sys/class/net/*/mtu",
+    ]);
     let mut kept = super::Kept::default();
     let mut seen = Vec::new();
     for _ in 0..3 {
         let mut pass = reader.pass_with(kept);
         let batch = pass.read(&wanted, until).unwrap();
         kept = pass.into_kept();
-        assert!(kept.get(&wanted[0], "uptime").is_some());
+        assert!(kept.get(&wanted[0], "uptime", Way::default()).is_some());
         let rows = rows(&batch);
-        assert_eq!(rows.len(), 2);
+        let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
+        assert!(rows.contains(&("/sys/class/net/lo/mtu".to_owned(), Ok(mtu))));
         assert_eq!(
             rows[1].1.as_ref().unwrap().len(),
             "1b4e28ba-2fa1-11d2-883f-0016d3cca427\n".len()
