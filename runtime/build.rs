@@ -33,6 +33,10 @@ const FIXTURES: &[&str] = &[
     "tutorial-watchman",
 ];
 
+/// Those of the fixtures that want features of the SDK which others shall not get: what is built at once gets the
+/// features of all.
+const ALONE: &[&str] = &["fixture-facades"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -60,6 +64,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     sdk::embed(&root, &out)?;
     build(&root, &target_dir, &packages)?;
+    if fixtures {
+        build(&root, &target_dir, ALONE)?;
+    }
     let modules = target_dir.join(TARGET).join(PROFILE);
     let mut list = "static BUNDLED: &[Bundled] = &[\n".to_owned();
     for package in BUNDLED {

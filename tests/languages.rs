@@ -8,6 +8,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -127,10 +128,19 @@ fn works(language: &str) -> (Node, String) {
 
 fn javascript() {
     let (mut node, _) = works("javascript");
-    // Its runtime imports HTTP, which it does not call. Compiled code is there at the next start.
+    let node_state = node.state.clone();
+    // Its runtime imports HTTP, which it does not call. Compiled code is there at the next start, and not made anew.
+    let compiled = || {
+        let entries = fs::read_dir(node_state.join("cache")).unwrap();
+        let files = entries.map(|entry| entry.unwrap().metadata().unwrap().ino());
+        files.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = compiled();
+    assert!(!before.is_empty());
     assert!(node.stop().success());
     node.start();
     node.wait_running("app");
+    assert_eq!(compiled(), before);
     assert_eq!(node.plugin("app").unwrap()["restarts"], 0);
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use support::{Node, condition, wait_for};
+use support::{Node, condition, numbered, wait_for};
 
 /// A page in the Prometheus text format 0.0.4, read without mercy.
 struct Page {
@@ -297,6 +297,8 @@ fn metrics_are_sound_and_count_what_the_report_counts() {
         &node.spec("app", "fixture-logs", "{contains: \"1\"}"),
     );
     node.manifest("refused", "module: {bundled: none}");
+    let quiet = node.spec("quiet", "fixture-logs", "{}");
+    node.manifest("quiet", &quiet.replace("module:", "suspend: true\nmodule:"));
     node.start();
     node.wait_running("app");
     node.append("a.log", (0..20).map(|n| n.to_string()));
@@ -311,6 +313,12 @@ fn metrics_are_sound_and_count_what_the_report_counts() {
     assert_eq!(page.of_app("bulkhead_plugin_ready", ""), 1.0);
     let refused = "bulkhead_plugin_ready{namespace=\"local\",name=\"refused\"}";
     assert_eq!(page.series[refused], 0.0);
+    let suspended = |name: &str| {
+        let series = format!("bulkhead_plugin_suspended{{namespace=\"local\",name=\"{name}\"}}");
+        page.series[&series]
+    };
+    assert_eq!(["app", "refused", "quiet"].map(suspended), [0.0, 0.0, 1.0]);
+    assert_eq!(page.series["bulkhead_node_problems"], 0.0);
     assert_eq!(page.of_app("bulkhead_logs_read_lines_total", ""), 20.0);
     assert_eq!(page.of_app("bulkhead_logs_read_bytes_total", ""), 50.0);
     let outcomes = [
@@ -414,4 +422,36 @@ fn it_answers_while_guests_spin_on_every_core() {
             .iter()
             .all(|plugin| plugin["restarts"] == 0)
     );
+}
+
+#[test]
+fn records_of_the_crates_log_and_tracing_come_with_their_fields() {
+    let mut node = Node::new();
+    node.append("a.log", numbered("line", 0..3));
+    node.manifest("app", &node.spec("app", "fixture-facades", "{}"));
+    node.start();
+    node.wait_output("app", 3);
+    let journal = node.journal("app");
+    let records = journal["items"].as_array().unwrap();
+    let told = |part: &str| {
+        let mut found = records.iter();
+        let found = found.find(|record| record["message"].as_str().unwrap().contains(part));
+        let found = found.unwrap_or_else(|| panic!("{part:?} is not in {records:#?}"));
+        let fields = format!("{{{}}}", found["fields"].as_str().unwrap());
+        let fields: Value = serde_json::from_str(&fields).unwrap();
+        (found["level"].clone(), fields)
+    };
+    let (level, fields) = told("through log");
+    assert_eq!(level, "info");
+    assert!(fields["lines"].is_number(), "{fields:#}");
+    let (level, fields) = told("through tracing");
+    assert_eq!(level, "error");
+    assert_eq!(
+        (&fields["kind"], &fields["span"]),
+        (&"sad".into(), &"batch".into())
+    );
+    assert!(fields["lines"].is_number(), "{fields:#}");
+    // `logLevel` is `info`.
+    let silent = records.iter().all(|record| record["level"] != "debug");
+    assert!(silent, "{records:#?}");
 }

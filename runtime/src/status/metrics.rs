@@ -57,6 +57,12 @@ const PLUGIN: &[(&str, &str, &str, Value)] = &[
         },
     ),
     (
+        "bulkhead_plugin_suspended",
+        "gauge",
+        "Whether the plugin stands still because somebody wants it to.",
+        |plugin| Some(f64::from(u8::from(is_suspended(plugin)))),
+    ),
+    (
         "bulkhead_plugin_restarts_total",
         "counter",
         "Instances made anew after a failure.",
@@ -299,6 +305,14 @@ const QUEUE: &[(&str, &str, &str, QueueValue)] = &[
 ];
 
 /// Writes the page.
+/// By its manifest or by its node, not by the policy or in safe mode.
+fn is_suspended(plugin: &PluginReport) -> bool {
+    let mut conditions = plugin.state.conditions.iter();
+    let by_somebody = ["Suspended", "SuspendedOnNode"];
+    plugin.state.phase == crate::plugin::Phase::Suspended
+        && conditions.any(|it| it.r#type == "Ready" && by_somebody.contains(&it.reason))
+}
+
 pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
     let mut page = Page(String::new());
     page.family("bulkhead_build_info", "gauge", "The daemon's version.");
@@ -309,6 +323,12 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
         "Whether every declared plugin has been tried.",
     );
     page.sample("bulkhead_ready", &[], f64::from(u8::from(node.ready)));
+    page.family(
+        "bulkhead_node_problems",
+        "gauge",
+        "What keeps the daemon from knowing or loading what is declared; the status tells each.",
+    );
+    page.sample("bulkhead_node_problems", &[], node.problems.len() as f64);
     if let Some(pods) = &node.pods {
         page.family(
             "bulkhead_pods_watched",
