@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
@@ -252,7 +253,9 @@ fn lines_of_files_and_of_stdin_are_run_and_printed_for_programs() {
     let folder = folder.path();
     let (module, digest) = fixture_module("fixture-minimal");
     let module = module.to_str().unwrap();
-    fs::write(folder.join("plugin.yaml"), "config: {contains: wanted}\n").unwrap();
+    // Whatever nodes it is for, it runs here.
+    let spec = "nodeSelector: {arch: other}\nconfig: {contains: wanted}\n";
+    fs::write(folder.join("plugin.yaml"), spec).unwrap();
     fs::write(folder.join("a.log"), "wanted 1\nother\n").unwrap();
     let run = [
         "plugin",
@@ -301,6 +304,155 @@ fn lines_of_files_and_of_stdin_are_run_and_printed_for_programs() {
     let parts = ["refused", "config.contains"];
     fs::write(folder.join("plugin.yaml"), "config: {contains: [1]}\n").unwrap();
     fails(folder, &run, 1, &parts);
+}
+
+#[test]
+fn more_lines_than_can_be_shown_at_once_are_all_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, _) = fixture_module("fixture-minimal");
+    let module = module.to_str().unwrap();
+    let lines: String = (0..150_000).map(|n| format!("{n}\n")).collect();
+    fs::write(folder.join("a.log"), &lines).unwrap();
+    fs::write(folder.join("plugin.yaml"), "config: {contains: \"\"}\n").unwrap();
+    let shown = works(
+        folder,
+        &[
+            "plugin",
+            "run",
+            module,
+            "--manifest",
+            "plugin.yaml",
+            "--once",
+            "--input",
+            "a.log",
+        ],
+    );
+    let shown = shown.lines().map(|line| line.strip_prefix("= ").unwrap());
+    assert!(shown.eq(lines.lines()));
+}
+
+#[test]
+fn changes_that_are_not_granted_are_told_and_how_to_grant_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, _) = fixture_module("fixture-enforcement");
+    let module = module.to_str().unwrap();
+    let path = folder.join("kept");
+    let config = format!("config: {{keep: [{{path: {path:?}, content: a}}]}}\n");
+    let write = |grants: &str| fs::write(folder.join("plugin.yaml"), config.clone() + grants);
+    let command = |name| ["plugin", name, module, "--manifest", "plugin.yaml"];
+    let run = [&command("run")[..], &["--once"]].concat();
+    let (changes, look) = (
+        format!("grants:\n  changes:\n    files:\n    - {}", path.display()),
+        format!("grants:\n  nodeFiles:\n  - {}", path.display()),
+    );
+    write("").unwrap();
+    fails(folder, &command("check"), 1, &[&changes, &look]);
+    // It may look, and wants to do more.
+    write(&look).unwrap();
+    let parts = ["write-file", "would not be made: it is not granted"];
+    fails(folder, &run, 1, &parts);
+    write(&changes).unwrap();
+    works(folder, &command("check"));
+    let shown = works(folder, &run);
+    assert!(shown.contains("WriteFile"), "{shown}");
+    assert!(!path.exists());
+}
+
+/// Stands for rustup on a machine that has not the target, and may be let add it.
+#[test]
+fn a_missing_target_is_added() {
+    let (folder, path) = new_crate("targeted", "logs");
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let rustup = bin.join("rustup");
+    fs::write(
+        &rustup,
+        "#!/bin/sh\necho \"$PWD: $*\" >> ../said\n[ \"$2\" = list ] || [ -e ../may ]\n",
+    )
+    .unwrap();
+    fs::set_permissions(&rustup, fs::Permissions::from_mode(0o755)).unwrap();
+    let before = std::env::var("PATH").unwrap();
+    let build = || {
+        let mut build = command(folder.path(), &["plugin", "build", "targeted"]);
+        build.env("PATH", format!("{}:{before}", bin.display()));
+        let output = build.output().unwrap();
+        (output.status.success(), text(&output.stderr))
+    };
+    let (built, told) = build();
+    assert!(!built);
+    let expected = "could not be added; run: rustup target add wasm32-wasip2";
+    assert!(told.contains(expected), "{told}");
+    fs::write(folder.path().join("may"), "").unwrap();
+    let (built, told) = build();
+    assert!(built, "{told}");
+    assert!(told.contains("rustup adds it"), "{told}");
+    let said = fs::read_to_string(folder.path().join("said")).unwrap();
+    let expected = format!(
+        "{}: target add wasm32-wasip2\n",
+        fs::canonicalize(&path).unwrap().display()
+    );
+    assert_eq!(said.matches(&expected).count(), 2, "{said}");
+}
+
+#[test]
+fn what_no_config_map_holds_is_not_packed_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, _) = fixture_module("fixture-minimal");
+    let mut bytes = fs::read(module).unwrap();
+    // A custom section that does not compress: its length in 4 bytes of LEB128, an empty name.
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+        .take(1 << 20)
+        .collect();
+    let length = noise.len() + 1;
+    bytes.push(0);
+    bytes.extend([0, 7, 14, 21].map(|shift| {
+        let more = if shift < 21 { 0x80 } else { 0 };
+        (length >> shift) as u8 & 0x7f | more
+    }));
+    bytes.push(0);
+    bytes.extend(noise);
+    fs::write(folder.join("large.wasm"), bytes).unwrap();
+    let pack = ["plugin", "pack", "large.wasm", "--name", "a"];
+    let inline = [&pack[..], &["--inline"]].concat();
+    let parts = [
+        "large.wasm",
+        "a ConfigMap holds 1 MiB",
+        "leave out --inline",
+    ];
+    fails(folder, &inline, 1, &parts);
+    let packed = works(folder, &pack);
+    assert_eq!(packed.matches("immutable: true").count(), 2);
+}
+
+#[test]
+fn a_manifest_with_faults_is_not_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (module, _) = fixture_module("fixture-minimal");
+    let pack = [
+        "plugin",
+        "pack",
+        module.to_str().unwrap(),
+        "--name",
+        "a",
+        "--spec",
+        "plugin.yaml",
+    ];
+    let logs = "logs:\n  sources: [{files: {include: [/var/log/a]}}]\n  destinations: [{name: a, stdout: {}}]\n";
+    let spec = format!("limits: {{memory: much}}\n# -----\nconfig: {{contains: a}}\n{logs}");
+    fs::write(folder.join("plugin.yaml"), &spec).unwrap();
+    fails(folder, &pack, 1, &["limits.memory"]);
+    fs::write(folder.join("plugin.yaml"), spec.replace("much", "8Mi")).unwrap();
+    let packed = works(folder, &pack);
+    fs::write(folder.join("packed.yaml"), packed).unwrap();
+    // What is packed is a manifest for the other commands, too.
+    works(
+        folder,
+        &["plugin", "check", pack[2], "--manifest", "packed.yaml"],
+    );
 }
 
 /// The output of a command that goes on, line by line.

@@ -193,3 +193,85 @@ fn nobody_records_unless_the_node_permits_it() {
     ];
     fails(&folder, &nowhere, 3, &["no daemon answers"]);
 }
+
+/// With what the plugins ask the host meanwhile: state, facts, the time, random numbers.
+#[test]
+fn what_plugins_of_each_role_did_can_be_done_again() {
+    let mut node = Node::new();
+    let kept = node.path("etc/kept");
+    let scanned = node.path("scanned");
+    for folder in [kept.parent().unwrap(), &scanned] {
+        fs::create_dir(folder).unwrap();
+    }
+    let logs = node.spec("logs", "fixture-grants", "{count: true}");
+    let grants = "grants: {state: {quota: 1Mi}, nodeFacts: true}\nupdate:";
+    let logs = logs.replace("update:", grants);
+    let metrics = "module: {bundled: node-metrics}\ngrants: {nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]}\n";
+    let enforcement = format!(
+        "module: {{bundled: config-enforcer}}\ngrants: {{nodeFacts: true, changes: {{files: [{:?}]}}}}\nconfig: {{resources: [{{id: a, file: {{path: {kept:?}, content: a}}}}]}}\nenforcement: {{mode: enforce}}\n",
+        kept.parent().unwrap()
+    );
+    let rule = "rule miner { strings: $a = \"stratum+tcp://\" condition: $a }";
+    let scanning = format!(
+        "module: {{bundled: security-scanner}}\nconfig: {{signatures: {{yara: [{{name: test, text: {rule:?}}}]}}}}\ngrants: {{state: {{quota: 1Mi}}, scan: {{files: [{scanned:?}]}}}}\nscanning: {{budget: {{yieldToPressure: false}}}}\n"
+    );
+    let plugins = [
+        ("logs", logs.as_str(), "logs.process"),
+        ("metrics", metrics, "metrics.collect"),
+        ("enforcement", &enforcement, "enforcement.plan"),
+        ("scanning", &scanning, "scanning.scan"),
+    ];
+    for (name, spec, _) in plugins {
+        node.manifest(name, spec);
+    }
+    node.start_with(&["--allow-recording"], &[]);
+    let folder = node.path("");
+    let state = node.state.to_str().unwrap().to_owned();
+    let recorded =
+        |name: &str| fs::read_to_string(node.path(&format!("{name}.jsonl"))).unwrap_or_default();
+    let recordings = plugins.map(|(name, _, _)| {
+        node.wait_running(name);
+        let file = format!("{name}.jsonl");
+        let record = [
+            "plugin", "record", name, "--for", "5m", "-o", &file, "--state", &state,
+        ];
+        let recording = command(&folder, &record)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("a fresh instance", || {
+            recorded(name).contains("lifecycle.init").then_some(())
+        });
+        recording
+    });
+    node.append("a.log", numbered("line", 0..10));
+    node.wait_output("logs", 10);
+    node.get("/metrics/plugins/local/metrics").unwrap();
+    works(
+        &folder,
+        &["enforcement", "check", "enforcement", "--state", &state],
+    );
+    fs::write(scanned.join("miner"), "stratum+tcp://pool").unwrap();
+    for (mut recording, (name, _, call)) in recordings.into_iter().zip(plugins) {
+        wait_for(call, || recorded(name).contains(call).then_some(()));
+        support::signal_to(&recording, rustix::process::Signal::INT);
+        assert!(recording.wait().unwrap().success(), "{name}");
+        let file = format!("{name}.jsonl");
+        let (module, _) = fixture_module("fixture-grants");
+        let replay = match name {
+            "logs" => vec![
+                "plugin",
+                "replay",
+                &file,
+                "--module",
+                module.to_str().unwrap(),
+            ],
+            _ => vec!["plugin", "replay", &file],
+        };
+        let told = works(&folder, &replay);
+        let expected = "the module that was recorded: the same answers";
+        assert!(told.contains(expected), "{name}: {told}");
+    }
+    assert!(recorded("logs").contains("state."), "it asks the host");
+    assert!(recorded("scanning").contains("miner"));
+}

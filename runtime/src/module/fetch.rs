@@ -120,7 +120,7 @@ pub enum FetchError {
     },
     /// There are no ConfigMaps where there is no cluster.
     #[error(
-        "module.configMapParts: only a daemon of the cluster can fetch the parts; look at the module with `bulkhead inspect FILE`, or name it with `module.file` here"
+        "module.configMapParts: only a daemon of the cluster can fetch the parts; look at the module with `bulkhead plugin inspect FILE`, or name it with `module.file` here"
     )]
     NoCluster,
     /// Not the bytes that the manifest names.

@@ -47,6 +47,9 @@ pub struct Told {
     /// Why it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The guest's frames then, innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
 }
 
 /// A call of the guest to the host.
@@ -290,6 +293,7 @@ impl Listening {
             imports,
             result: outcome.map_or(Value::Null, |answer| encode(answer)),
             failure: outcome.err().map(ToString::to_string),
+            backtrace: outcome.map_or_else(|failure| failure.backtrace.clone(), |_| Vec::new()),
         });
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Built {
 /// # Errors
 /// If it does not build, or is no component.
 pub(super) fn build(folder: &CrateFolder, into: &str, options: &[&str]) -> Result<Built, Failed> {
-    ensure_target()?;
+    ensure_target(folder)?;
     let artifact = compile(folder, options)?;
     let wrong = |path: &Path, error: &dyn std::fmt::Display| {
         Failed::new(format!("{}: {error}", path.display()))
@@ -121,8 +121,14 @@ pub(super) fn trim_lock(folder: &Path) {
 }
 
 /// Adds the target, if rustup knows that it is missing. Without rustup cargo says what is.
-pub(super) fn ensure_target() -> Result<(), Failed> {
-    let listed = Command::new("rustup")
+fn ensure_target(folder: &CrateFolder) -> Result<(), Failed> {
+    // The crate may name a toolchain of its own.
+    let rustup = || {
+        let mut rustup = Command::new("rustup");
+        rustup.current_dir(&folder.0);
+        rustup
+    };
+    let listed = rustup()
         .args(["target", "list", "--installed"])
         .stderr(Stdio::null())
         .output();
@@ -134,7 +140,7 @@ pub(super) fn ensure_target() -> Result<(), Failed> {
         return Ok(());
     }
     tell(&format!("the target {TARGET} is missing; rustup adds it"));
-    let added = Command::new("rustup")
+    let added = rustup()
         .args(["target", "add", TARGET])
         .stdout(Stdio::null())
         .status();

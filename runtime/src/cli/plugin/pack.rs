@@ -92,6 +92,8 @@ impl Pack {
                 format!("module:\n  configMapParts:\n    names: [{names}]\n    sha256: {sha256}");
             (module, None)
         };
+        // The parts hold nothing that could be wrong, and may be longer than a file of manifests.
+        let start = page.len();
         self.head(&mut page, &self.name, true);
         if let Some((key, bytes)) = binary_data {
             binary(&mut page, key, bytes);
@@ -101,7 +103,7 @@ impl Pack {
             let indent = if line.is_empty() { "" } else { "    " };
             let _ = writeln!(page, "{indent}{line}");
         }
-        self.check(&page)?;
+        self.check(&page[start..])?;
         print(&page);
         Ok(ExitCode::SUCCESS)
     }
@@ -122,9 +124,7 @@ impl Pack {
     /// What is printed shall be a manifest without fault.
     fn check(&self, page: &str) -> Result<(), Failed> {
         let path = self.spec.as_deref().unwrap_or(Path::new("the manifest"));
-        // The parts hold nothing that could be wrong, and may be longer than a file of manifests.
-        let start = page.rfind("---\n").map_or(0, |at| at + 4);
-        for document in manifest::read(path, &page.as_bytes()[start..]) {
+        for document in manifest::read(path, page.as_bytes()) {
             if let Document::Refused { errors, .. } = document {
                 // Places are those of the page, which nobody has seen.
                 let errors = errors.into_iter().map(|error| {

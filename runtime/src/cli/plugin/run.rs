@@ -101,6 +101,7 @@ impl Run {
         let mut shown = String::new();
         let mut seen = 0;
         let mut begun = false;
+        let mut planned = false;
         let mut saved: Option<Instant> = Some(stage.began());
         let mut at_work = Value::Null;
         let (mut tick, mut ask) = (tokio::time::interval(TICK), tokio::time::interval(ASK));
@@ -116,16 +117,18 @@ impl Run {
                     }
                     Some(Heard::Call(told)) => {
                         progress = Instant::now();
-                        if !std::mem::replace(&mut begun, true) {
-                            input.feed(&stage.input())?;
-                        }
+                        begun = true;
                         seen += show::count(&told);
+                        input.feed(&stage.input(), seen)?;
                         self.show(&told, &mut shown);
                         if self.once && told.missing > 0 {
                             return Err(Failed::new("calls came faster than they could be shown, and what is missing may have failed: give less at a time"));
                         }
                         if self.once && is_answer(&told, stage.roles()) {
-                            return Ok(ExitCode::from(u8::from(is_bad(&told))));
+                            if is_bad(&told) || told.call != "enforcement.plan" {
+                                return Ok(ExitCode::from(u8::from(is_bad(&told))));
+                            }
+                            planned = true;
                         }
                     }
                     Some(Heard::Over(Some(error))) => return Err(daemon.explain(&error.to_string())),
@@ -144,6 +147,10 @@ impl Run {
                                 return Ok(ExitCode::FAILURE);
                             }
                         }
+                        // What the plan comes to, the host has looked at as well.
+                        if planned && status["enforcement"]["checks"].as_u64() > Some(0) {
+                            return Ok(ExitCode::SUCCESS);
+                        }
                         let active = &status["active"];
                         if active["digest"] == stage.digest()
                             && active["manifest"] != at_work
@@ -154,12 +161,12 @@ impl Run {
                             let took = saved.elapsed().as_millis() as u64;
                             self.event("loaded", json!({"module": stage.digest(), "milliseconds": took}));
                             if stage.loads() > 1 {
-                                input.again(&stage.input())?;
+                                input.again();
                             }
                         }
                     }
                     if begun {
-                        input.typed(&stage.input())?;
+                        input.feed(&stage.input(), seen)?;
                         let all = input.is_over() && seen >= input.lines();
                         if self.once && all && stage.roles().contains(&Role::Logs) {
                             return Ok(ExitCode::SUCCESS);
@@ -266,7 +273,15 @@ fn problem(status: &Value) -> Option<String> {
     let bad = conditions
         .filter(|condition| condition["status"] == "False" && condition["reason"] != "Suspended");
     let mut messages = bad.filter_map(|condition| condition["message"].as_str());
-    messages.next().map(str::to_owned)
+    let of_plugin = messages.next().map(str::to_owned);
+    let changes = status["enforcement"]["outstanding"].as_array();
+    let mut changes = changes.into_iter().flatten();
+    of_plugin.or_else(|| {
+        let refused = changes.find(|change| change["state"] == "refused")?;
+        let text = |name: &str| refused[name].as_str().unwrap_or_default();
+        let (kind, subject, why) = (text("kind"), text("subject"), text("message"));
+        Some(format!("{kind} {subject} would not be made: {why}"))
+    })
 }
 
 /// Whether a plugin failed, or answered with an error.

@@ -1,5 +1,6 @@
 //! Calls of a plugin, for people: what it was given, and what it made of it.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -40,6 +41,9 @@ pub(super) fn text(told: &Told) -> String {
     }
     if let Some(failure) = &told.failure {
         let _ = writeln!(page, "FAILED  {failure}");
+        for frame in &told.backtrace {
+            let _ = writeln!(page, "  at {frame}");
+        }
         return tame(&page);
     }
     let answer = match (told.result.get("Ok"), told.result.get("Err")) {
@@ -89,24 +93,30 @@ fn number(value: &Value) -> u64 {
 /// `= ` kept, `- ` dropped, `~ ` changed and what became of it.
 fn lines(batch: &Value, verdict: &Value, page: &mut String) {
     let all = bytes(&batch["bytes"]);
-    let encoded = list(&verdict["Encoded"]["lines"]);
+    let set = |lines: &Value| -> HashSet<u64> { list(lines).iter().map(number).collect() };
+    let encoded = set(&verdict["Encoded"]["lines"]);
+    let kept = set(&verdict["Keep"]);
+    let rewrite = &verdict["Rewrite"];
+    let mut changed: HashMap<u64, Vec<&Value>> = HashMap::new();
+    for record in list(&rewrite["lines"]) {
+        changed
+            .entry(number(&record["line"]))
+            .or_default()
+            .push(record);
+    }
+    let own = bytes(&rewrite["bytes"]);
     for (index, line) in list(&batch["lines"]).iter().enumerate() {
         let index = index as u64;
         let text = span(&all, line, "offset", "length");
         let text = String::from_utf8_lossy(text);
-        let keeps =
-            verdict == "KeepAll" || list(&verdict["Keep"]).iter().any(|it| number(it) == index);
-        let rewrite = &verdict["Rewrite"];
-        let changed = list(&rewrite["lines"]).iter();
-        let changed: Vec<&Value> = changed.filter(|it| number(&it["line"]) == index).collect();
-        if keeps {
+        if verdict == "KeepAll" || kept.contains(&index) {
             let _ = writeln!(page, "= {text}");
-        } else if !changed.is_empty() {
+        } else if let Some(records) = changed.get(&index) {
             let _ = writeln!(page, "~ {text}");
-            for record in changed {
-                became(record, rewrite, &all, page);
+            for record in records {
+                became(record, rewrite, &own, &all, page);
             }
-        } else if encoded.iter().any(|it| number(it) == index) {
+        } else if encoded.contains(&index) {
             let _ = writeln!(page, "> {text}");
         } else {
             let _ = writeln!(page, "- {text}");
@@ -124,16 +134,15 @@ fn lines(batch: &Value, verdict: &Value, page: &mut String) {
     }
 }
 
-fn became(record: &Value, rewrite: &Value, batch: &[u8], page: &mut String) {
-    let own = bytes(&rewrite["bytes"]);
+fn became(record: &Value, rewrite: &Value, own: &[u8], batch: &[u8], page: &mut String) {
     let of_batch = number(&record["flags"]) & 1 == 1;
     let body = span(
-        if of_batch { batch } else { &own },
+        if of_batch { batch } else { own },
         record,
         "body_offset",
         "body_length",
     );
-    let fields = span(&own, record, "fields_offset", "fields_length");
+    let fields = span(own, record, "fields_offset", "fields_length");
     let _ = write!(page, "  {}", String::from_utf8_lossy(body));
     if !fields.is_empty() {
         let _ = write!(page, "  {{{}}}", String::from_utf8_lossy(fields));

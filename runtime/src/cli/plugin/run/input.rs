@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
 
 use super::super::recording::{Recording, bytes, span};
 use crate::cli::Failed;
@@ -13,14 +14,25 @@ const SAMPLE: &str = "hello, world\n\n{\"level\":\"error\",\"message\":\"disk fu
 
 /// Of what was typed, so much comes again for a module that is new.
 const TYPED: usize = 1 << 20;
+/// So many lines, and so many bytes, are fed before the plugin has worked on those before.
+const STEP_LINES: usize = 4096;
+const STEP_BYTES: usize = 1 << 20;
+/// Or so long after the last step: some lines may not come to the plugin, or as others.
+const SLOWEST: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Input {
     given: Vec<u8>,
     typed: Option<Receiver<Vec<u8>>>,
-    /// What was typed last, and how many lines in all.
+    /// What was typed last.
     also: Vec<u8>,
-    count: usize,
+    waiting: Vec<u8>,
+    /// How much of that was fed.
+    at: usize,
+    /// How many lines there were in all, and how many of them were fed.
+    lines: usize,
+    fed: usize,
+    last_step: Option<Instant>,
 }
 
 impl Input {
@@ -48,13 +60,7 @@ impl Input {
             // Whoever sits there may type more.
             stdin = !once && std::io::stdin().is_terminal();
         }
-        let typed = stdin.then(read_stdin);
-        Ok(Self {
-            given,
-            typed,
-            also: Vec::new(),
-            count: 0,
-        })
+        Ok(Self::new(given, stdin.then(read_stdin)))
     }
 
     /// The lines that a plugin was shown when it was recorded.
@@ -78,37 +84,70 @@ impl Input {
                 "the recording holds no lines; `bulkhead plugin replay` makes its calls again",
             ));
         }
-        Ok(Self {
+        Ok(Self::new(given, None))
+    }
+
+    fn new(given: Vec<u8>, typed: Option<Receiver<Vec<u8>>>) -> Self {
+        Self {
+            waiting: given.clone(),
+            at: 0,
+            lines: lines_in(&given),
+            fed: 0,
+            last_step: None,
             given,
-            typed: None,
+            typed,
             also: Vec::new(),
-            count: 0,
-        })
+        }
     }
 
     /// Whether no more lines come.
     pub(super) fn is_over(&self) -> bool {
-        self.typed.is_none()
+        self.typed.is_none() && self.at == self.waiting.len()
     }
 
     /// How many lines there are so far.
     pub(super) fn lines(&self) -> usize {
-        lines_in(&self.given) + self.count
-    }
-
-    /// Writes what is there into the file that the plugin reads.
-    pub(super) fn feed(&mut self, path: &Path) -> Result<(), Failed> {
-        append(path, &self.given)
+        self.lines
     }
 
     /// Once more, for a module that is new.
-    pub(super) fn again(&mut self, path: &Path) -> Result<(), Failed> {
-        append(path, &self.given)?;
-        append(path, &self.also)
+    pub(super) fn again(&mut self) {
+        let again = [self.given.as_slice(), &self.also].concat();
+        self.wait(&again);
+    }
+
+    /// Writes what is next into the file that the plugin reads, if it has seen the lines before. It is not held up
+    /// for who looks on: all at once would be more than can be shown.
+    pub(super) fn feed(&mut self, path: &Path, seen: usize) -> Result<(), Failed> {
+        self.take_typed();
+        let slow = self.last_step.is_none_or(|last| last.elapsed() > SLOWEST);
+        let rest = self.waiting.get(self.at..).unwrap_or_default();
+        if rest.is_empty() || (seen < self.fed && !slow) {
+            return Ok(());
+        }
+        let ends = memchr::memchr_iter(b'\n', rest).take(STEP_LINES);
+        let (count, end) = ends
+            .enumerate()
+            .take_while(|(index, end)| *index == 0 || *end < STEP_BYTES)
+            .last()
+            .map_or((1, rest.len()), |(index, end)| (index + 1, end + 1));
+        append(path, &rest[..end])?;
+        self.at += end;
+        self.fed += count;
+        self.last_step = Some(Instant::now());
+        if self.at == self.waiting.len() {
+            (self.waiting, self.at) = (Vec::new(), 0);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, lines: &[u8]) {
+        self.lines += lines_in(lines);
+        self.waiting.extend_from_slice(lines);
     }
 
     /// What was typed since.
-    pub(super) fn typed(&mut self, path: &Path) -> Result<(), Failed> {
+    fn take_typed(&mut self) {
         let mut lines = Vec::new();
         while let Some(typed) = &self.typed {
             match typed.try_recv() {
@@ -117,7 +156,7 @@ impl Input {
                 Err(TryRecvError::Disconnected) => self.typed = None,
             }
         }
-        self.count += lines_in(&lines);
+        self.wait(&lines);
         self.also.extend_from_slice(&lines);
         let excess = self.also.len().saturating_sub(TYPED);
         if excess > 0 {
@@ -125,7 +164,6 @@ impl Input {
             self.also
                 .drain(..end.map_or(self.also.len(), |end| excess + end + 1));
         }
-        append(path, &lines)
     }
 }
 

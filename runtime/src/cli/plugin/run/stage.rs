@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::super::cargo;
 use super::super::crate_folder::{CrateFolder, SPEC};
 use super::super::declared::{Declared, around, name_of};
-use super::super::sections::replace;
+use super::super::sections::{remove, replace};
 use crate::cli::Failed;
 use crate::manifest::{self, Document, Manifest, Module, Receives};
 use crate::module::{self, Cache, Compiler, Digest};
@@ -226,6 +226,10 @@ impl Stage {
             "module",
             &format!("module:\n  file: {{path: {module:?}, sha256: {sha256}}}"),
         );
+        // On whatever node this is.
+        for key in ["nodeSelector", "nodeExpressions"] {
+            text = remove(&text, key);
+        }
         text = replace(&text, "update", "update: {probation: 1s}");
         text = replace(&text, "suspend", &format!("suspend: {}", self.held));
         if self.built.roles.contains(&Role::Logs) {

@@ -14,9 +14,14 @@ pub enum Error {
         subject: String,
     },
     #[error(
-        "{subject} may not be looked at; to grant it, add to the manifest:\ngrants:\n  nodeFacts: true"
+        "{subject} is not granted; to grant it, add to the manifest:\ngrants:\n  changes:\n    {field}:\n    - {change}\nor, if it is only looked at:\ngrants:\n  {look}"
     )]
-    NotShown { subject: String },
+    NotShown {
+        subject: String,
+        field: &'static str,
+        change: String,
+        look: String,
+    },
     #[error(
         "there is no folder {folder}; make it first, or let this come after the change that makes it"
     )]

@@ -61,16 +61,27 @@ impl Wants {
 
 impl Want {
     fn check(want: &wit::Want, grants: &Grants) -> Result<Self, Unseen> {
-        let not_shown = |subject: &str| Error::NotShown {
+        let not_shown = |field: &'static str, subject: &str, look: String| Error::NotShown {
             subject: subject.to_owned(),
+            field,
+            change: subject.to_owned(),
+            look,
         };
+        let facts = || "nodeFacts: true".to_owned();
         Ok(match want {
             wit::Want::File(want) => Self::file(&want.glob, want.content, grants)?,
             wit::Want::Sysctl(name) => {
                 let name = SysctlName::parse(name).map_err(Unseen::Name)?;
                 if !grants.changes.sysctl(&name) {
                     let path = format!("/proc/sys/{}", name.path());
-                    NodeFile::check(&path, Look::Content, &grants.node_files)?;
+                    let seen = NodeFile::check(&path, Look::Content, &grants.node_files);
+                    seen.map_err(|refusal| match refusal {
+                        Refusal::NotGranted { glob, .. } => {
+                            let look = format!("nodeFiles:\n  - {glob}");
+                            not_shown("sysctls", &name.to_string(), look).into()
+                        }
+                        refusal => Unseen::File(refusal),
+                    })?;
                 }
                 Self::Sysctl(name)
             }
@@ -78,14 +89,16 @@ impl Want {
                 let name = ModuleName::parse(name).map_err(Unseen::Name)?;
                 match grants.node_facts || grants.changes.kernel_module(&name) {
                     true => Self::KernelModule(name),
-                    false => return Err(not_shown(name.as_str()).into()),
+                    false => {
+                        return Err(not_shown("kernelModules", name.as_str(), facts()).into());
+                    }
                 }
             }
             wit::Want::Unit(name) => {
                 let name = UnitName::parse(name).map_err(Unseen::Name)?;
                 match grants.node_facts || grants.changes.unit(&name) {
                     true => Self::Unit(name),
-                    false => return Err(not_shown(name.as_str()).into()),
+                    false => return Err(not_shown("units", name.as_str(), facts()).into()),
                 }
             }
         })
@@ -112,7 +125,19 @@ impl Want {
         let within = match changed {
             Some(granted) => (granted.as_str() != glob).then(|| granted.inner().to_owned()),
             None => {
-                NodeFile::check(glob, Look::Content, &grants.node_files)?;
+                let seen = NodeFile::check(glob, Look::Content, &grants.node_files);
+                seen.map_err(|refusal| match refusal {
+                    Refusal::NotGranted { glob, suggestion } => {
+                        let not_shown = Error::NotShown {
+                            subject: glob,
+                            field: "files",
+                            change: format!("/{}", pattern.fixed()),
+                            look: format!("nodeFiles:\n  - {suggestion}"),
+                        };
+                        not_shown.into()
+                    }
+                    refusal => Unseen::File(refusal),
+                })?;
                 let granted = grants.node_files.iter().find(|it| it.holds(&pattern));
                 let alone = |it: &NodeGlob| it.text() == glob && !it.components().any(is_glob);
                 granted.filter(|it| !alone(it)).map(NodeGlob::fixed)
