@@ -35,9 +35,13 @@
 //! # Ok::<(), bulkhead_sdk::Error>(())
 //! ```
 //!
-//! In `Cargo.toml` it needs `crate-type = ["cdylib", "rlib"]` (the second one for tests) and the
-//! dependencies `bulkhead-sdk`, `serde` with `derive`, and `schemars`. Build it with
-//! `cargo build --release --target wasm32-wasip2`; the `.wasm` file is the module that a manifest names.
+//! `bulkhead plugin new NAME --role logs` makes a crate like this; there, `bulkhead plugin run` shows what it does
+//! each time that a file is saved, `bulkhead plugin test` runs its tests natively and inside the sandbox, and
+//! `bulkhead plugin build` makes the module that a manifest names. By hand: `crate-type = ["cdylib", "rlib"]` (the
+//! second one for tests), the dependencies `bulkhead-sdk`, `serde` with `derive`, and `schemars` 1, and
+//! `cargo build --release --target wasm32-wasip2`.
+//!
+//! The features `log` and `tracing` lead records of the crates of these names to the daemon's log: see [`mod@log`].
 //!
 //! What else there is:
 //! - [`Output`]: rewrite, enrich, route, or encode lines, beside keeping and dropping them;
