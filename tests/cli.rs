@@ -561,3 +561,26 @@ fn help_and_version_succeed() {
     let version = format!("bulkhead {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(stdout(&bulkhead(&["--version"])), version);
 }
+
+/// As the daemon starts it, where its cgroup has little left.
+#[test]
+fn the_compiler_takes_no_more_memory_than_it_may() {
+    let (module, _) = fixture_module("fixture-minimal");
+    let compile = |memory: u64| {
+        Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .arg("compile-module")
+            .env_clear()
+            .env("BULKHEAD_COMPILER_MEMORY", memory.to_string())
+            .stdin(fs::File::open(&module).unwrap())
+            .output()
+            .unwrap()
+    };
+    let output = compile(4 << 20);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("memory allocation of "), "{said}");
+    assert!(output.stdout.is_empty());
+    let output = compile(1 << 30);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stdout.len() > 100_000);
+}

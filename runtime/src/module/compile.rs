@@ -21,6 +21,8 @@ use crate::sandbox::Sandbox;
 pub(crate) const COMMAND: &str = "compile-module";
 /// How many bytes of memory the child may have.
 const MEMORY: &str = "BULKHEAD_COMPILER_MEMORY";
+/// What a thread's stack is set aside: std::thread.
+const STACK: u64 = 2 << 20;
 /// Not so little that it could not even start.
 const LEAST_MEMORY: u64 = 32 << 20;
 /// The child ends itself after this long.
@@ -145,10 +147,11 @@ pub(crate) fn child() -> ExitCode {
     let _ = rustix::process::set_parent_process_death_signal(parent_gone);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = rustix::process::nice(5);
-    let most = std::env::var(MEMORY)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    if let Some(most) = most {
+    let most = std::env::var(MEMORY).ok();
+    if let Some(most) = most.and_then(|text| text.parse::<u64>().ok()) {
+        // The kernel counts the threads' stacks, of which hardly anything is touched.
+        let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
+        let most = most.saturating_add(threads * STACK);
         let most = Rlimit {
             current: Some(most),
             maximum: Some(most),
