@@ -58,13 +58,11 @@ pub enum Refusal {
     },
     /// It is not granted.
     #[error(
-        "{glob} is not granted; to grant it, add to the manifest:\ngrants:\n  nodeFiles:\n  - {suggestion}"
+        "{glob} is not granted; to grant it, add to the manifest:\ngrants:\n  nodeFiles:\n  - {glob}"
     )]
     NotGranted {
         /// What was wanted.
         glob: String,
-        /// What to add.
-        suggestion: String,
     },
 }
 
@@ -85,14 +83,8 @@ impl Want {
         let pattern = Self::pattern(glob)?;
         let grant = granted.iter().find(|grant| grant.holds(&pattern));
         let Some(grant) = grant else {
-            let suggestion = match Place::of(&pattern) {
-                Place::Proc => "/proc".to_owned(),
-                Place::Sys => "/sys".to_owned(),
-                Place::Plain => glob.to_owned(),
-            };
             return Err(Refusal::NotGranted {
                 glob: glob.to_owned(),
-                suggestion,
             });
         };
         let names_a_file = grant.text() == glob && !grant.components().any(is_glob);

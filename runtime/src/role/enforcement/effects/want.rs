@@ -76,7 +76,7 @@ impl Want {
                     let path = format!("/proc/sys/{}", name.path());
                     let seen = NodeFile::check(&path, Look::Content, &grants.node_files);
                     seen.map_err(|refusal| match refusal {
-                        Refusal::NotGranted { glob, .. } => {
+                        Refusal::NotGranted { glob } => {
                             let look = format!("nodeFiles:\n  - {glob}");
                             not_shown("sysctls", &name.to_string(), look).into()
                         }
@@ -127,12 +127,12 @@ impl Want {
             None => {
                 let seen = NodeFile::check(glob, Look::Content, &grants.node_files);
                 seen.map_err(|refusal| match refusal {
-                    Refusal::NotGranted { glob, suggestion } => {
+                    Refusal::NotGranted { glob } => {
                         let not_shown = Error::NotShown {
-                            subject: glob,
                             field: "files",
                             change: format!("/{}", pattern.fixed()),
-                            look: format!("nodeFiles:\n  - {suggestion}"),
+                            look: format!("nodeFiles:\n  - {glob}"),
+                            subject: glob,
                         };
                         not_shown.into()
                     }

@@ -214,7 +214,7 @@ mod tests {
             assert!(said.contains("no plugin may read"), "{glob}: {said}");
         }
         let said = refused(content("/proc/stat"), &all);
-        assert!(said.ends_with("  nodeFiles:\n  - /proc"), "{said}");
+        assert!(said.ends_with("  nodeFiles:\n  - /proc/stat"), "{said}");
     }
 
     #[test]
