@@ -49,11 +49,53 @@ fn the_manifest_reference_has_every_field() {
 }
 
 #[test]
-fn the_wit_reference_has_every_function() {
-    assert_written(
-        "docs/wit.md",
-        &reference::functions(&root().join("sdk/wit")),
+fn the_wit_reference_has_every_function_and_type() {
+    assert_written("docs/wit.md", &reference::contract(&root().join("sdk/wit")));
+}
+
+#[test]
+fn the_metrics_reference_has_every_family() {
+    let mut named = BTreeSet::new();
+    let folder = root().join("runtime/src/status");
+    let mut files = vec![folder.join("metrics.rs")];
+    let below = fs::read_dir(folder.join("metrics")).unwrap();
+    files.extend(below.map(|entry| entry.unwrap().path()));
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        let words = words.filter(|it| it.starts_with("bulkhead_"));
+        named.extend(words.map(str::to_owned));
+    }
+    // Some are told only where there is something to tell.
+    let mut node = support::Node::new();
+    let module = |fixture: &str| {
+        let (path, sha256) = fixture_module(fixture);
+        format!("module: {{file: {{path: {path:?}, sha256: {sha256}}}}}\n")
+    };
+    let server = "url: 'http://127.0.0.1:9/'";
+    let queue = "queue: {maxSize: 1Mi}";
+    let write = format!("metrics: {{remoteWrite: [{{name: a, {server}, {queue}}}]}}");
+    let grants = "grants: {nodeFiles: [/proc/loadavg]}\n";
+    node.manifest("load", &(module("tutorial-load") + grants + &write));
+    let scanned = node.path("scanned");
+    fs::create_dir(&scanned).unwrap();
+    let scanning = format!(
+        "grants: {{scan: {{files: [{scanned:?}]}}}}\nscanning: {{destinations: [{{name: a, {queue}, http: {{{server}}}}}]}}\n"
     );
+    node.manifest("watchman", &(module("tutorial-watchman") + &scanning));
+    node.start();
+    for name in ["load", "watchman"] {
+        node.wait_running(name);
+    }
+    let mut page = String::new();
+    for name in &named {
+        wait_for(name, || {
+            page = node.get("/metrics")?.1;
+            page.contains(&format!("# TYPE {name} ")).then_some(())
+        });
+    }
+    assert!(named.len() > 90, "{named:?}");
+    assert_written("docs/metrics-reference.md", &reference::families(&page));
 }
 
 #[test]

@@ -41,6 +41,18 @@ fn the_bundled_plugins_look_at_this_machine() {
     });
     assert_eq!(rules["enforcement"]["mode"], "audit", "{rules:#}");
 
+    // Nor if its manifest says so.
+    let hardening = folder.join("manifests/hardening.yaml");
+    let text = fs::read_to_string(&hardening).unwrap();
+    fs::write(&hardening, text.replace("mode: audit", "mode: enforce")).unwrap();
+    let enforcing = node.wait_plugin("hardening", "another look", |report| {
+        let report = &report["enforcement"];
+        report["mode"] == "enforce" && report["rules"]["pass"].as_u64() > Some(0)
+    });
+    let enforcing = &enforcing["enforcement"];
+    assert!(enforcing["onlyReporting"].is_string(), "{enforcing:#}");
+    assert_eq!(enforcing["made"], 0, "{enforcing:#}");
+
     // What its user has changed stays, and is what runs; what he has deleted is there again.
     let logs = folder.join("manifests/logs.yaml");
     let text = fs::read_to_string(&logs).unwrap();

@@ -170,8 +170,8 @@ fn prose(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
-/// Every interface and world of the WIT files in a folder, and each of their functions.
-pub fn functions(folder: &Path) -> String {
+/// Every interface and world of the WIT files in a folder, with their functions and types.
+pub fn contract(folder: &Path) -> String {
     let files = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -183,12 +183,24 @@ pub fn functions(folder: &Path) -> String {
         read_wit(&file, &text, &mut interfaces, &mut worlds);
     }
     let mut page = String::new();
-    for (name, (file, doc, functions)) in interfaces {
+    for (name, interface) in interfaces {
+        let Interface {
+            file,
+            doc,
+            functions,
+            types,
+        } = interface;
         let link = format!("[{file}](../sdk/wit/{file})");
         let _ = writeln!(page, "\n### {name}\n\n{doc} In {link}.\n");
         page += "| function | |\n|---|---|\n";
         for (signature, doc) in functions {
             let _ = writeln!(page, "| `{signature}` | {doc} |");
+        }
+        if !types.is_empty() {
+            page += "\n| type | | |\n|---|---|---|\n";
+        }
+        for Type { head, doc, members } in types {
+            let _ = writeln!(page, "| `{head}` | {} | {doc} |", members.join("<br>"));
         }
     }
     page += "\n### Worlds\n\n| world | |\n|---|---|\n";
@@ -198,7 +210,22 @@ pub fn functions(folder: &Path) -> String {
     page
 }
 
-type Interfaces = BTreeMap<String, (String, String, Vec<(String, String)>)>;
+struct Interface {
+    file: String,
+    doc: String,
+    /// By signature.
+    functions: Vec<(String, String)>,
+    types: Vec<Type>,
+}
+
+/// A record, variant, enum or set of flags.
+struct Type {
+    head: String,
+    doc: String,
+    members: Vec<String>,
+}
+
+type Interfaces = BTreeMap<String, Interface>;
 
 fn read_wit(
     file: &str,
@@ -208,6 +235,7 @@ fn read_wit(
 ) {
     let mut doc = String::new();
     let mut current = None;
+    let mut inside = false;
     for line in text.lines() {
         let code = line.trim();
         if let Some(more) = code.strip_prefix("///") {
@@ -216,18 +244,46 @@ fn read_wit(
         }
         let said = first_sentence(&std::mem::take(&mut doc));
         let head = |word: &str| code.strip_prefix(word)?.strip_suffix(" {");
+        let kinds = ["record ", "variant ", "enum ", "flags "];
         if let Some(name) = head("interface ") {
             current = Some(name.to_owned());
-            interfaces.insert(name.to_owned(), (file.to_owned(), said, Vec::new()));
-        } else if let Some(name) = head("world ") {
+            let interface = Interface {
+                file: file.to_owned(),
+                doc: said,
+                functions: Vec::new(),
+                types: Vec::new(),
+            };
+            interfaces.insert(name.to_owned(), interface);
+            continue;
+        }
+        if let Some(name) = head("world ") {
             current = None;
             worlds.insert(name.to_owned(), said);
-        } else if let (Some(name), Some((function, signature))) =
-            (&current, code.split_once(": func"))
-        {
+            continue;
+        }
+        let Some(interface) = current.as_ref().and_then(|name| interfaces.get_mut(name)) else {
+            continue;
+        };
+        if kinds.iter().any(|kind| head(kind).is_some()) {
+            inside = true;
+            interface.types.push(Type {
+                head: code.trim_end_matches(" {").to_owned(),
+                doc: said,
+                members: Vec::new(),
+            });
+        } else if inside && code == "}" {
+            inside = false;
+        } else if inside && !code.is_empty() && !code.starts_with("//") {
+            let member = code.trim_end_matches(',').replace('|', "\\|");
+            let members = &mut interface.types.last_mut().unwrap().members;
+            members.push(match said.is_empty() {
+                true => format!("`{member}`"),
+                false => format!("`{member}`: {said}"),
+            });
+        } else if let Some((function, signature)) = code.split_once(": func") {
             let signature = format!("{function}{}", signature.trim_end_matches(';'));
-            let functions = &mut interfaces.get_mut(name).unwrap().2;
-            functions.push((signature.replace('|', "\\|"), said));
+            let signature = signature.replace('|', "\\|");
+            interface.functions.push((signature, said));
         }
     }
 }
@@ -236,4 +292,23 @@ fn first_sentence(doc: &str) -> String {
     let doc = doc.trim();
     let end = doc.find(". ").map_or(doc.len(), |at| at + 1);
     prose(&doc[..end])
+}
+
+/// Every family of a page in the Prometheus text format.
+pub fn families(page: &str) -> String {
+    let mut kinds = BTreeMap::new();
+    let mut helps = BTreeMap::new();
+    for line in page.lines() {
+        for (word, into) in [("# TYPE ", &mut kinds), ("# HELP ", &mut helps)] {
+            if let Some((name, text)) = line.strip_prefix(word).and_then(|it| it.split_once(' ')) {
+                into.insert(name.to_owned(), text.to_owned());
+            }
+        }
+    }
+    let mut page = "\n| metric | kind | |\n|---|---|---|\n".to_owned();
+    for (name, kind) in kinds {
+        let help = prose(&helps[&name]);
+        let _ = writeln!(page, "| `{name}` | {kind} | {help} |");
+    }
+    page
 }

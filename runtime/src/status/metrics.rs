@@ -329,15 +329,18 @@ pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
         "What keeps the daemon from knowing or loading what is declared; the status tells each.",
     );
     page.sample("bulkhead_node_problems", &[], node.problems.len() as f64);
-    if let Some(pods) = &node.pods {
-        page.family(
-            "bulkhead_pods_watched",
-            "gauge",
-            "Whether what is known of this node's pods is up to date, as far as anybody asks.",
-        );
+    let pods = node.pods.as_ref();
+    page.family(
+        "bulkhead_pods_watched",
+        "gauge",
+        "Whether what is known of this node's pods is up to date, as far as anybody asks.",
+    );
+    if let Some(pods) = pods {
         let well = f64::from(u8::from(pods.problem.is_none()));
         page.sample("bulkhead_pods_watched", &[], well);
-        page.family("bulkhead_pods_known", "gauge", "Pods of this node.");
+    }
+    page.family("bulkhead_pods_known", "gauge", "Pods of this node.");
+    if let Some(pods) = pods {
         page.sample("bulkhead_pods_known", &[], pods.known as f64);
     }
     for (name, kind, help, value) in PLUGIN {
