@@ -4,6 +4,19 @@
 use std::fmt;
 
 /// `Result` with [`Error`] unless another error type is named.
+///
+/// ```
+/// use bulkhead_sdk::Result;
+///
+/// fn first(line: &str) -> Result<u32> {
+///     Ok(line.split(' ').next().unwrap_or_default().parse()?)
+/// }
+/// fn parsed(text: &str) -> Result<u32, std::num::ParseIntError> {
+///     text.parse()
+/// }
+/// assert_eq!(first("12 apples")?, parsed("12")?);
+/// # Result::<()>::Ok(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a plugin could not do what it was asked.

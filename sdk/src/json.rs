@@ -10,6 +10,27 @@
 /// ```
 pub trait ToJson {
     /// Appends the value.
+    ///
+    /// ```
+    /// use bulkhead_sdk::ToJson;
+    ///
+    /// enum Verdict {
+    ///     Good,
+    ///     Bad,
+    /// }
+    /// impl ToJson for Verdict {
+    ///     fn write_json(&self, out: &mut Vec<u8>) {
+    ///         match self {
+    ///             Verdict::Good => "good".write_json(out),
+    ///             Verdict::Bad => "bad".write_json(out),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut out = Vec::new();
+    /// [Verdict::Good, Verdict::Bad].iter().for_each(|verdict| verdict.write_json(&mut out));
+    /// assert_eq!(out, br#""good""bad""#);
+    /// ```
     fn write_json(&self, out: &mut Vec<u8>);
 }
 

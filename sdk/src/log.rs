@@ -66,6 +66,7 @@ pub(crate) fn lead_here() {
 /// ```
 /// use bulkhead_sdk::log::{Level, write};
 /// write(Level::Info, "zones", "zone table read", &[("zones", &42_u32)]);
+/// # assert_eq!(bulkhead_sdk::testing::take_log()[0].fields, r#""zones":42"#);
 /// ```
 pub fn write(level: Level, target: &str, message: &str, fields: &[(&str, &dyn ToJson)]) {
     let mut members = Vec::new();
@@ -83,6 +84,8 @@ pub fn write(level: Level, target: &str, message: &str, fields: &[(&str, &dyn To
 /// ```
 /// use bulkhead_sdk::log::Level;
 /// bulkhead_sdk::record!(Level::Debug, "read {} zones", 3; "path" = "/etc/zones");
+/// # let records = bulkhead_sdk::testing::take_log();
+/// # assert_eq!((records[0].level, records[0].message.as_str()), (Level::Debug, "read 3 zones"));
 /// ```
 #[macro_export]
 macro_rules! record {

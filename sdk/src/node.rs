@@ -23,6 +23,7 @@ pub fn facts() -> Facts {
 /// for (name, value) in bulkhead_sdk::node::facts().iter() {
 ///     println!("{name} = {value}");
 /// }
+/// # assert_eq!(bulkhead_sdk::node::facts().iter().collect::<Vec<_>>(), [("cpus", "4")]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts(Vec<(String, String)>);

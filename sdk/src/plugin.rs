@@ -33,6 +33,13 @@ use crate::error::{Error, Result};
 ///         Ok(())
 ///     }
 /// }
+/// # let mut counter = bulkhead_sdk::testing::Harness::<Counter>::new("{}")?;
+/// # let mut snapshot = Snapshot { version: 1, data: 7_u64.to_le_bytes().to_vec() };
+/// # counter.restore(snapshot.clone())?;
+/// # assert_eq!(counter.snapshot(), Some(snapshot.clone()));
+/// # snapshot.version = 2;
+/// # assert!(counter.restore(snapshot).is_err());
+/// # Result::<()>::Ok(())
 /// ```
 pub trait Plugin: Sized + 'static {
     /// The manifest's `config`. Its JSON Schema becomes part of the component, so that a wrong
@@ -42,15 +49,77 @@ pub trait Plugin: Sized + 'static {
 
     /// Makes the plugin. An error refuses the configuration, and an earlier revision keeps running;
     /// say which field is wrong with [`Error::at`].
+    ///
+    /// ```
+    /// use bulkhead_sdk::{Error, Plugin, Result, testing::Harness};
+    ///
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Sample {
+    ///     rate: u32,
+    /// }
+    ///
+    /// impl Plugin for Sample {
+    ///     type Config = Self;
+    ///     fn new(config: Self) -> Result<Self> {
+    ///         match config.rate {
+    ///             0 => Err(Error::new("keeps nothing; write 1 to keep every line").at("rate")),
+    ///             _ => Ok(config),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let refused = Harness::<Sample>::new(r#"{"rate": 0}"#).err().unwrap();
+    /// assert_eq!(refused.field(), "rate");
+    /// ```
     fn new(config: Self::Config) -> Result<Self>;
 
     /// State that a successor should go on with. Called when the plugin is updated or restarted.
+    ///
+    /// ```
+    /// use bulkhead_sdk::{NoConfig, Plugin, Result, Snapshot, testing::Harness};
+    ///
+    /// struct Counter(u64);
+    /// impl Plugin for Counter {
+    /// #   type Config = NoConfig;
+    /// #   fn new(_: NoConfig) -> Result<Self> { Ok(Counter(7)) }
+    ///     fn snapshot(&mut self) -> Option<Snapshot> {
+    ///         Some(Snapshot { version: 1, data: self.0.to_string().into() })
+    ///     }
+    /// }
+    ///
+    /// let snapshot = Harness::<Counter>::new("{}")?.snapshot();
+    /// assert_eq!(snapshot.map(|it| it.data), Some(b"7".to_vec()));
+    /// # Result::<()>::Ok(())
+    /// ```
     fn snapshot(&mut self) -> Option<Snapshot> {
         None
     }
 
     /// Takes over a predecessor's state, before the first call of a role. An error refuses the
     /// update. Unless implemented, the state is let go.
+    ///
+    /// ```
+    /// use bulkhead_sdk::{NoConfig, Plugin, Result, Snapshot, testing::Harness};
+    ///
+    /// struct Counter(u64);
+    /// impl Plugin for Counter {
+    /// #   type Config = NoConfig;
+    /// #   fn new(_: NoConfig) -> Result<Self> { Ok(Counter(0)) }
+    /// #   fn snapshot(&mut self) -> Option<Snapshot> {
+    /// #       Some(Snapshot { version: 1, data: self.0.to_string().into() })
+    /// #   }
+    ///     fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
+    ///         self.0 = String::from_utf8(snapshot.data)?.parse()?;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut plugin = Harness::<Counter>::new("{}")?;
+    /// plugin.restore(Snapshot { version: 1, data: b"8".to_vec() })?;
+    /// # assert_eq!(plugin.snapshot().unwrap().data, b"8");
+    /// assert!(plugin.restore(Snapshot { version: 1, data: b"?".to_vec() }).is_err());
+    /// # Result::<()>::Ok(())
+    /// ```
     fn restore(&mut self, _snapshot: Snapshot) -> Result<()> {
         Ok(())
     }

@@ -55,7 +55,9 @@ pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
 /// Sets `key` to `value`.
 ///
 /// ```
-/// bulkhead_sdk::state::set("seen", b"3")?;
+/// use bulkhead_sdk::state;
+/// state::set("seen", b"3")?;
+/// assert!(state::get("seen")?.is_some());
 /// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn set(key: &str, value: &[u8]) -> Result<(), Error> {
@@ -65,7 +67,11 @@ pub fn set(key: &str, value: &[u8]) -> Result<(), Error> {
 /// Removes `key`; nothing happens if it is not there.
 ///
 /// ```
-/// bulkhead_sdk::state::delete("never set")?;
+/// use bulkhead_sdk::state;
+/// state::set("seen", b"3")?;
+/// state::delete("seen")?;
+/// state::delete("never set")?;
+/// assert_eq!(state::get("seen")?, None);
 /// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 pub fn delete(key: &str) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use crate::bindings::logs::exports::bulkhead::plugin::logs as raw;
 /// Lines in order within each source.
 ///
 /// ```
-/// # use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
+/// # use bulkhead_sdk::{Batch, testing};
 /// fn longest(batch: &Batch) -> usize {
 ///     batch.lines().map(|line| line.bytes().len()).max().unwrap_or(0)
 /// }
@@ -270,9 +270,10 @@ impl std::fmt::Debug for Line<'_> {
 /// Where lines come from.
 ///
 /// ```
-/// let batch = bulkhead_sdk::testing::lines(["a"]);
+/// let batch = bulkhead_sdk::testing::lines(["a", "b"]);
 /// for source in batch.sources() {
-///     println!("{}: {:?}", source.path(), source.attribute("k8s.namespace.name"));
+///     assert_eq!(source.path(), "/test.log");
+///     assert_eq!(source.attribute("k8s.namespace.name"), None);
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]

@@ -10,12 +10,13 @@ use crate::json::{ToJson, member};
 /// Changes the line that was just added to an [`Output`]. Each change takes effect at once.
 ///
 /// ```
-/// # use bulkhead_sdk::{Batch, Output};
-/// fn process(batch: &Batch, out: &mut Output) {
-///     for line in batch {
-///         out.edit(line).time(0).field("size", line.bytes().len());
-///     }
+#[doc = include_str!("example.txt")]
+/// # let answer = answer!(lines(["hello"]), |batch, out| {
+/// for line in batch {
+///     out.edit(line).time(0).field("size", line.bytes().len());
 /// }
+/// # });
+/// assert_eq!(answer.line(0).fields()["size"], 5);
 /// ```
 #[derive(Debug)]
 pub struct Edit<'a> {
@@ -40,11 +41,11 @@ impl<'a> Edit<'a> {
     /// breaks its promise ends the instance.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
     /// out.rewrite(line, b"{}").json();
-    /// # }
+    /// # });
+    /// assert!(answer.line(0).record().json);
     /// ```
     #[inline]
     pub fn json(&mut self) -> &mut Self {
@@ -55,11 +56,11 @@ impl<'a> Edit<'a> {
     /// the line's end is cut there.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["GET /index"]), |batch, out| for line in batch {
     /// out.edit(line).part(4..line.bytes().len());
-    /// # }
+    /// # });
+    /// assert_eq!(answer.line(0).body_text(), "/index");
     /// ```
     #[inline]
     pub fn part(&mut self, range: std::ops::Range<usize>) -> &mut Self {
@@ -76,11 +77,11 @@ impl<'a> Edit<'a> {
     /// The line's time, in nanoseconds since 1970-01-01T00:00:00Z.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
     /// out.edit(line).time(1_700_000_000_000_000_000);
-    /// # }
+    /// # });
+    /// assert_eq!(answer.line(0).record().time, 1_700_000_000_000_000_000);
     /// ```
     #[inline]
     pub fn time(&mut self, nanoseconds: i64) -> &mut Self {
@@ -91,11 +92,11 @@ impl<'a> Edit<'a> {
     /// exist ends the instance: check them in [`Logs::start`](crate::Logs::start).
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
     /// out.edit(line).route(&["errors", "archive"]);
-    /// # }
+    /// # });
+    /// assert_eq!(answer.line(0).record().route, Some(vec!["errors".to_owned(), "archive".to_owned()]));
     /// ```
     #[inline]
     pub fn route(&mut self, destinations: &[impl AsRef<str>]) -> &mut Self {
@@ -106,11 +107,13 @@ impl<'a> Edit<'a> {
     /// Adds a field to the line.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
     /// out.edit(line).field("zone", "b").field("rack", 7).field("spare", None::<&str>);
-    /// # }
+    /// # });
+    /// let fields = answer.line(0).fields();
+    /// assert_eq!(fields["zone"], "b");
+    /// assert!(fields["spare"].is_null());
     /// ```
     #[inline]
     pub fn field(&mut self, name: &str, value: impl ToJson) -> &mut Self {
@@ -120,11 +123,11 @@ impl<'a> Edit<'a> {
     /// Adds members of a JSON object, without the braces; see [`Output::enrich`].
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
-    /// # let line = batch.get(0).unwrap();
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
     /// out.edit(line).members(br#""zone":"b""#);
-    /// # }
+    /// # });
+    /// assert_eq!(answer.line(0).fields()["zone"], "b");
     /// ```
     #[inline]
     pub fn members(&mut self, members: &[u8]) -> &mut Self {
@@ -184,17 +187,17 @@ impl<'a> Edit<'a> {
 /// Where a plugin writes a body: appends, and can change what it has written itself.
 ///
 /// ```
-/// # use bulkhead_sdk::{Batch, Output};
 /// use std::fmt::Write;
-/// # fn process(batch: &Batch, out: &mut Output) {
-/// # let line = batch.get(0).unwrap();
+#[doc = include_str!("example.txt")]
+/// # let answer = answer!(lines(["hello"]), |batch, out| for line in batch {
 /// out.rewrite_with(line, |body| {
 ///     body.extend(b"{\"length\":");
 ///     let _ = write!(body, "{}", line.bytes().len());
 ///     body.push(b'}');
 /// })
 /// .json();
-/// # }
+/// # });
+/// assert_eq!(answer.line(0).body_text(), r#"{"length":5}"#);
 /// ```
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -211,9 +214,11 @@ impl<'a> Body<'a> {
     /// Appends bytes.
     ///
     /// ```
-    /// # fn write(body: &mut bulkhead_sdk::logs::Body<'_>) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines([""]), |batch, out| for line in batch { out.rewrite_with(line, |body| {
     /// body.extend(b"status=200");
-    /// # }
+    /// # }); });
+    /// assert_eq!(answer.line(0).body_text(), "status=200");
     /// ```
     #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
@@ -223,9 +228,11 @@ impl<'a> Body<'a> {
     /// Appends one byte.
     ///
     /// ```
-    /// # fn write(body: &mut bulkhead_sdk::logs::Body<'_>) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines([""]), |batch, out| for line in batch { out.rewrite_with(line, |body| {
     /// body.push(b' ');
-    /// # }
+    /// # }); });
+    /// assert_eq!(answer.line(0).body_text(), " ");
     /// ```
     #[inline]
     pub fn push(&mut self, byte: u8) {
@@ -235,9 +242,11 @@ impl<'a> Body<'a> {
     /// Appends a value as JSON.
     ///
     /// ```
-    /// # fn write(body: &mut bulkhead_sdk::logs::Body<'_>) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines([""]), |batch, out| for line in batch { out.rewrite_with(line, |body| {
     /// body.json("a \"quoted\" word");
-    /// # }
+    /// # }); });
+    /// assert_eq!(answer.line(0).body_text(), r#""a \"quoted\" word""#);
     /// ```
     #[inline]
     pub fn json(&mut self, value: impl ToJson) {
@@ -247,11 +256,14 @@ impl<'a> Body<'a> {
     /// Cuts what was written to `length` bytes; nothing happens if it is shorter.
     ///
     /// ```
-    /// # fn write(body: &mut bulkhead_sdk::logs::Body<'_>) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines([""]), |batch, out| for line in batch { out.rewrite_with(line, |body| {
+    /// body.extend(b"surely");
     /// let mark = body.len();
-    /// body.extend(b"perhaps");
+    /// body.extend(b", perhaps");
     /// body.truncate(mark);
-    /// # }
+    /// # }); });
+    /// assert_eq!(answer.line(0).body_text(), "surely");
     /// ```
     #[inline]
     pub fn truncate(&mut self, length: usize) {
@@ -295,6 +307,19 @@ impl io::Write for Body<'_> {
 
 /// A request body or file content that the plugin encodes itself; see [`Output::payload`]. It is
 /// complete when dropped.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// # let answer = answer!(lines(["a", "b"]), |batch, out| {
+/// let mut payload = out.payload();
+/// for line in batch {
+///     payload.take(line);
+///     payload.body().extend(line.bytes());
+/// }
+/// payload.route(&["archive"]);
+/// # });
+/// assert_eq!(answer.payloads()[0].bytes, b"ab");
+/// ```
 #[derive(Debug)]
 pub struct Payload<'a> {
     out: &'a mut Output,
@@ -311,11 +336,12 @@ impl<'a> Payload<'a> {
     /// that no payload takes is filtered out.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
-    /// # fn process(batch: &Batch, out: &mut Output) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["a", "b"]), |batch, out| {
     /// let mut payload = out.payload();
     /// batch.lines().for_each(|line| payload.take(line));
-    /// # }
+    /// # });
+    /// assert_eq!(answer.payloads()[0].lines, [0, 1]);
     /// ```
     #[inline]
     pub fn take(&mut self, line: Line<'_>) {
@@ -328,9 +354,11 @@ impl<'a> Payload<'a> {
     /// The bytes.
     ///
     /// ```
-    /// # fn process(out: &mut bulkhead_sdk::Output) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["a"]), |_, out| {
     /// out.payload().body().extend(b"PUT log 1\n");
-    /// # }
+    /// # });
+    /// assert_eq!(answer.payloads()[0].bytes, b"PUT log 1\n");
     /// ```
     #[inline]
     pub fn body(&mut self) -> Body<'_> {
@@ -343,9 +371,11 @@ impl<'a> Payload<'a> {
     /// The payload goes to these destinations of the manifest, and to no other.
     ///
     /// ```
-    /// # fn process(out: &mut bulkhead_sdk::Output) {
+    #[doc = include_str!("example.txt")]
+    /// # let answer = answer!(lines(["a"]), |_, out| {
     /// out.payload().route(&["archive"]);
-    /// # }
+    /// # });
+    /// assert_eq!(answer.payloads()[0].route, Some(vec!["archive".to_owned()]));
     /// ```
     pub fn route(&mut self, destinations: &[impl AsRef<str>]) -> &mut Self {
         let route = self.out.route(destinations);

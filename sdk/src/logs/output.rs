@@ -14,6 +14,7 @@ pub(crate) const BODY_IS_JSON: u32 = 1 << 1;
 /// What becomes of the lines of a batch. A line that it is not told about is filtered out.
 ///
 /// ```
+#[doc = include_str!("example.txt")]
 /// use bulkhead_sdk::{Batch, Output};
 ///
 /// fn process(batch: &Batch, out: &mut Output) {
@@ -27,6 +28,11 @@ pub(crate) const BODY_IS_JSON: u32 = 1 << 1;
 ///         }
 ///     }
 /// }
+/// # let answer = answer!(lines(["", "{}", " a "]), process);
+/// # assert_eq!(answer.kept(), [1, 2]);
+/// # assert!(answer.line(1).is_kept());
+/// # assert_eq!(answer.line(2).body_text(), "a");
+/// # assert_eq!(answer.line(2).fields()["trimmed"], true);
 /// ```
 #[derive(Debug, Default)]
 pub struct Output {
@@ -68,10 +74,12 @@ impl Output {
     /// Every line goes on as it is, whatever was said about any line before.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     out.keep_all(batch);
     /// }
+    /// # let answer = answer!(lines(["a", "b"]), process);
+    /// # assert_eq!((answer.kept(), answer.verdict()), (vec![0, 1], "keep-all"));
     /// ```
     pub fn keep_all(&mut self, batch: &Batch) {
         self.clear();
@@ -81,10 +89,12 @@ impl Output {
     /// `line` goes on as it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     batch.lines().filter(|line| line.is_stderr()).for_each(|line| out.keep(line));
     /// }
+    /// # let batch = BatchBuilder::new().line("fine").stderr("broken").build();
+    /// # assert_eq!(answer!(batch, process).kept(), [1]);
     /// ```
     #[inline]
     pub fn keep(&mut self, line: Line<'_>) {
@@ -100,10 +110,12 @@ impl Output {
     /// The lines that are `wanted` go on as they are.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     out.keep_if(batch, |line| line.is_stderr());
     /// }
+    /// # let batch = BatchBuilder::new().line("fine").stderr("broken").build();
+    /// # assert_eq!(answer!(batch, process).kept(), [1]);
     /// ```
     #[inline]
     pub fn keep_if<'a>(&mut self, batch: &'a Batch, mut wanted: impl FnMut(Line<'a>) -> bool) {
@@ -135,12 +147,16 @@ impl Output {
     /// `line` goes on, with whatever the returned [`Edit`] changes about it.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     for line in batch {
     ///         out.edit(line).field("node", "node-7").route(&["archive"]);
     ///     }
     /// }
+    /// # let answer = answer!(lines(["a"]), process);
+    /// # assert_eq!(answer.line(0).body_text(), "a");
+    /// # assert_eq!(answer.line(0).fields()["node"], "node-7");
+    /// # assert_eq!(answer.line(0).record().route.as_ref().unwrap(), &["archive"]);
     /// ```
     #[inline]
     pub fn edit<'a>(&'a mut self, line: Line<'a>) -> Edit<'a> {
@@ -151,12 +167,14 @@ impl Output {
     /// `line` goes on with another body, which is text unless [`Edit::json`] says otherwise.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     for line in batch {
     ///         out.rewrite(line, br#"{"seen":1}"#).json();
     ///     }
     /// }
+    /// # let answer = answer!(lines(["a"]), process);
+    /// # assert_eq!(answer.line(0).body_text(), r#"{"seen":1}"#);
     /// ```
     #[inline]
     pub fn rewrite<'a>(&'a mut self, line: Line<'a>, body: &[u8]) -> Edit<'a> {
@@ -166,7 +184,7 @@ impl Output {
     /// As [`Output::rewrite`], with a body that `write` writes straight into the answer.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     for line in batch {
     ///         out.rewrite_with(line, |body| {
@@ -175,6 +193,7 @@ impl Output {
     ///         });
     ///     }
     /// }
+    /// # assert_eq!(answer!(lines(["LOUD"]), process).line(0).body_text(), "loud");
     /// ```
     #[inline]
     pub fn rewrite_with<'a>(
@@ -197,12 +216,13 @@ impl Output {
     /// (`"level":"warn","n":1`). They must be well-formed; [`Edit::field`] writes them for you.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     for line in batch {
     ///         out.enrich(line, br#""zone":"b","rack":7"#);
     ///     }
     /// }
+    /// # assert_eq!(answer!(lines(["a"]), process).line(0).fields()["rack"], 7);
     /// ```
     #[inline]
     pub fn enrich<'a>(&'a mut self, line: Line<'a>, members: &[u8]) -> Edit<'a> {
@@ -215,7 +235,7 @@ impl Output {
     /// with payloads or with lines, not with both.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Batch, Output};
+    #[doc = include_str!("example.txt")]
     /// fn process(batch: &Batch, out: &mut Output) {
     ///     let mut payload = out.payload();
     ///     for line in batch {
@@ -224,6 +244,7 @@ impl Output {
     ///         payload.body().push(b'\n');
     ///     }
     /// }
+    /// # assert_eq!(answer!(lines(["a", "b"]), process).payloads()[0].bytes, b"a\nb\n");
     /// ```
     pub fn payload(&mut self) -> Payload<'_> {
         self.payloads.push(raw::Payload {

@@ -54,7 +54,10 @@ impl Collector {
     /// Wants the content of these files.
     ///
     /// ```
-    /// bulkhead_sdk::Collector::new("stat").content("/proc/stat");
+    #[doc = include_str!("example.txt")]
+    /// # found!(Files::new().file("/proc/stat", ""),
+    /// Collector::new("stat").content("/proc/stat")
+    /// # , |view, _| assert!(view.get("/proc/stat").is_some()));
     /// ```
     #[must_use]
     pub fn content(self, glob: &str) -> Self {
@@ -64,7 +67,10 @@ impl Collector {
     /// Wants to know which of these files or folders there are.
     ///
     /// ```
-    /// bulkhead_sdk::Collector::new("pods").names("/var/log/containers/*.log");
+    #[doc = include_str!("example.txt")]
+    /// # found!(Files::new().file("/var/log/containers/a.log", ""),
+    /// Collector::new("pods").names("/var/log/containers/*.log")
+    /// # , |view, _| assert_eq!(view.files().next().unwrap().name(), "a.log"));
     /// ```
     #[must_use]
     pub fn names(self, glob: &str) -> Self {
@@ -74,7 +80,10 @@ impl Collector {
     /// Wants to know where these symbolic links lead to.
     ///
     /// ```
-    /// bulkhead_sdk::Collector::new("hwmon").targets("/sys/class/hwmon/hwmon*/device");
+    #[doc = include_str!("example.txt")]
+    /// # found!(Files::new().link("/sys/class/hwmon/hwmon0/device", "/sys/devices/a"),
+    /// Collector::new("hwmon").targets("/sys/class/hwmon/hwmon*/device")
+    /// # , |view, _| assert_eq!(view.files().next().unwrap().bytes(), b"/sys/devices/a"));
     /// ```
     #[must_use]
     pub fn targets(self, glob: &str) -> Self {
@@ -84,8 +93,10 @@ impl Collector {
     /// Wants these files.
     ///
     /// ```
-    /// use bulkhead_sdk::{Collector, metrics::Look};
-    /// Collector::new("os").want(Look::Content, "/etc/os-release");
+    #[doc = include_str!("example.txt")]
+    /// # found!(Files::new().file("/etc/os-release", "ID=debian\n"),
+    /// Collector::new("os").want(Look::Content, "/etc/os-release")
+    /// # , |view, _| assert_eq!(view.text("/etc/os-release").unwrap(), "ID=debian\n"));
     /// ```
     #[must_use]
     pub fn want(mut self, look: Look, glob: &str) -> Self {

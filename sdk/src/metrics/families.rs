@@ -41,11 +41,14 @@ pub struct FamilyId(u32);
 /// without series is not shown. The host checks names, labels and that no series comes twice.
 ///
 /// ```
-/// # let mut out = bulkhead_sdk::Families::default();
+#[doc = include_str!("example.txt")]
+/// # let found = found!(Files::new(), |_, out| {
 /// let sent = out.counter("node_network_transmit_bytes_total", "Bytes sent.");
 /// for (device, bytes) in [("eth0", 10.0), ("eth1", 20.0)] {
 ///     out.add(sent, &[("device", device)], bytes);
 /// }
+/// # });
+/// assert_eq!(found.value(r#"node_network_transmit_bytes_total{device="eth1"}"#), Some(20.0));
 /// ```
 #[derive(Debug)]
 pub struct Families {
@@ -76,9 +79,12 @@ impl Families {
     /// A family that only grows. Its name should end in `_total`.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let forks = out.counter("node_forks_total", "Total number of forks.");
     /// out.add(forks, &[], 42.0);
+    /// # });
+    /// assert_eq!(found.kind("node_forks_total"), Some("counter"));
     /// ```
     pub fn counter(&mut self, name: &str, help: &str) -> FamilyId {
         self.family(Kind::Counter, name, help)
@@ -87,9 +93,12 @@ impl Families {
     /// A family that goes up and down.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let load = out.gauge("node_load1", "1m load average.");
     /// out.add(load, &[], 0.5);
+    /// # });
+    /// assert_eq!(found.kind("node_load1"), Some("gauge"));
     /// ```
     pub fn gauge(&mut self, name: &str, help: &str) -> FamilyId {
         self.family(Kind::Gauge, name, help)
@@ -98,9 +107,12 @@ impl Families {
     /// A family of which it is not known what it measures.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let faults = out.untyped("node_vmstat_pgfault", "/proc/vmstat information field pgfault.");
     /// out.add(faults, &[], 7.0);
+    /// # });
+    /// assert_eq!(found.kind("node_vmstat_pgfault"), Some("untyped"));
     /// ```
     pub fn untyped(&mut self, name: &str, help: &str) -> FamilyId {
         self.family(Kind::Untyped, name, help)
@@ -111,9 +123,12 @@ impl Families {
     ///
     /// ```
     /// use bulkhead_sdk::metrics::Kind;
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let os = out.family(Kind::Info, "node_os_info", "The operating system.");
     /// out.add(os, &[("id", "debian")], 1.0);
+    /// # });
+    /// assert_eq!(found.value(r#"node_os_info{id="debian"}"#), Some(1.0));
     /// ```
     pub fn family(&mut self, kind: Kind, name: &str, help: &str) -> FamilyId {
         if let Some(known) = self.by_name.get(name) {
@@ -145,9 +160,12 @@ impl Families {
     /// Says a family's unit, which its name must end in (before `_total`).
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let size = out.gauge("node_filesystem_size_bytes", "File system size.");
     /// out.unit(size, "bytes");
+    /// # });
+    /// # assert_eq!(found.kind("node_filesystem_size_bytes"), Some("gauge"));
     /// ```
     pub fn unit(&mut self, family: FamilyId, unit: &str) {
         let (offset, length) = self.put(unit);
@@ -159,9 +177,12 @@ impl Families {
     /// Adds a series.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let load = out.gauge("node_load1", "1m load average.");
     /// out.add(load, &[], 0.5);
+    /// # });
+    /// assert_eq!(found.value("node_load1"), Some(0.5));
     /// ```
     pub fn add(&mut self, family: FamilyId, labels: &[(&str, &str)], value: f64) {
         self.series(family, labels, value, 0.0, &[]);
@@ -172,9 +193,13 @@ impl Families {
     ///
     /// ```
     /// use bulkhead_sdk::metrics::Kind;
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let latency = out.family(Kind::Histogram, "dns_seconds", "Time to resolve a name.");
     /// out.histogram(latency, &[], &[(0.01, 5.0), (0.1, 8.0)], 9.0, 1.25);
+    /// # });
+    /// assert_eq!(found.value(r#"dns_seconds_bucket{le="0.1"}"#), Some(8.0));
+    /// assert_eq!(found.value(r#"dns_seconds_bucket{le="+Inf"}"#), Some(9.0));
     /// ```
     pub fn histogram(
         &mut self,
@@ -201,9 +226,12 @@ impl Families {
     ///
     /// ```
     /// use bulkhead_sdk::metrics::Kind;
-    /// # let mut out = bulkhead_sdk::Families::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
     /// let pauses = out.family(Kind::Summary, "gc_seconds", "Pauses.");
     /// out.summary(pauses, &[], &[(0.5, 0.001), (0.99, 0.02)], 120.0, 0.3);
+    /// # });
+    /// assert_eq!(found.value(r#"gc_seconds{quantile="0.99"}"#), Some(0.02));
     /// ```
     pub fn summary(
         &mut self,

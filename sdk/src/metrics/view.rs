@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 /// What a collector is shown.
 ///
 /// ```
+#[doc = include_str!("example.txt")]
 /// use bulkhead_sdk::View;
 ///
 /// fn hottest(view: &View) -> Option<f64> {
@@ -13,7 +14,8 @@ use crate::error::{Error, Result};
 ///         .filter_map(|file| file.text()?.trim().parse().ok())
 ///         .max_by(f64::total_cmp)
 /// }
-/// # let _ = hottest;
+/// # let files = Files::new().file("/sys/a/temp", "41000\n").file("/sys/b/temp", "52000\n");
+/// # found!(files, |view, _| assert_eq!(hottest(view), Some(52_000.0)));
 /// ```
 #[derive(Debug)]
 pub struct View {
@@ -29,11 +31,12 @@ impl View {
     /// All files: in the order of the collector's wants, and by path within each.
     ///
     /// ```
-    /// # use bulkhead_sdk::View;
+    #[doc = include_str!("example.txt")]
     /// fn paths(view: &View) -> Vec<&str> {
     ///     view.files().map(|file| file.path()).collect()
     /// }
-    /// # let _ = paths;
+    /// # let files = Files::new().file("/b", "").file("/a", "");
+    /// # found!(files, |view, _| assert_eq!(paths(view), ["/a", "/b"]));
     /// ```
     pub fn files(&self) -> impl Iterator<Item = Entry<'_>> {
         self.raw.files.iter().map(|raw| Entry { view: self, raw })
@@ -42,11 +45,12 @@ impl View {
     /// The files for one of the collector's wants, by its index.
     ///
     /// ```
-    /// # use bulkhead_sdk::View;
+    #[doc = include_str!("example.txt")]
     /// fn first(view: &View) -> usize {
     ///     view.want(0).count()
     /// }
-    /// # let _ = first;
+    /// # let files = Files::new().file("/a", "").file("/b", "").link("/c", "/a");
+    /// # found!(files, |view, _| assert_eq!((first(view), view.want(1).count()), (2, 1)));
     /// ```
     pub fn want(&self, index: usize) -> impl Iterator<Item = Entry<'_>> {
         let files = &self.raw.files;
@@ -62,11 +66,12 @@ impl View {
     /// The file at `path`, if it is there. Looks at each; for many files iterate instead.
     ///
     /// ```
-    /// # use bulkhead_sdk::View;
+    #[doc = include_str!("example.txt")]
     /// fn has_swap(view: &View) -> bool {
     ///     view.get("/proc/swaps").is_some()
     /// }
-    /// # let _ = has_swap;
+    /// # found!(Files::new(), |view, _| assert!(!has_swap(view)));
+    /// # found!(Files::new().file("/proc/swaps", ""), |view, _| assert!(has_swap(view)));
     /// ```
     pub fn get(&self, path: &str) -> Option<Entry<'_>> {
         self.files().find(|file| file.path() == path)
@@ -78,12 +83,15 @@ impl View {
     /// If it is not there, could not be read, was cut, or is not UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Result, View};
+    #[doc = include_str!("example.txt")]
+    /// # use bulkhead_sdk::Result;
     /// fn uptime(view: &View) -> Result<f64> {
     ///     let text = view.text("/proc/uptime")?;
     ///     Ok(text.split(' ').next().unwrap_or_default().parse()?)
     /// }
-    /// # let _ = uptime;
+    /// # let files = Files::new().file("/proc/uptime", "12.5 20.0\n");
+    /// # found!(files, |view, _| assert_eq!(uptime(view), Ok(12.5)));
+    /// # found!(Files::new(), |view, _| assert!(uptime(view).is_err()));
     /// ```
     pub fn text(&self, path: &str) -> Result<&str> {
         let missing = |what: &str| Error::new(format!("{path}: {what}"));
@@ -100,11 +108,15 @@ impl View {
     /// How the collectors before this one fared in this collection, in the order of their calls.
     ///
     /// ```
-    /// # use bulkhead_sdk::View;
+    #[doc = include_str!("example.txt")]
     /// fn failed(view: &View) -> usize {
     ///     view.outcomes().filter(|outcome| !outcome.ok).count()
     /// }
-    /// # let _ = failed;
+    /// # plugin!(|view, _| assert_eq!(failed(view), 1));
+    /// # let fared = |collector, ok| bulkhead_sdk::metrics::Outcome { collector, ok, seconds: 0.5 };
+    /// # let mut plugin = Harness::<MyPlugin>::new("{}")?;
+    /// # plugin.collect_after("all", &Files::new(), &[fared(0, true), fared(1, false)])?;
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
         self.raw.outcomes.iter().map(|raw| Outcome {
@@ -142,11 +154,12 @@ pub struct Outcome {
 /// One file.
 ///
 /// ```
-/// # use bulkhead_sdk::metrics::Entry;
+#[doc = include_str!("example.txt")]
 /// fn number(file: Entry) -> Option<u64> {
 ///     file.text()?.trim().parse().ok()
 /// }
-/// # let _ = number;
+/// # let files = Files::new().file("/sys/class/net/eth0/mtu", "1500\n");
+/// # found!(files, |view, _| assert_eq!(number(view.files().next().unwrap()), Some(1500)));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -158,11 +171,12 @@ impl<'a> Entry<'a> {
     /// Its path, as the want spells it. Empty if it is not UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn interface<'a>(file: Entry<'a>) -> Option<&'a str> {
     ///     file.path().strip_prefix("/sys/class/net/")?.split('/').next()
     /// }
-    /// # let _ = interface;
+    /// # let files = Files::new().file("/sys/class/net/eth0/mtu", "1500\n");
+    /// # found!(files, |view, _| assert_eq!(interface(view.files().next().unwrap()), Some("eth0")));
     /// ```
     pub fn path(&self) -> &'a str {
         let span = self.view.span(self.raw.path_offset, self.raw.path_length);
@@ -172,11 +186,12 @@ impl<'a> Entry<'a> {
     /// The last component of its path.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_temperature(file: Entry) -> bool {
     ///     file.name() == "temp"
     /// }
-    /// # let _ = is_temperature;
+    /// # let files = Files::new().file("/sys/class/thermal/thermal_zone0/temp", "41000\n");
+    /// # found!(files, |view, _| assert!(is_temperature(view.files().next().unwrap())));
     /// ```
     pub fn name(&self) -> &'a str {
         self.path().rsplit('/').next().unwrap_or_default()
@@ -185,11 +200,12 @@ impl<'a> Entry<'a> {
     /// Its content, or the path that a link leads to. Empty if it could not be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn lines(file: Entry) -> usize {
     ///     file.bytes().split(|&byte| byte == b'\n').count()
     /// }
-    /// # let _ = lines;
+    /// # let files = Files::new().file("/a", "one\ntwo");
+    /// # found!(files, |view, _| assert_eq!(lines(view.files().next().unwrap()), 2));
     /// ```
     pub fn bytes(&self) -> &'a [u8] {
         self.view.span(self.raw.offset, self.raw.length)
@@ -198,11 +214,12 @@ impl<'a> Entry<'a> {
     /// The same as text, if it is UTF-8 and could be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn up(file: Entry) -> bool {
     ///     file.text().is_some_and(|text| text.trim() == "up")
     /// }
-    /// # let _ = up;
+    /// # let files = Files::new().file("/sys/class/net/eth0/operstate", "up\n").unreadable("/sys/b", 5);
+    /// # found!(files, |view, _| assert_eq!(view.files().filter(|file| up(*file)).count(), 1));
     /// ```
     pub fn text(&self) -> Option<&'a str> {
         match self.error() {
@@ -214,12 +231,13 @@ impl<'a> Entry<'a> {
     /// The number of the error (`errno`) for which it could not be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// const EINVAL: u32 = 22;
     /// fn has_no_speed(file: Entry) -> bool {
     ///     file.error() == Some(EINVAL)
     /// }
-    /// # let _ = has_no_speed;
+    /// # let files = Files::new().unreadable("/sys/class/net/lo/speed", 22);
+    /// # found!(files, |view, _| assert!(has_no_speed(view.files().next().unwrap())));
     /// ```
     pub fn error(&self) -> Option<u32> {
         (self.raw.error != 0).then_some(self.raw.error)
@@ -228,11 +246,11 @@ impl<'a> Entry<'a> {
     /// Whether the file is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn whole(file: Entry) -> bool {
     ///     !file.is_cut()
     /// }
-    /// # let _ = whole;
+    /// # found!(Files::new().file("/a", ""), |view, _| assert!(whole(view.files().next().unwrap())));
     /// ```
     pub fn is_cut(&self) -> bool {
         self.raw.flags & 1 != 0
@@ -241,11 +259,12 @@ impl<'a> Entry<'a> {
     /// When its content was last changed, in nanoseconds since 1970; 0 below `/proc` and `/sys`.
     ///
     /// ```
-    /// # use bulkhead_sdk::metrics::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn modified_seconds(file: Entry) -> f64 {
     ///     file.modified() as f64 / 1e9
     /// }
-    /// # let _ = modified_seconds;
+    /// # let files = Files::new().file("/proc/stat", "");
+    /// # found!(files, |view, _| assert_eq!(modified_seconds(view.files().next().unwrap()), 0.0));
     /// ```
     pub fn modified(&self) -> i64 {
         self.raw.modified
