@@ -29,10 +29,14 @@ pub enum Severity {
 ///
 /// ```
 /// use bulkhead_sdk::enforcement::{Rule, Severity};
+#[doc = include_str!("example.txt")]
+/// # let planned = planned!(Node::new(), |outline| { outline.rule(
 /// Rule::new("ssh-no-root-login", "root cannot log in through SSH")
 ///     .severity(Severity::High)
 ///     .rationale("An account that everybody knows is tried first.")
-///     .remediation("Set PermitRootLogin to no in /etc/ssh/sshd_config.");
+///     .remediation("Set PermitRootLogin to no in /etc/ssh/sshd_config.")
+/// # ); }, |_, _| ());
+/// # assert_eq!(planned.rules()[0].id, "ssh-no-root-login");
 /// ```
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -44,7 +48,11 @@ impl Rule {
     /// next; the title says what should be so.
     ///
     /// ```
-    /// bulkhead_sdk::enforcement::Rule::new("motd", "Visitors are greeted");
+    #[doc = include_str!("example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("motd", "Visitors are greeted")
+    /// # ); }, |_, _| ());
+    /// # assert_eq!(planned.rules()[0].title, "Visitors are greeted");
     /// ```
     pub fn new(id: &str, title: &str) -> Self {
         Self {
@@ -62,7 +70,11 @@ impl Rule {
     ///
     /// ```
     /// use bulkhead_sdk::enforcement::{Rule, Severity};
-    /// Rule::new("motd", "Visitors are greeted").severity(Severity::Info);
+    #[doc = include_str!("example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("motd", "Visitors are greeted").severity(Severity::Info)
+    /// # ); }, |_, _| ());
+    /// # assert_eq!(format!("{:?}", planned.rules()[0].severity), "Severity::Info");
     /// ```
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
@@ -79,8 +91,11 @@ impl Rule {
     /// Says why it should be so.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Rule;
-    /// Rule::new("motd", "Visitors are greeted").rationale("It is polite.");
+    #[doc = include_str!("example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("motd", "Visitors are greeted").rationale("It is polite.")
+    /// # ); }, |_, _| ());
+    /// # assert_eq!(planned.rules()[0].rationale, "It is polite.");
     /// ```
     #[must_use]
     pub fn rationale(mut self, why: &str) -> Self {
@@ -91,8 +106,11 @@ impl Rule {
     /// Says how to mend it by hand.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Rule;
-    /// Rule::new("motd", "Visitors are greeted").remediation("Write a greeting to /etc/motd.");
+    #[doc = include_str!("example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("motd", "Visitors are greeted").remediation("Write a greeting to /etc/motd.")
+    /// # ); }, |_, _| ());
+    /// # assert_eq!(planned.rules()[0].remediation, "Write a greeting to /etc/motd.");
     /// ```
     #[must_use]
     pub fn remediation(mut self, how: &str) -> Self {
@@ -135,10 +153,17 @@ pub(crate) struct Names {
 ///
 /// ```
 /// use bulkhead_sdk::enforcement::{Outline, Rule};
+#[doc = include_str!("example.txt")]
+/// # let node = Node::new().sysctl("net.ipv4.ip_forward", "1");
+/// # let planned = planned!(node, |shown| {
 /// let mut outline = Outline::new();
 /// let rule = outline.rule(Rule::new("forwarding", "The node forwards packets"));
 /// outline.want_sysctl("net.ipv4.ip_forward");
-/// # let _ = rule;
+/// # shown = outline; }, move |view, plan| {
+/// #     assert!(view.sysctl("net.ipv4.ip_forward").is_some());
+/// #     plan.pass(rule, "");
+/// # });
+/// # assert_eq!(planned.verdict("forwarding"), Some(Verdict::Pass));
 /// ```
 #[derive(Debug, Default)]
 pub struct Outline {
@@ -151,7 +176,11 @@ impl Outline {
     /// An outline without rules and wants.
     ///
     /// ```
-    /// bulkhead_sdk::Outline::new();
+    #[doc = include_str!("example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| { outline =
+    /// Outline::new()
+    /// # ; }, |view, _| assert!(view.file("/etc/motd").is_none()));
+    /// # assert!(planned.rules().is_empty());
     /// ```
     pub fn new() -> Self {
         Self::default()
@@ -161,8 +190,10 @@ impl Outline {
     ///
     /// ```
     /// use bulkhead_sdk::enforcement::{Outline, Rule};
-    /// let rule = Outline::new().rule(Rule::new("motd", "Visitors are greeted"));
-    /// # let _ = rule;
+    /// let mut outline = Outline::new();
+    /// let greeted = outline.rule(Rule::new("motd", "Visitors are greeted"));
+    /// let patched = outline.rule(Rule::new("patched", "The node is up to date"));
+    /// assert!(greeted < patched);
     /// ```
     pub fn rule(&mut self, rule: Rule) -> RuleId {
         self.rules.push(rule.raw);
@@ -173,9 +204,15 @@ impl Outline {
     /// `*`, `?` and `[...]`; a component `**` stands for up to eight folders.
     ///
     /// ```
-    /// let mut outline = bulkhead_sdk::Outline::new();
+    #[doc = include_str!("example.txt")]
+    /// # let node = Node::new().file("/etc/ssh/sshd_config", "Port 22\n").file("/etc/sudoers.d/app", "");
+    /// # planned!(node, |outline| {
     /// outline.want_file("/etc/ssh/sshd_config");
-    /// outline.want_file("/etc/sudoers.d/*");
+    /// let sudoers = outline.want_file("/etc/sudoers.d/*");
+    /// # }, move |view, _| {
+    /// #     assert_eq!(view.file("/etc/ssh/sshd_config").unwrap().text(), Some("Port 22\n"));
+    /// #     assert_eq!(view.files(sudoers).next().unwrap().path(), "/etc/sudoers.d/app");
+    /// # });
     /// ```
     pub fn want_file(&mut self, glob: &str) -> WantId {
         self.file(glob, true)
@@ -184,7 +221,13 @@ impl Outline {
     /// Wants to know what files, folders or links are, but not what is in them.
     ///
     /// ```
-    /// bulkhead_sdk::Outline::new().want_entry("/etc/cron.d/*");
+    #[doc = include_str!("example.txt")]
+    /// # planned!(Node::new().file("/etc/cron.d/job", "* * * * * root id\n"), |outline| {
+    /// let jobs = outline.want_entry("/etc/cron.d/*");
+    /// # }, move |view, _| {
+    /// #     let job = view.files(jobs).next().unwrap();
+    /// #     assert_eq!((job.path(), job.content()), ("/etc/cron.d/job", b"".as_slice()));
+    /// # });
     /// ```
     pub fn want_entry(&mut self, glob: &str) -> WantId {
         self.file(glob, false)
@@ -208,7 +251,10 @@ impl Outline {
     /// Wants a kernel setting.
     ///
     /// ```
-    /// bulkhead_sdk::Outline::new().want_sysctl("net.ipv4.ip_forward");
+    #[doc = include_str!("example.txt")]
+    /// # planned!(Node::new().sysctl("net.ipv4.ip_forward", "1"), |outline| {
+    /// outline.want_sysctl("net.ipv4.ip_forward");
+    /// # }, |view, _| assert!(view.sysctl("net.ipv4.ip_forward").is_some()));
     /// ```
     pub fn want_sysctl(&mut self, name: &str) {
         add(
@@ -222,7 +268,10 @@ impl Outline {
     /// Wants to know of a kernel module.
     ///
     /// ```
-    /// bulkhead_sdk::Outline::new().want_module("br_netfilter");
+    #[doc = include_str!("example.txt")]
+    /// # planned!(Node::new().module("br_netfilter", true), |outline| {
+    /// outline.want_module("br_netfilter");
+    /// # }, |view, _| assert!(view.module("br_netfilter").unwrap().loaded));
     /// ```
     pub fn want_module(&mut self, name: &str) {
         let want = raw::Want::KernelModule;
@@ -232,7 +281,10 @@ impl Outline {
     /// Wants to know of a systemd unit, by its full name.
     ///
     /// ```
-    /// bulkhead_sdk::Outline::new().want_unit("ssh.service");
+    #[doc = include_str!("example.txt")]
+    /// # planned!(Node::new().unit("ssh.service", "enabled", "active"), |outline| {
+    /// outline.want_unit("ssh.service");
+    /// # }, |view, _| assert_eq!(view.unit("ssh.service").unwrap().file_state, "enabled"));
     /// ```
     pub fn want_unit(&mut self, name: &str) {
         add(

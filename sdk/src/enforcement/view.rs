@@ -32,11 +32,12 @@ pub enum Kind {
 ///
 /// ```
 /// use bulkhead_sdk::enforcement::View;
-///
+#[doc = include_str!("example.txt")]
 /// fn forwards(view: &View) -> bool {
 ///     view.sysctl("net.ipv4.ip_forward").is_some_and(|it| it.value.as_deref() == Some("1"))
 /// }
-/// # let _ = forwards;
+/// # let node = Node::new().sysctl("net.ipv4.ip_forward", "1");
+/// # planned!(node, |outline| { outline.want_sysctl("net.ipv4.ip_forward"); }, |view, _| assert!(forwards(view)));
 /// ```
 #[derive(Debug)]
 pub struct View {
@@ -59,11 +60,12 @@ impl View {
     /// wanted it by a glob and it is not there.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn greets(view: &View) -> bool {
     ///     view.file("/etc/motd").is_some_and(|file| !file.content().is_empty())
     /// }
-    /// # let _ = greets;
+    /// # planned!(Node::new().file("/etc/motd", "Hello\n"), |view, _| assert!(greets(view)));
+    /// # planned!(Node::new().file("/etc/motd", ""), |view, _| assert!(!greets(view)));
     /// ```
     pub fn file(&self, path: &str) -> Option<Entry<'_>> {
         // A want without globs has exactly one file.
@@ -87,11 +89,15 @@ impl View {
     /// What there is for one of the plugin's wants, by path.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::{View, WantId};
+    #[doc = include_str!("example.txt")]
     /// fn scripts(view: &View, cron: WantId) -> usize {
     ///     view.files(cron).count()
     /// }
-    /// # let _ = scripts;
+    /// # let node = Node::new().file("/etc/cron.d/a", "").file("/etc/cron.d/b", "").file("/etc/motd", "");
+    /// # planned!(node, |outline| {
+    /// #     outline.want_file("/etc/motd");
+    /// #     let cron = outline.want_entry("/etc/cron.d/*");
+    /// # }, move |view, _| assert_eq!(scripts(view, cron), 2));
     /// ```
     pub fn files(&self, want: WantId) -> impl Iterator<Item = Entry<'_>> {
         let files = &self.raw.files;
@@ -107,11 +113,15 @@ impl View {
     /// A kernel setting, by the name that it was wanted by.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn is_kept(view: &View) -> bool {
     ///     view.sysctl("kernel.panic").is_some_and(|it| it.persisted.as_deref() == Some("10"))
     /// }
-    /// # let _ = is_kept;
+    /// # let mut node = Node::new().sysctl("kernel.panic", "0");
+    /// # let planned = planned!(node, |_, plan| _ = plan.set_sysctl("panic", "kernel.panic", "10", true, true));
+    /// # node.apply(&planned)?;
+    /// # planned!(node, |outline| { outline.want_sysctl("kernel.panic"); }, |view, _| assert!(is_kept(view)));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn sysctl(&self, name: &str) -> Option<&Sysctl> {
         let want = self.names.sysctls.get(name)?;
@@ -121,11 +131,12 @@ impl View {
     /// A kernel module, by its name.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn bridges(view: &View) -> bool {
     ///     view.module("br_netfilter").is_some_and(|module| module.loaded)
     /// }
-    /// # let _ = bridges;
+    /// # let node = Node::new().module("br_netfilter", true);
+    /// # planned!(node, |outline| { outline.want_module("br_netfilter"); }, |view, _| assert!(bridges(view)));
     /// ```
     pub fn module(&self, name: &str) -> Option<&Module> {
         let want = self.names.modules.get(name)?;
@@ -135,11 +146,12 @@ impl View {
     /// A systemd unit, by its full name.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn runs(view: &View) -> bool {
     ///     view.unit("ssh.service").is_some_and(|unit| unit.active_state == "active")
     /// }
-    /// # let _ = runs;
+    /// # let node = Node::new().unit("ssh.service", "enabled", "active");
+    /// # planned!(node, |outline| { outline.want_unit("ssh.service"); }, |view, _| assert!(runs(view)));
     /// ```
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         let want = self.names.units.get(name)?;
@@ -149,11 +161,11 @@ impl View {
     /// A user's number.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn is_roots(view: &View) -> bool {
     ///     view.file("/etc/motd").map(|file| file.uid()) == view.uid_of("root")
     /// }
-    /// # let _ = is_roots;
+    /// # planned!(Node::new().file("/etc/motd", ""), |view, _| assert!(is_roots(view)));
     /// ```
     pub fn uid_of(&self, user: &str) -> Option<u32> {
         id_of(&self.raw.users, user)
@@ -162,11 +174,11 @@ impl View {
     /// A group's number.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn shadow(view: &View) -> Option<u32> {
     ///     view.gid_of("shadow")
     /// }
-    /// # let _ = shadow;
+    /// # planned!(Node::new().group("shadow", 42), |view, _| assert_eq!(shadow(view), Some(42)));
     /// ```
     pub fn gid_of(&self, group: &str) -> Option<u32> {
         id_of(&self.raw.groups, group)
@@ -176,11 +188,11 @@ impl View {
     /// the grant `nodeFacts`.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn is_debian(view: &View) -> bool {
     ///     view.fact("os.id") == Some("debian")
     /// }
-    /// # let _ = is_debian;
+    /// # planned!(Node::new().fact("os.id", "debian"), |view, _| assert!(is_debian(view)));
     /// ```
     pub fn fact(&self, name: &str) -> Option<&str> {
         self.facts()
@@ -190,11 +202,12 @@ impl View {
     /// All facts and labels.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::View;
+    #[doc = include_str!("example.txt")]
     /// fn labels(view: &View) -> usize {
     ///     view.facts().filter(|(name, _)| name.starts_with("labels.")).count()
     /// }
-    /// # let _ = labels;
+    /// # let node = Node::new().fact("os.id", "debian").fact("labels.zone", "a");
+    /// # planned!(node, |view, _| assert_eq!(labels(view), 1));
     /// ```
     pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
         let facts = self.raw.facts.iter();
@@ -227,11 +240,12 @@ fn by_want<T>(all: &[T], want: u32, want_of: fn(&T) -> u32) -> Option<&T> {
 /// One file, folder, link, or that there is none.
 ///
 /// ```
-/// # use bulkhead_sdk::enforcement::{Entry, Kind};
+#[doc = include_str!("example.txt")]
 /// fn is_private(file: Entry) -> bool {
 ///     file.kind() == Kind::File && file.mode() & 0o077 == 0
 /// }
-/// # let _ = is_private;
+/// # let node = Node::new().file("/key", "").mode("/key", 0o600);
+/// # planned!(node, |view, _| assert!(is_private(view.file("/key").unwrap())));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -247,11 +261,12 @@ impl<'a> Entry<'a> {
     /// Its path, as the want spells it. Empty if it is not UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn name<'a>(file: Entry<'a>) -> Option<&'a str> {
     ///     file.path().rsplit('/').next()
     /// }
-    /// # let _ = name;
+    /// # let node = Node::new().file("/etc/motd", "");
+    /// # planned!(node, |view, _| assert_eq!(name(view.file("/etc/motd").unwrap()), Some("motd")));
     /// ```
     pub fn path(&self) -> &'a str {
         std::str::from_utf8(self.path_bytes()).unwrap_or_default()
@@ -260,11 +275,13 @@ impl<'a> Entry<'a> {
     /// What it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::{Entry, Kind};
+    #[doc = include_str!("example.txt")]
     /// fn is_there(file: Entry) -> bool {
     ///     file.kind() != Kind::Absent
     /// }
-    /// # let _ = is_there;
+    /// # planned!(Node::new(), |outline| { outline.want_file("/a"); }, |view, _| {
+    /// #     assert!(!is_there(view.file("/a").unwrap()));
+    /// # });
     /// ```
     pub fn kind(&self) -> Kind {
         match self.raw.kind {
@@ -279,11 +296,11 @@ impl<'a> Entry<'a> {
     /// What is in the file; empty if that was not wanted, or could not be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn lines(file: Entry) -> usize {
     ///     file.content().split(|&byte| byte == b'\n').count()
     /// }
-    /// # let _ = lines;
+    /// # planned!(Node::new().file("/a", "one\ntwo"), |view, _| assert_eq!(lines(view.file("/a").unwrap()), 2));
     /// ```
     pub fn content(&self) -> &'a [u8] {
         match self.raw.kind {
@@ -295,11 +312,13 @@ impl<'a> Entry<'a> {
     /// What is in the file, if it is a file that could be read as a whole, and UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_empty(file: Entry) -> bool {
     ///     file.text() == Some("")
     /// }
-    /// # let _ = is_empty;
+    /// # planned!(Node::new().file("/a", "").unreadable("/b", 5), |view, _| {
+    /// #     assert!(is_empty(view.file("/a").unwrap()) && !is_empty(view.file("/b").unwrap()));
+    /// # });
     /// ```
     pub fn text(&self) -> Option<&'a str> {
         let whole = self.kind() == Kind::File && self.error().is_none() && !self.is_cut();
@@ -309,11 +328,12 @@ impl<'a> Entry<'a> {
     /// Where a symbolic link points to, as it is written into it, if that is UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_in_utc(localtime: Entry) -> bool {
     ///     localtime.target() == Some("/usr/share/zoneinfo/Etc/UTC")
     /// }
-    /// # let _ = is_in_utc;
+    /// # let node = Node::new().link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// # planned!(node, |view, _| assert!(is_in_utc(view.file("/etc/localtime").unwrap())));
     /// ```
     pub fn target(&self) -> Option<&'a str> {
         let target = self.view.span(self.raw.offset, self.raw.length);
@@ -324,11 +344,12 @@ impl<'a> Entry<'a> {
     /// Its permission bits, with set-user-id, set-group-id and sticky.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_open_to_all(file: Entry) -> bool {
     ///     file.mode() & 0o002 != 0
     /// }
-    /// # let _ = is_open_to_all;
+    /// # let node = Node::new().file("/a", "").mode("/a", 0o666);
+    /// # planned!(node, |view, _| assert!(is_open_to_all(view.file("/a").unwrap())));
     /// ```
     pub fn mode(&self) -> u32 {
         self.raw.mode
@@ -337,11 +358,12 @@ impl<'a> Entry<'a> {
     /// Whose it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_roots(file: Entry) -> bool {
     ///     file.uid() == 0
     /// }
-    /// # let _ = is_roots;
+    /// # let node = Node::new().file("/a", "").owner("/a", 1000, 0);
+    /// # planned!(node, |view, _| assert!(!is_roots(view.file("/a").unwrap())));
     /// ```
     pub fn uid(&self) -> u32 {
         self.raw.uid
@@ -350,11 +372,12 @@ impl<'a> Entry<'a> {
     /// Its group.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_of_roots_group(file: Entry) -> bool {
     ///     file.gid() == 0
     /// }
-    /// # let _ = is_of_roots_group;
+    /// # let node = Node::new().file("/a", "").owner("/a", 1000, 0);
+    /// # planned!(node, |view, _| assert!(is_of_roots_group(view.file("/a").unwrap())));
     /// ```
     pub fn gid(&self) -> u32 {
         self.raw.gid
@@ -363,11 +386,12 @@ impl<'a> Entry<'a> {
     /// Its size, also of a file that is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_large(file: Entry) -> bool {
     ///     file.size() > 1 << 20
     /// }
-    /// # let _ = is_large;
+    /// # let node = Node::new().file("/a", vec![0; 2 << 20]);
+    /// # planned!(node, |view, _| assert!(is_large(view.file("/a").unwrap())));
     /// ```
     pub fn size(&self) -> u64 {
         self.raw.size
@@ -376,11 +400,12 @@ impl<'a> Entry<'a> {
     /// When its content was last changed, in nanoseconds since 1970.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_newer(file: Entry, than: Entry) -> bool {
     ///     file.modified() > than.modified()
     /// }
-    /// # let _ = is_newer;
+    /// # let node = Node::new().file("/a", "").file("/b", "");
+    /// # planned!(node, |view, _| assert!(!is_newer(view.file("/a").unwrap(), view.file("/b").unwrap())));
     /// ```
     pub fn modified(&self) -> i64 {
         self.raw.modified
@@ -389,12 +414,12 @@ impl<'a> Entry<'a> {
     /// The number of the error (`errno`) for which it could not be looked at or read.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// const EACCES: u32 = 13;
     /// fn is_closed(file: Entry) -> bool {
     ///     file.error() == Some(EACCES)
     /// }
-    /// # let _ = is_closed;
+    /// # planned!(Node::new().unreadable("/a", 13), |view, _| assert!(is_closed(view.file("/a").unwrap())));
     /// ```
     pub fn error(&self) -> Option<u32> {
         (self.raw.error != 0).then_some(self.raw.error)
@@ -403,11 +428,14 @@ impl<'a> Entry<'a> {
     /// Whether the file is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_whole(file: Entry) -> bool {
     ///     !file.is_cut()
     /// }
-    /// # let _ = is_whole;
+    /// # let node = Node::new().file("/a", "").file("/b", vec![0; 5 << 20]);
+    /// # planned!(node, |view, _| {
+    /// #     assert!(is_whole(view.file("/a").unwrap()) && !is_whole(view.file("/b").unwrap()));
+    /// # });
     /// ```
     pub fn is_cut(&self) -> bool {
         self.raw.flags & 1 != 0

@@ -51,7 +51,8 @@ pub trait Metrics: Plugin {
     /// called. Asked once, before the first collection.
     ///
     /// ```
-    /// use bulkhead_sdk::{Collector, Families, Metrics, NoConfig, Plugin, Result, View, testing::Harness};
+    /// use bulkhead_sdk::{Collector, Metrics, NoConfig, Plugin, Result, testing::Harness};
+    /// # use bulkhead_sdk::{Families, View};
     ///
     /// struct Kernel;
     /// # impl Plugin for Kernel {
@@ -79,8 +80,9 @@ pub trait Metrics: Plugin {
     /// that makes no sense, leave its series out; fail if nothing is left.
     ///
     /// ```
-    /// use bulkhead_sdk::{Collector, Families, Metrics, NoConfig, Plugin, Result, View};
+    /// use bulkhead_sdk::{Families, Metrics, NoConfig, Plugin, Result, View};
     /// use bulkhead_sdk::testing::{Files, Harness};
+    /// # use bulkhead_sdk::Collector;
     ///
     /// struct Uptime;
     /// # impl Plugin for Uptime {

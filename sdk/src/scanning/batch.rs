@@ -36,11 +36,11 @@ impl Digests {
 ///
 /// ```
 /// use bulkhead_sdk::scanning::Batch;
-///
+#[doc = include_str!("example.txt")]
 /// fn largest(batch: &Batch) -> u64 {
 ///     batch.files().map(|file| file.size()).max().unwrap_or(0)
 /// }
-/// # let _ = largest;
+/// # scanned!(Node::new().file("/a", "1").file("/b", "123"), |batch, _| assert_eq!(largest(batch), 3));
 /// ```
 #[derive(Debug)]
 pub struct Batch {
@@ -56,11 +56,12 @@ impl Batch {
     /// The files, in the order in which they were found.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Batch;
+    #[doc = include_str!("example.txt")]
     /// fn programs(batch: &Batch) -> usize {
     ///     batch.files().filter(|file| file.mode() & 0o111 != 0).count()
     /// }
-    /// # let _ = programs;
+    /// # let node = Node::new().file("/a", "").mode("/a", 0o755).file("/b", "");
+    /// # scanned!(node, |batch, _| assert_eq!(programs(batch), 1));
     /// ```
     #[inline]
     pub fn files(&self) -> Files<'_> {
@@ -74,11 +75,15 @@ impl Batch {
     /// How many files there are.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Batch;
+    #[doc = include_str!("example.txt")]
     /// fn count(batch: &Batch, sum: &mut usize) {
     ///     *sum += batch.len();
     /// }
-    /// # let _ = count;
+    /// # scanned!(Node::new().file("/a", "").file("/b", ""), |batch, _| {
+    /// #     let mut sum = 1;
+    /// #     count(batch, &mut sum);
+    /// #     assert_eq!(sum, 3);
+    /// # });
     /// ```
     #[inline]
     pub fn len(&self) -> usize {
@@ -88,11 +93,11 @@ impl Batch {
     /// Whether there is no file.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Batch;
+    #[doc = include_str!("example.txt")]
     /// fn has_work(batch: &Batch) -> bool {
     ///     !batch.is_empty()
     /// }
-    /// # let _ = has_work;
+    /// # scanned!(Node::new().file("/a", ""), |batch, _| assert!(has_work(batch)));
     /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -134,11 +139,11 @@ impl<'a> IntoIterator for &'a Batch {
 /// Iterates over the files of a [`Batch`].
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::Batch;
+#[doc = include_str!("example.txt")]
 /// fn count(batch: &Batch) -> usize {
 ///     batch.files().len()
 /// }
-/// # let _ = count;
+/// # scanned!(Node::new().file("/a", "").file("/b", ""), |batch, _| assert_eq!(count(batch), 2));
 /// ```
 #[derive(Debug, Clone)]
 pub struct Files<'a> {
@@ -178,11 +183,11 @@ impl ExactSizeIterator for Files<'_> {}
 /// One file, or what else there is at a path.
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::File;
+#[doc = include_str!("example.txt")]
 /// fn is_suid(file: &File) -> bool {
 ///     file.mode() & 0o4000 != 0 && file.uid() == 0
 /// }
-/// # let _ = is_suid;
+/// # seen!(Node::new().file("/a", "").mode("/a", 0o4755), |file| assert!(is_suid(file)));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct File<'a> {
@@ -196,11 +201,11 @@ impl<'a> File<'a> {
     /// Its path on the node: any bytes but 0.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_script(file: &File) -> bool {
     ///     file.path().ends_with(b".sh")
     /// }
-    /// # let _ = is_script;
+    /// # seen!(Node::new().odd_file(b"/\xff.sh", ""), |file| assert!(is_script(file)));
     /// ```
     #[inline]
     pub fn path(&self) -> &'a [u8] {
@@ -210,11 +215,11 @@ impl<'a> File<'a> {
     /// Its path for people: what is not UTF-8 is replaced.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn about(file: &File) -> String {
     ///     format!("{} is odd", file.path_text())
     /// }
-    /// # let _ = about;
+    /// # seen!(Node::new().odd_file(b"/\xff", ""), |file| assert_eq!(about(file), "/\u{fffd} is odd"));
     /// ```
     pub fn path_text(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.path())
@@ -223,11 +228,11 @@ impl<'a> File<'a> {
     /// What it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::{File, FileKind};
+    #[doc = include_str!("example.txt")]
     /// fn is_device(file: &File) -> bool {
     ///     matches!(file.kind(), FileKind::BlockDevice | FileKind::CharacterDevice)
     /// }
-    /// # let _ = is_device;
+    /// # seen!(Node::new().device("/dev/null"), |file| assert!(is_device(file)));
     /// ```
     #[inline]
     pub fn kind(&self) -> FileKind {
@@ -237,11 +242,11 @@ impl<'a> File<'a> {
     /// What this batch has of the file's bytes, in order.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn passed(file: &File) -> usize {
     ///     file.pieces().map(|piece| piece.bytes().len()).sum()
     /// }
-    /// # let _ = passed;
+    /// # seen!(Node::new().file("/a", "12345").piece_size(2), |file| assert!((1..=2).contains(&passed(file))));
     /// ```
     #[inline]
     pub fn pieces(&self) -> impl ExactSizeIterator<Item = Piece<'a>> + use<'a> {
@@ -253,11 +258,11 @@ impl<'a> File<'a> {
     /// [see](Self::is_cut), that is its beginning.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_program(file: &File) -> bool {
     ///     file.whole().is_some_and(|bytes| bytes.starts_with(b"\x7fELF"))
     /// }
-    /// # let _ = is_program;
+    /// # seen!(Node::new().file("/a", b"\x7fELF.."), |file| assert!(is_program(file)));
     /// ```
     #[inline]
     pub fn whole(&self) -> Option<&'a [u8]> {
@@ -275,13 +280,16 @@ impl<'a> File<'a> {
     /// Whether this batch has the last of the file, so that it is to be judged now.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Findings, scanning::File};
+    #[doc = include_str!("example.txt")]
     /// fn judge(file: &File, seen_before: bool, out: &mut Findings) {
     ///     if file.is_last() && seen_before {
     ///         out.file(file, "miner");
     ///     }
     /// }
-    /// # let _ = judge;
+    /// # let found = scanned!(Node::new().file("/a", "12345").piece_size(2), |batch, out| {
+    /// #     batch.files().for_each(|file| judge(&file, true, out));
+    /// # });
+    /// # assert_eq!(found.subjects("miner"), ["/a"]);
     /// ```
     #[inline]
     pub fn is_last(&self) -> bool {
@@ -292,11 +300,14 @@ impl<'a> File<'a> {
     /// file's last piece.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_known(file: &File, list: &std::collections::HashSet<[u8; 32]>) -> bool {
     ///     file.sha256().is_some_and(|digest| list.contains(digest))
     /// }
-    /// # let _ = is_known;
+    /// # seen!(Node::new().file("/a", ""), |file| {
+    /// #     let list = [*file.sha256().unwrap()].into();
+    /// #     assert!(file.sha256().unwrap().starts_with(&[0xe3, 0xb0, 0xc4, 0x42]) && is_known(file, &list));
+    /// # });
     /// ```
     #[inline]
     pub fn sha256(&self) -> Option<&'a [u8; 32]> {
@@ -306,11 +317,14 @@ impl<'a> File<'a> {
     /// Its SHA-1.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_known(file: &File, list: &std::collections::HashSet<[u8; 20]>) -> bool {
     ///     file.sha1().is_some_and(|digest| list.contains(digest))
     /// }
-    /// # let _ = is_known;
+    /// # let node = Node::new().file("/a", "").digest("/a", "sha1", [7; 20]);
+    /// # scanned!(node, |outline| { outline.files(FileInterest::entries().sha1()); }, |batch, _| {
+    /// #     assert!(is_known(&batch.files().next().unwrap(), &[[7; 20]].into()));
+    /// # });
     /// ```
     #[inline]
     pub fn sha1(&self) -> Option<&'a [u8; 20]> {
@@ -320,11 +334,14 @@ impl<'a> File<'a> {
     /// Its MD5.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_known(file: &File, list: &std::collections::HashSet<[u8; 16]>) -> bool {
     ///     file.md5().is_some_and(|digest| list.contains(digest))
     /// }
-    /// # let _ = is_known;
+    /// # let node = Node::new().file("/a", "").digest("/a", "md5", [7; 16]);
+    /// # scanned!(node, |outline| { outline.files(FileInterest::entries().md5()); }, |batch, _| {
+    /// #     assert!(is_known(&batch.files().next().unwrap(), &[[7; 16]].into()));
+    /// # });
     /// ```
     #[inline]
     pub fn md5(&self) -> Option<&'a [u8; 16]> {
@@ -334,11 +351,14 @@ impl<'a> File<'a> {
     /// Its BLAKE3.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_as_it_was(file: &File, before: &[u8; 32]) -> bool {
     ///     file.blake3() == Some(before)
     /// }
-    /// # let _ = is_as_it_was;
+    /// # let node = Node::new().file("/a", "").digest("/a", "blake3", [7; 32]);
+    /// # scanned!(node, |outline| { outline.files(FileInterest::entries().blake3()); }, |batch, _| {
+    /// #     assert!(is_as_it_was(&batch.files().next().unwrap(), &[7; 32]));
+    /// # });
     /// ```
     #[inline]
     pub fn blake3(&self) -> Option<&'a [u8; 32]> {
@@ -356,11 +376,12 @@ impl<'a> File<'a> {
     /// Its extended attributes; none unless the plugin wants them.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn has_capabilities(file: &File) -> bool {
     ///     file.attributes().any(|(name, _)| name == b"security.capability")
     /// }
-    /// # let _ = has_capabilities;
+    /// # let node = Node::new().file("/ping", "").attribute("/ping", "security.capability", [1, 0]);
+    /// # seen!(node, |file| assert!(has_capabilities(file)));
     /// ```
     pub fn attributes(&self) -> Attributes<'a> {
         match self.kind() {
@@ -373,11 +394,11 @@ impl<'a> File<'a> {
     /// attributes and [others](super::FileInterest::others).
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn leads_to_temporary_files(file: &File) -> bool {
     ///     file.target().is_some_and(|target| target.starts_with(b"/tmp/"))
     /// }
-    /// # let _ = leads_to_temporary_files;
+    /// # seen!(Node::new().link("/a", "/tmp/b"), |file| assert!(leads_to_temporary_files(file)));
     /// ```
     pub fn target(&self) -> Option<&'a [u8]> {
         let target = self.attribute_bytes();
@@ -392,11 +413,11 @@ impl<'a> File<'a> {
     /// Its size, also if it is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_large(file: &File) -> bool {
-    ///     file.size() > 1 << 30
+    ///     file.size() > 1 << 20
     /// }
-    /// # let _ = is_large;
+    /// # seen!(Node::new().file("/a", vec![0; 2 << 20]), |file| assert!(is_large(file)));
     /// ```
     #[inline]
     pub fn size(&self) -> u64 {
@@ -406,11 +427,11 @@ impl<'a> File<'a> {
     /// Its permission bits, with set-user-id, set-group-id and sticky.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_open_to_all(file: &File) -> bool {
     ///     file.mode() & 0o002 != 0
     /// }
-    /// # let _ = is_open_to_all;
+    /// # seen!(Node::new().file("/a", "").mode("/a", 0o666), |file| assert!(is_open_to_all(file)));
     /// ```
     #[inline]
     pub fn mode(&self) -> u32 {
@@ -420,11 +441,11 @@ impl<'a> File<'a> {
     /// Whose it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_roots(file: &File) -> bool {
     ///     file.uid() == 0
     /// }
-    /// # let _ = is_roots;
+    /// # seen!(Node::new().file("/a", "").owner("/a", 1000, 0), |file| assert!(!is_roots(file)));
     /// ```
     #[inline]
     pub fn uid(&self) -> u32 {
@@ -434,11 +455,11 @@ impl<'a> File<'a> {
     /// Its group.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_of_roots_group(file: &File) -> bool {
     ///     file.gid() == 0
     /// }
-    /// # let _ = is_of_roots_group;
+    /// # seen!(Node::new().file("/a", "").owner("/a", 1000, 0), |file| assert!(is_of_roots_group(file)));
     /// ```
     #[inline]
     pub fn gid(&self) -> u32 {
@@ -448,11 +469,11 @@ impl<'a> File<'a> {
     /// How many names it has.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn has_other_names(file: &File) -> bool {
     ///     file.links() > 1
     /// }
-    /// # let _ = has_other_names;
+    /// # seen!(Node::new().file("/a", ""), |file| assert!(!has_other_names(file)));
     /// ```
     #[inline]
     pub fn links(&self) -> u32 {
@@ -462,11 +483,14 @@ impl<'a> File<'a> {
     /// The number of its file system, and its own number in it: what two names of one file share.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn are_one(a: &File, b: &File) -> bool {
     ///     a.identity() == b.identity()
     /// }
-    /// # let _ = are_one;
+    /// # scanned!(Node::new().file("/a", "").file("/b", ""), |batch, _| {
+    /// #     let files: Vec<File> = batch.files().collect();
+    /// #     assert!(are_one(&files[0], &files[0]) && !are_one(&files[0], &files[1]));
+    /// # });
     /// ```
     #[inline]
     pub fn identity(&self) -> (u64, u64) {
@@ -477,11 +501,11 @@ impl<'a> File<'a> {
     /// set this time.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_older(file: &File, than: i64) -> bool {
     ///     file.modified() < than
     /// }
-    /// # let _ = is_older;
+    /// # seen!(Node::new().file("/a", ""), |file| assert!(is_older(file, 1)));
     /// ```
     #[inline]
     pub fn modified(&self) -> i64 {
@@ -491,11 +515,11 @@ impl<'a> File<'a> {
     /// When anything of it was last changed, in nanoseconds since 1970.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_backdated(file: &File) -> bool {
     ///     file.changed() - file.modified() > 86_400_000_000_000
     /// }
-    /// # let _ = is_backdated;
+    /// # seen!(Node::new().file("/a", ""), |file| assert!(!is_backdated(file)));
     /// ```
     #[inline]
     pub fn changed(&self) -> i64 {
@@ -505,12 +529,12 @@ impl<'a> File<'a> {
     /// The number of the error (`errno`) for which it could not be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// const EACCES: u32 = 13;
     /// fn is_closed(file: &File) -> bool {
     ///     file.error() == Some(EACCES)
     /// }
-    /// # let _ = is_closed;
+    /// # seen!(Node::new().unreadable("/a", 13), |file| assert!(is_closed(file)));
     /// ```
     #[inline]
     pub fn error(&self) -> Option<u32> {
@@ -520,11 +544,12 @@ impl<'a> File<'a> {
     /// Whether it is longer than what is passed of it.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_judged_as_a_whole(file: &File) -> bool {
     ///     !file.is_cut()
     /// }
-    /// # let _ = is_judged_as_a_whole;
+    /// # seen!(Node::new().file("/a", ""), |file| assert!(is_judged_as_a_whole(file)));
+    /// # seen!(Node::new().file("/a", vec![0; 2 << 20]), |file| assert!(!is_judged_as_a_whole(file)));
     /// ```
     #[inline]
     pub fn is_cut(&self) -> bool {
@@ -534,11 +559,11 @@ impl<'a> File<'a> {
     /// Whether it changed while it was read; it is passed again.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn is_one_version(file: &File) -> bool {
     ///     !file.is_changing()
     /// }
-    /// # let _ = is_one_version;
+    /// # seen!(Node::new().file("/a", ""), |file| assert!(is_one_version(file)));
     /// ```
     #[inline]
     pub fn is_changing(&self) -> bool {
@@ -548,11 +573,17 @@ impl<'a> File<'a> {
     /// Whether it is passed because something happened to it, not in a pass over all files.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::File;
+    #[doc = include_str!("example.txt")]
     /// fn was_just_written(file: &File) -> bool {
     ///     file.is_event()
     /// }
-    /// # let _ = was_just_written;
+    /// # plugin!(|outline| { outline.files(FileInterest::entries()); }, |batch, out| {
+    /// #     batch.files().filter(was_just_written).for_each(|file| _ = out.file(&file, "written"));
+    /// # }, |_, _| ());
+    /// # let (mut plugin, node) = (Harness::<MyPlugin>::new("{}")?, Node::new().file("/a", ""));
+    /// # assert!(plugin.scan(&node)?.is_empty());
+    /// # assert_eq!(plugin.scan_event(&node, "/a")?.subjects("written"), ["/a"]);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     #[inline]
     pub fn is_event(&self) -> bool {
@@ -567,11 +598,11 @@ impl<'a> File<'a> {
 /// A part of a file's bytes.
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::Piece;
+#[doc = include_str!("example.txt")]
 /// fn end(piece: &Piece) -> u64 {
 ///     piece.position() + piece.bytes().len() as u64
 /// }
-/// # let _ = end;
+/// # seen!(Node::new().file("/a", "123"), |file| assert_eq!(end(&file.pieces().next().unwrap()), 3));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'a> {
@@ -583,11 +614,11 @@ impl<'a> Piece<'a> {
     /// The bytes.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Piece;
+    #[doc = include_str!("example.txt")]
     /// fn zeros(piece: &Piece) -> usize {
     ///     piece.bytes().iter().filter(|byte| **byte == 0).count()
     /// }
-    /// # let _ = zeros;
+    /// # seen!(Node::new().file("/a", "1\0\0"), |file| assert_eq!(zeros(&file.pieces().next().unwrap()), 2));
     /// ```
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
@@ -597,11 +628,11 @@ impl<'a> Piece<'a> {
     /// Where they are in the file.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Piece;
+    #[doc = include_str!("example.txt")]
     /// fn is_beginning(piece: &Piece) -> bool {
     ///     piece.position() == 0
     /// }
-    /// # let _ = is_beginning;
+    /// # seen!(Node::new().file("/a", "123"), |file| assert!(is_beginning(&file.pieces().next().unwrap())));
     /// ```
     #[inline]
     pub fn position(&self) -> u64 {
@@ -611,11 +642,14 @@ impl<'a> Piece<'a> {
     /// Whether it is the last one of its file.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Piece;
+    #[doc = include_str!("example.txt")]
     /// fn goes_on(piece: &Piece) -> bool {
     ///     !piece.is_last()
     /// }
-    /// # let _ = goes_on;
+    /// # seen!(Node::new().file("/a", "123").piece_size(2), |file| {
+    /// #     let piece = file.pieces().next().unwrap();
+    /// #     assert_eq!(goes_on(&piece), piece.position() == 0);
+    /// # });
     /// ```
     #[inline]
     pub fn is_last(&self) -> bool {
@@ -626,11 +660,12 @@ impl<'a> Piece<'a> {
 /// Iterates over the names and values of a file's extended attributes.
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::File;
+#[doc = include_str!("example.txt")]
 /// fn count(file: &File) -> usize {
 ///     file.attributes().count()
 /// }
-/// # let _ = count;
+/// # let node = Node::new().file("/a", "").attribute("/a", "user.a", "1").attribute("/a", "user.b", "");
+/// # seen!(node, |file| assert_eq!(count(file), 2));
 /// ```
 #[derive(Debug, Clone)]
 pub struct Attributes<'a>(&'a [u8]);

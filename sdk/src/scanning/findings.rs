@@ -18,7 +18,7 @@ const CUT: &[u8] = br#""truncated":true"#;
 ///
 /// ```
 /// use bulkhead_sdk::{Findings, scanning::File};
-///
+#[doc = include_str!("example.txt")]
 /// fn judge(file: &File, out: &mut Findings) {
 ///     if file.mode() & 0o4000 != 0 {
 ///         out.file(file, "suid")
@@ -26,7 +26,10 @@ const CUT: &[u8] = br#""truncated":true"#;
 ///             .evidence("mode", format!("{:04o}", file.mode()));
 ///     }
 /// }
-/// # let _ = judge;
+/// # let found = scanned!(Node::new().file("/su", "").mode("/su", 0o4755), |batch, out| {
+/// #     batch.files().for_each(|file| judge(&file, out));
+/// # });
+/// # assert_eq!(found.all()[0].evidence["mode"], "4755");
 /// ```
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -51,11 +54,14 @@ impl Findings {
     /// Something about a file of the batch.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Findings, scanning::File};
+    #[doc = include_str!("example.txt")]
     /// fn judge(file: &File, out: &mut Findings) {
     ///     out.file(file, "miner").message("names a pool of miners");
     /// }
-    /// # let _ = judge;
+    /// # let found = scanned!(Node::new().file("/tmp/x", ""), |batch, out| {
+    /// #     batch.files().filter(|file| file.size() == 0).for_each(|file| judge(&file, out));
+    /// # });
+    /// # assert_eq!(found.subjects("miner").last(), Some(&"/tmp/x"));
     /// ```
     pub fn file(&mut self, file: &File<'_>, rule: &str) -> Finding<'_> {
         self.add(raw::Subject::File(file.index()), rule)
@@ -65,8 +71,11 @@ impl Findings {
     /// [`View`](super::View).
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.path("/usr/bin/sudo", "gone").message("it was there before");
+    /// # });
+    /// assert_eq!(found.subjects("gone"), ["/usr/bin/sudo"]);
     /// ```
     pub fn path(&mut self, path: impl Into<String>, rule: &str) -> Finding<'_> {
         self.add(raw::Subject::Path(path.into()), rule)
@@ -75,8 +84,11 @@ impl Findings {
     /// Something about anything else. Start with what it is: `user/mallory`, `socket/tcp/0.0.0.0:23`.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.other("user/mallory", "uid-0").message("a second root");
+    /// # });
+    /// assert_eq!(found.subjects("uid-0"), ["user/mallory"]);
     /// ```
     pub fn other(&mut self, subject: impl Into<String>, rule: &str) -> Finding<'_> {
         self.add(raw::Subject::Other(subject.into()), rule)
@@ -179,13 +191,15 @@ fn check_name(what: &str, text: &str, shortest: usize, longest: usize) -> Result
 /// One of [`Findings`], to say more about it.
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::Severity;
-/// # let mut out = bulkhead_sdk::Findings::default();
+#[doc = include_str!("example.txt")]
+/// # let found = assessed!(Node::new(), |_, out| {
 /// out.other("socket/tcp/0.0.0.0:23", "listening")
 ///     .severity(Severity::High)
 ///     .message("telnet is open to everybody")
 ///     .evidence("port", 23)
 ///     .reference("https://attack.mitre.org/techniques/T1021/");
+/// # });
+/// assert_eq!(found.all()[0].evidence["port"], 23);
 /// ```
 #[derive(Debug)]
 pub struct Finding<'a> {
@@ -196,8 +210,11 @@ impl Finding<'_> {
     /// What was found, for people. Cut at 1 KiB.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.other("user/mallory", "uid-0").message("a second root");
+    /// # });
+    /// assert_eq!(found.all()[0].message, "a second root");
     /// ```
     pub fn message(self, message: impl AsRef<str>) -> Self {
         const MARK: &str = "...";
@@ -214,9 +231,11 @@ impl Finding<'_> {
     /// How severe this one is; as its rule says in the outline unless called.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Severity;
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.other("user/mallory", "uid-0").severity(Severity::Critical);
+    /// # });
+    /// assert_eq!(found.all()[0].severity, Severity::Critical);
     /// ```
     pub fn severity(self, severity: Severity) -> Self {
         self.built.raw.severity = severity.into();
@@ -227,8 +246,11 @@ impl Finding<'_> {
     /// `truncated` says so.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.path("/etc/shadow", "mode").evidence("mode", "0644").evidence("uid", 0);
+    /// # });
+    /// assert_eq!(found.all()[0].evidence["mode"], "0644");
     /// ```
     pub fn evidence(self, name: &str, value: impl ToJson) -> Self {
         let mut text = Vec::new();
@@ -248,8 +270,11 @@ impl Finding<'_> {
     /// Adds an address to read more at; there may be eight.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.other("package/openssl", "CVE-2026-0001").reference("https://osv.dev/CVE-2026-0001");
+    /// # });
+    /// assert_eq!(found.all()[0].references, ["https://osv.dev/CVE-2026-0001"]);
     /// ```
     pub fn reference(self, address: impl Into<String>) -> Self {
         self.built.raw.references.push(address.into());
@@ -260,9 +285,12 @@ impl Finding<'_> {
     /// found once of a subject. It must not change as long as what was found stays.
     ///
     /// ```
-    /// # let mut out = bulkhead_sdk::Findings::default();
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |_, out| {
     /// out.path("/etc/ssh/sshd_config", "weak-cipher").fingerprint("3des-cbc");
     /// out.path("/etc/ssh/sshd_config", "weak-cipher").fingerprint("arcfour");
+    /// # });
+    /// assert_eq!(found.all().len(), 2);
     /// ```
     pub fn fingerprint(self, fingerprint: impl Into<String>) -> Self {
         self.built.raw.fingerprint = fingerprint.into();

@@ -46,7 +46,11 @@ impl Rule {
     ///
     /// ```
     /// use bulkhead_sdk::scanning::{Rule, Severity};
-    /// Rule::new("miner", "A file is a miner").severity(Severity::High);
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("miner", "A file is a miner").severity(Severity::High)
+    /// # ); }, |_, out| _ = out.path("/tmp/x", "miner"));
+    /// # assert_eq!(found.all()[0].severity, Severity::High);
     /// ```
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
@@ -94,9 +98,15 @@ impl Rule {
 /// What a plugin wants to know of files. Which files there are is the manifest's business.
 ///
 /// ```
-/// use bulkhead_sdk::scanning::FileInterest;
-/// FileInterest::content(32 << 20).sha256();
-/// FileInterest::entries().blake3().attributes().others();
+#[doc = include_str!("example.txt")]
+/// # let node = Node::new().file("/a", "123").digest("/a", "blake3", [7; 32]);
+/// # scanned!(node, |outline| {
+/// let programs = FileInterest::content(32 << 20).sha256();
+/// let all = FileInterest::entries().blake3().attributes().others();
+/// # outline.files(programs); outline.files(all); }, |batch, _| {
+/// #     let file = batch.files().next().unwrap();
+/// #     assert_eq!((file.blake3(), file.sha256(), file.whole()), (Some(&[7; 32]), None, None));
+/// # });
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct FileInterest {
@@ -107,7 +117,10 @@ impl FileInterest {
     /// Their bytes, at most so many of each.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::FileInterest::content(1 << 20);
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123"), |outline| { outline.files(
+    /// FileInterest::content(1 << 20)
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().whole(), Some(b"123".as_slice())));
     /// ```
     pub fn content(longest: u64) -> Self {
         let raw = raw::FileInterest {
@@ -125,7 +138,10 @@ impl FileInterest {
     /// Not their bytes, only what is known of them.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::FileInterest::entries().sha256();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123"), |outline| { outline.files(
+    /// FileInterest::entries().sha256()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().pieces().len(), 0));
     /// ```
     pub fn entries() -> Self {
         Self::content(0)
@@ -134,8 +150,10 @@ impl FileInterest {
     /// The SHA-256 of the whole file, whatever its length.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().sha256();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123"), |outline| { outline.files(
+    /// FileInterest::entries().sha256()
+    /// # ); }, |batch, _| assert!(batch.files().next().unwrap().sha256().is_some()));
     /// ```
     #[must_use]
     pub fn sha256(mut self) -> Self {
@@ -146,8 +164,10 @@ impl FileInterest {
     /// Its SHA-1, which lists of old still have.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().sha1();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123").digest("/a", "sha1", [7; 20]), |outline| { outline.files(
+    /// FileInterest::entries().sha1()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().sha1(), Some(&[7; 20])));
     /// ```
     #[must_use]
     pub fn sha1(mut self) -> Self {
@@ -158,8 +178,10 @@ impl FileInterest {
     /// Its MD5, which lists of old still have.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().md5();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123").digest("/a", "md5", [7; 16]), |outline| { outline.files(
+    /// FileInterest::entries().md5()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().md5(), Some(&[7; 16])));
     /// ```
     #[must_use]
     pub fn md5(mut self) -> Self {
@@ -170,8 +192,10 @@ impl FileInterest {
     /// Its BLAKE3, the fastest of them.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().blake3();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123").digest("/a", "blake3", [7; 32]), |outline| { outline.files(
+    /// FileInterest::entries().blake3()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().blake3(), Some(&[7; 32])));
     /// ```
     #[must_use]
     pub fn blake3(mut self) -> Self {
@@ -182,8 +206,10 @@ impl FileInterest {
     /// Extended attributes, file capabilities among them.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().attributes();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", "123").attribute("/a", "user.a", ""), |outline| { outline.files(
+    /// FileInterest::entries().attributes()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().attributes().count(), 1));
     /// ```
     #[must_use]
     pub fn attributes(mut self) -> Self {
@@ -194,8 +220,10 @@ impl FileInterest {
     /// Also folders, links and special files, by what they are.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::FileInterest;
-    /// FileInterest::entries().others();
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().directory("/a"), |outline| { outline.files(
+    /// FileInterest::entries().others()
+    /// # ); }, |batch, _| assert_eq!(batch.files().next().unwrap().kind(), FileKind::Directory));
     /// ```
     #[must_use]
     pub fn others(mut self) -> Self {
@@ -225,12 +253,18 @@ pub(crate) struct Names {
 /// What a plugin is about. Wanting something twice is wanting it once.
 ///
 /// ```
-/// use bulkhead_sdk::scanning::{FileInterest, Outline, Rule};
+#[doc = include_str!("example.txt")]
+/// # let node = Node::new().file("/a", "").process(1, "/sbin/init");
+/// # plugin!(|shown| {
 /// let mut outline = Outline::new();
 /// outline.rule(Rule::new("miner", "A file is a miner"));
 /// outline.files(FileInterest::content(1 << 20));
 /// outline.rule_set("what decides about a file: the rules' texts, the configuration");
 /// outline.want_processes();
+/// # shown = outline; }, |batch, _| assert_eq!(batch.len(), 1), |view, _| assert_eq!(view.processes().len(), 1));
+/// # let mut plugin = Harness::<MyPlugin>::new("{}")?;
+/// # assert!(plugin.scan(&node)?.is_empty() && plugin.assess(&node)?.is_empty());
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Outline {
@@ -255,8 +289,11 @@ impl Outline {
     /// configuration brings; for these, findings say how severe they are.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::{Outline, Rule};
-    /// Outline::new().rule(Rule::new("miner", "A file is a miner"));
+    #[doc = include_str!("example.txt")]
+    /// # let found = assessed!(Node::new(), |outline| {
+    /// outline.rule(Rule::new("miner", "A file is a miner").severity(Severity::High));
+    /// # }, |_, out| _ = out.path("/tmp/x", "miner"));
+    /// # assert_eq!(found.all()[0].severity, Severity::High);
     /// ```
     pub fn rule(&mut self, rule: Rule) {
         self.rules.push(rule.raw);
@@ -265,8 +302,10 @@ impl Outline {
     /// Wants to judge files.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::{FileInterest, Outline};
-    /// Outline::new().files(FileInterest::entries().sha256());
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", ""), |outline| {
+    /// outline.files(FileInterest::entries().sha256());
+    /// # }, |batch, _| assert_eq!(batch.len(), 1));
     /// ```
     pub fn files(&mut self, interest: FileInterest) {
         self.files = Some(interest.raw);
@@ -277,10 +316,13 @@ impl Outline {
     /// again. Needed by plugins that judge files.
     ///
     /// ```
+    #[doc = include_str!("example.txt")]
+    /// # scanned!(Node::new().file("/a", ""), |outline| {
     /// # let (rules, version) = ("rule eicar { ... }", "1.2.0");
-    /// let mut outline = bulkhead_sdk::scanning::Outline::new();
+    /// outline.files(FileInterest::content(1 << 20));
     /// outline.rule_set(rules);
     /// outline.rule_set(version);
+    /// # }, |batch, _| assert_eq!(batch.len(), 1));
     /// ```
     pub fn rule_set(&mut self, part: impl AsRef<[u8]>) {
         // FNV-1a of 128 bits: nobody gains by two sets of rules of one digest but who writes both.
@@ -297,7 +339,10 @@ impl Outline {
     /// Wants to see the processes.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_processes();
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new().process(1, "/sbin/init"), |outline| {
+    /// outline.want_processes();
+    /// # }, |view, _| assert_eq!(view.processes()[0].name, "init"));
     /// ```
     pub fn want_processes(&mut self) {
         self.want(raw::Want::Processes);
@@ -306,7 +351,10 @@ impl Outline {
     /// Wants to see the open sockets.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_sockets();
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new().listener("tcp", "0.0.0.0", 22, None), |outline| {
+    /// outline.want_sockets();
+    /// # }, |view, _| assert_eq!(view.sockets()[0].port, 22));
     /// ```
     pub fn want_sockets(&mut self) {
         self.want(raw::Want::Sockets);
@@ -315,7 +363,10 @@ impl Outline {
     /// Wants to see the users.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_users();
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new(), |outline| {
+    /// outline.want_users();
+    /// # }, |view, _| assert_eq!(view.users()[0].name, "root"));
     /// ```
     pub fn want_users(&mut self) {
         self.want(raw::Want::Users);
@@ -324,7 +375,10 @@ impl Outline {
     /// Wants to see the kernel's modules.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_kernel_modules();
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new().module("br_netfilter", true), |outline| {
+    /// outline.want_kernel_modules();
+    /// # }, |view, _| assert_eq!(view.kernel_modules()[0].name, "br_netfilter"));
     /// ```
     pub fn want_kernel_modules(&mut self) {
         self.want(raw::Want::KernelModules);
@@ -333,7 +387,10 @@ impl Outline {
     /// Wants to see a kernel setting.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_sysctl("kernel.randomize_va_space");
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new().sysctl("kernel.randomize_va_space", "2"), |outline| {
+    /// outline.want_sysctl("kernel.randomize_va_space");
+    /// # }, |view, _| assert_eq!(view.sysctl("kernel.randomize_va_space"), Some("2")));
     /// ```
     pub fn want_sysctl(&mut self, name: &str) {
         self.want(raw::Want::Sysctl(name.to_owned()));
@@ -343,9 +400,15 @@ impl Outline {
     /// `*`, `?` and `[...]`; a component `**` stands for up to eight folders.
     ///
     /// ```
-    /// let mut outline = bulkhead_sdk::scanning::Outline::new();
+    #[doc = include_str!("example.txt")]
+    /// # let node = Node::new().file("/etc/ssh/sshd_config", "Port 22\n").file("/var/lib/dpkg/info/a.list", "");
+    /// # assessed!(node, |outline| {
     /// outline.want_file("/etc/ssh/sshd_config");
-    /// outline.want_file("/var/lib/dpkg/info/*.list");
+    /// let packages = outline.want_file("/var/lib/dpkg/info/*.list");
+    /// # }, move |view, _| {
+    /// #     assert_eq!(view.file("/etc/ssh/sshd_config").unwrap().text(), Some("Port 22\n"));
+    /// #     assert_eq!(view.files(packages).next().unwrap().path(), "/var/lib/dpkg/info/a.list");
+    /// # });
     /// ```
     pub fn want_file(&mut self, glob: &str) -> WantId {
         self.want_by_glob(glob, true)
@@ -354,7 +417,14 @@ impl Outline {
     /// Wants to know what files, folders or links are, but not what is in them.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new().want_entry("/run/containerd/containerd.sock");
+    #[doc = include_str!("example.txt")]
+    /// # let node = Node::new().special("/run/containerd/containerd.sock", FileKind::Socket);
+    /// # assessed!(node, |outline| {
+    /// outline.want_entry("/run/containerd/containerd.sock");
+    /// # }, |view, _| {
+    /// #     let socket = view.file("/run/containerd/containerd.sock").unwrap();
+    /// #     assert_eq!(socket.kind(), Some(FileKind::Socket));
+    /// # });
     /// ```
     pub fn want_entry(&mut self, glob: &str) -> WantId {
         self.want_by_glob(glob, false)

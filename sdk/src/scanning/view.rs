@@ -14,11 +14,14 @@ pub use raw::{KernelModule, Password, Process, Socket, User};
 ///
 /// ```
 /// use bulkhead_sdk::scanning::View;
-///
+#[doc = include_str!("example.txt")]
 /// fn is_randomized(view: &View) -> bool {
 ///     view.sysctl("kernel.randomize_va_space") == Some("2")
 /// }
-/// # let _ = is_randomized;
+/// # let node = Node::new().sysctl("kernel.randomize_va_space", "2");
+/// # assessed!(node, |outline| { outline.want_sysctl("kernel.randomize_va_space"); }, |view, _| {
+/// #     assert!(is_randomized(view));
+/// # });
 /// ```
 #[derive(Debug)]
 pub struct View {
@@ -40,11 +43,11 @@ impl View {
     /// The processes, by number.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn runs_what_is_gone(view: &View) -> bool {
     ///     view.processes().iter().any(|process| process.executable_deleted)
     /// }
-    /// # let _ = runs_what_is_gone;
+    /// # assessed!(Node::new().process(1, "/sbin/init"), |view, _| assert!(!runs_what_is_gone(view)));
     /// ```
     pub fn processes(&self) -> &[Process] {
         &self.raw.processes
@@ -53,11 +56,12 @@ impl View {
     /// The process with a number.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::{Socket, View};
+    #[doc = include_str!("example.txt")]
     /// fn owner<'a>(view: &'a View, socket: &Socket) -> Option<&'a str> {
     ///     Some(view.process(socket.pid?)?.name.as_str())
     /// }
-    /// # let _ = owner;
+    /// # let node = Node::new().process(812, "/usr/sbin/sshd").listener("tcp", "0.0.0.0", 22, Some(812));
+    /// # assessed!(node, |view, _| assert_eq!(owner(view, &view.sockets()[0]), Some("sshd")));
     /// ```
     pub fn process(&self, pid: u32) -> Option<&Process> {
         let processes = &self.raw.processes;
@@ -68,11 +72,12 @@ impl View {
     /// The open sockets.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn listens(view: &View, port: u16) -> bool {
     ///     view.sockets().iter().any(|socket| socket.listening && socket.port == port)
     /// }
-    /// # let _ = listens;
+    /// # let node = Node::new().listener("tcp", "0.0.0.0", 22, None);
+    /// # assessed!(node, |view, _| assert!(listens(view, 22) && !listens(view, 23)));
     /// ```
     pub fn sockets(&self) -> &[Socket] {
         &self.raw.sockets
@@ -81,11 +86,11 @@ impl View {
     /// The users.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn roots(view: &View) -> usize {
     ///     view.users().iter().filter(|user| user.uid == 0).count()
     /// }
-    /// # let _ = roots;
+    /// # assessed!(Node::new().account("mallory", 0, Password::Set), |view, _| assert_eq!(roots(view), 2));
     /// ```
     pub fn users(&self) -> &[User] {
         &self.raw.users
@@ -94,11 +99,11 @@ impl View {
     /// The kernel's modules, loaded or built in.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn is_tainted(view: &View) -> bool {
     ///     view.kernel_modules().iter().any(|module| module.out_of_tree || module.unsigned)
     /// }
-    /// # let _ = is_tainted;
+    /// # assessed!(Node::new().foreign_module("rootkit"), |view, _| assert!(is_tainted(view)));
     /// ```
     pub fn kernel_modules(&self) -> &[KernelModule] {
         &self.raw.kernel_modules
@@ -108,11 +113,12 @@ impl View {
     /// not wanted.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn forwards(view: &View) -> bool {
     ///     view.sysctl("net.ipv4.ip_forward") == Some("1")
     /// }
-    /// # let _ = forwards;
+    /// # let node = Node::new().sysctl("net.ipv4.ip_forward", "1");
+    /// # assessed!(node, |outline| { outline.want_sysctl("net.ipv4.ip_forward"); }, |view, _| assert!(forwards(view)));
     /// ```
     pub fn sysctl(&self, name: &str) -> Option<&str> {
         let sysctl = self.raw.sysctls.iter().find(|it| it.name == name)?;
@@ -123,12 +129,14 @@ impl View {
     /// wanted it by a glob and it is not there.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn exposes_its_runtime(view: &View) -> bool {
     ///     let socket = view.file("/run/containerd/containerd.sock");
     ///     socket.is_some_and(|socket| socket.mode() & 0o006 != 0)
     /// }
-    /// # let _ = exposes_its_runtime;
+    /// # let path = "/run/containerd/containerd.sock";
+    /// # let node = Node::new().special(path, FileKind::Socket).mode(path, 0o666);
+    /// # assessed!(node, |view, _| assert!(exposes_its_runtime(view)));
     /// ```
     pub fn file(&self, path: &str) -> Option<Entry<'_>> {
         // A want without globs has exactly one file.
@@ -152,11 +160,14 @@ impl View {
     /// What there is for one of the plugin's wants, by path.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::{View, WantId};
+    #[doc = include_str!("example.txt")]
     /// fn open_to_all(view: &View, configuration: WantId) -> usize {
     ///     view.files(configuration).filter(|file| file.mode() & 0o002 != 0).count()
     /// }
-    /// # let _ = open_to_all;
+    /// # let node = Node::new().file("/etc/a.conf", "").file("/etc/b.conf", "").mode("/etc/b.conf", 0o666);
+    /// # assessed!(node, |outline| { let configuration = outline.want_entry("/etc/*.conf"); }, move |view, _| {
+    /// #     assert_eq!(open_to_all(view, configuration), 1);
+    /// # });
     /// ```
     pub fn files(&self, want: WantId) -> impl Iterator<Item = Entry<'_>> {
         let files = &self.raw.files;
@@ -173,11 +184,11 @@ impl View {
     /// the grant `nodeFacts`.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn is_debian(view: &View) -> bool {
     ///     view.fact("os.id") == Some("debian")
     /// }
-    /// # let _ = is_debian;
+    /// # assessed!(Node::new().fact("os.id", "debian"), |view, _| assert!(is_debian(view)));
     /// ```
     pub fn fact(&self, name: &str) -> Option<&str> {
         self.facts()
@@ -187,11 +198,12 @@ impl View {
     /// All facts and labels.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::View;
+    #[doc = include_str!("example.txt")]
     /// fn labels(view: &View) -> usize {
     ///     view.facts().filter(|(name, _)| name.starts_with("labels.")).count()
     /// }
-    /// # let _ = labels;
+    /// # let node = Node::new().fact("os.id", "debian").fact("labels.zone", "a");
+    /// # assessed!(node, |view, _| assert_eq!(labels(view), 1));
     /// ```
     pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
         let facts = self.raw.facts.iter();
@@ -210,11 +222,12 @@ impl View {
 /// One file, folder, link, or that there is none.
 ///
 /// ```
-/// # use bulkhead_sdk::scanning::{Entry, FileKind};
+#[doc = include_str!("example.txt")]
 /// fn is_private(file: Entry) -> bool {
 ///     file.kind() == Some(FileKind::File) && file.mode() & 0o077 == 0
 /// }
-/// # let _ = is_private;
+/// # let node = Node::new().file("/key", "").mode("/key", 0o600);
+/// # assessed!(node, |view, _| assert!(is_private(view.file("/key").unwrap())));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -226,11 +239,11 @@ impl<'a> Entry<'a> {
     /// Its path: any bytes but 0.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_hidden(file: Entry) -> bool {
     ///     file.path_bytes().rsplit(|&byte| byte == b'/').next().is_some_and(|name| name.starts_with(b"."))
     /// }
-    /// # let _ = is_hidden;
+    /// # assessed!(Node::new().file("/tmp/.x", ""), |view, _| assert!(is_hidden(view.file("/tmp/.x").unwrap())));
     /// ```
     pub fn path_bytes(&self) -> &'a [u8] {
         self.view.span(self.raw.path_offset, self.raw.path_length)
@@ -239,11 +252,12 @@ impl<'a> Entry<'a> {
     /// Its path for people: what is not UTF-8 is replaced.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Findings, scanning::Entry};
+    #[doc = include_str!("example.txt")]
     /// fn report(file: Entry, out: &mut Findings) {
     ///     out.path(file.path(), "mode").message("everybody may write it");
     /// }
-    /// # let _ = report;
+    /// # let found = assessed!(Node::new().file("/a", ""), |view, out| report(view.file("/a").unwrap(), out));
+    /// # assert_eq!(found.subjects("mode"), ["/a"]);
     /// ```
     pub fn path(&self) -> std::borrow::Cow<'a, str> {
         String::from_utf8_lossy(self.path_bytes())
@@ -252,11 +266,13 @@ impl<'a> Entry<'a> {
     /// What it is; none if nothing is there.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_there(file: Entry) -> bool {
     ///     file.kind().is_some()
     /// }
-    /// # let _ = is_there;
+    /// # assessed!(Node::new(), |outline| { outline.want_entry("/a"); }, |view, _| {
+    /// #     assert!(!is_there(view.file("/a").unwrap()));
+    /// # });
     /// ```
     pub fn kind(&self) -> Option<FileKind> {
         self.raw.kind
@@ -265,11 +281,11 @@ impl<'a> Entry<'a> {
     /// What is in the file; empty if that was not wanted, or could not be read.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn lines(file: Entry) -> usize {
     ///     file.content().split(|&byte| byte == b'\n').count()
     /// }
-    /// # let _ = lines;
+    /// # assessed!(Node::new().file("/a", "one\ntwo"), |view, _| assert_eq!(lines(view.file("/a").unwrap()), 2));
     /// ```
     pub fn content(&self) -> &'a [u8] {
         match self.raw.kind {
@@ -281,11 +297,13 @@ impl<'a> Entry<'a> {
     /// What is in the file, if it is a file that could be read as a whole, and UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_empty(file: Entry) -> bool {
     ///     file.text() == Some("")
     /// }
-    /// # let _ = is_empty;
+    /// # assessed!(Node::new().file("/a", "").unreadable("/b", 5), |view, _| {
+    /// #     assert!(is_empty(view.file("/a").unwrap()) && !is_empty(view.file("/b").unwrap()));
+    /// # });
     /// ```
     pub fn text(&self) -> Option<&'a str> {
         let whole = self.kind() == Some(FileKind::File) && self.error().is_none() && !self.is_cut();
@@ -295,11 +313,12 @@ impl<'a> Entry<'a> {
     /// Where a symbolic link points to, as it is written into it, if that is UTF-8.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_in_utc(localtime: Entry) -> bool {
     ///     localtime.target() == Some("/usr/share/zoneinfo/Etc/UTC")
     /// }
-    /// # let _ = is_in_utc;
+    /// # let node = Node::new().link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// # assessed!(node, |view, _| assert!(is_in_utc(view.file("/etc/localtime").unwrap())));
     /// ```
     pub fn target(&self) -> Option<&'a str> {
         let target = self.view.span(self.raw.offset, self.raw.length);
@@ -310,11 +329,12 @@ impl<'a> Entry<'a> {
     /// Its permission bits, with set-user-id, set-group-id and sticky.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_open_to_all(file: Entry) -> bool {
     ///     file.mode() & 0o002 != 0
     /// }
-    /// # let _ = is_open_to_all;
+    /// # let node = Node::new().file("/a", "").mode("/a", 0o666);
+    /// # assessed!(node, |view, _| assert!(is_open_to_all(view.file("/a").unwrap())));
     /// ```
     pub fn mode(&self) -> u32 {
         self.raw.mode
@@ -323,11 +343,12 @@ impl<'a> Entry<'a> {
     /// Whose it is.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_roots(file: Entry) -> bool {
     ///     file.uid() == 0
     /// }
-    /// # let _ = is_roots;
+    /// # let node = Node::new().file("/a", "").owner("/a", 1000, 0);
+    /// # assessed!(node, |view, _| assert!(!is_roots(view.file("/a").unwrap())));
     /// ```
     pub fn uid(&self) -> u32 {
         self.raw.uid
@@ -336,11 +357,12 @@ impl<'a> Entry<'a> {
     /// Its group.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_of_roots_group(file: Entry) -> bool {
     ///     file.gid() == 0
     /// }
-    /// # let _ = is_of_roots_group;
+    /// # let node = Node::new().file("/a", "").owner("/a", 1000, 0);
+    /// # assessed!(node, |view, _| assert!(is_of_roots_group(view.file("/a").unwrap())));
     /// ```
     pub fn gid(&self) -> u32 {
         self.raw.gid
@@ -349,11 +371,12 @@ impl<'a> Entry<'a> {
     /// Its size, also of a file that is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_large(file: Entry) -> bool {
     ///     file.size() > 1 << 20
     /// }
-    /// # let _ = is_large;
+    /// # let node = Node::new().file("/a", vec![0; 2 << 20]);
+    /// # assessed!(node, |view, _| assert!(is_large(view.file("/a").unwrap())));
     /// ```
     pub fn size(&self) -> u64 {
         self.raw.size
@@ -362,11 +385,12 @@ impl<'a> Entry<'a> {
     /// When its content was last changed, in nanoseconds since 1970.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_newer(file: Entry, than: Entry) -> bool {
     ///     file.modified() > than.modified()
     /// }
-    /// # let _ = is_newer;
+    /// # let node = Node::new().file("/a", "").file("/b", "");
+    /// # assessed!(node, |view, _| assert!(!is_newer(view.file("/a").unwrap(), view.file("/b").unwrap())));
     /// ```
     pub fn modified(&self) -> i64 {
         self.raw.modified
@@ -375,12 +399,12 @@ impl<'a> Entry<'a> {
     /// The number of the error (`errno`) for which it could not be looked at or read.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// const EACCES: u32 = 13;
     /// fn is_closed(file: Entry) -> bool {
     ///     file.error() == Some(EACCES)
     /// }
-    /// # let _ = is_closed;
+    /// # assessed!(Node::new().unreadable("/a", 13), |view, _| assert!(is_closed(view.file("/a").unwrap())));
     /// ```
     pub fn error(&self) -> Option<u32> {
         (self.raw.error != 0).then_some(self.raw.error)
@@ -389,11 +413,14 @@ impl<'a> Entry<'a> {
     /// Whether the file is longer than what is passed.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Entry;
+    #[doc = include_str!("example.txt")]
     /// fn is_whole(file: Entry) -> bool {
     ///     !file.is_cut()
     /// }
-    /// # let _ = is_whole;
+    /// # let node = Node::new().file("/a", "").file("/b", vec![0; 5 << 20]);
+    /// # assessed!(node, |view, _| {
+    /// #     assert!(is_whole(view.file("/a").unwrap()) && !is_whole(view.file("/b").unwrap()));
+    /// # });
     /// ```
     pub fn is_cut(&self) -> bool {
         self.raw.flags & 1 != 0

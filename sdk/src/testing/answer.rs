@@ -6,12 +6,16 @@ use crate::logs::Batch;
 
 /// What a plugin answered about a batch.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::testing::Answer;
-/// # fn test(answer: Answer) {
+/// ```
+#[doc = include_str!("../logs/example.txt")]
+/// # plugin!(|batch, out| for line in batch.lines().filter(|line| !line.bytes().is_empty()) {
+/// #     out.enrich(line, if line.is_stderr() { br#""level":"warn""# } else { br#""level":"info""# });
+/// # });
+/// let batch = BatchBuilder::new().line("fine").line("").stderr("oops").build();
+/// let answer = Harness::<MyPlugin>::new("{}")?.process(batch)?;
 /// assert_eq!(answer.kept(), [0, 2]);
 /// assert_eq!(answer.line(2).fields()["level"], "warn");
-/// # }
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug)]
 pub struct Answer {
@@ -22,11 +26,14 @@ pub struct Answer {
 
 /// What became of one line: the records that go on in its place.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::testing::Outcome;
-/// # fn test(outcome: &Outcome) {
-/// assert_eq!(outcome.records.len(), 1);
-/// # }
+/// ```
+#[doc = include_str!("../logs/example.txt")]
+/// # plugin!(|batch, out| batch.lines().for_each(|line| for half in line.bytes().chunks(2) { out.rewrite(line, half); }));
+/// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["four", "one", ""]))?;
+/// assert_eq!(answer.line(0).records.len(), 2);
+/// assert!(answer.line(2).is_dropped());
+/// # assert_eq!(answer.line(1).records[1].body, b"e");
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -37,11 +44,12 @@ pub struct Outcome {
 
 /// One line that goes on.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::testing::Record;
-/// # fn test(record: &Record) {
-/// assert_eq!(record.body, b"hello");
-/// # }
+/// ```
+#[doc = include_str!("../logs/example.txt")]
+/// # plugin!(|batch, out| batch.lines().for_each(|line| _ = out.rewrite(line, line.bytes().trim_ascii())));
+/// let answer = Harness::<MyPlugin>::new("{}")?.process(lines([" hello "]))?;
+/// assert_eq!(answer.line(0).record().body, b"hello");
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -59,11 +67,16 @@ pub struct Record {
 
 /// A payload that the plugin encoded itself.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::testing::SentPayload;
-/// # fn test(payload: &SentPayload) {
-/// assert_eq!(payload.lines, [0, 1]);
-/// # }
+/// ```
+#[doc = include_str!("../logs/example.txt")]
+/// # plugin!(|batch, out| {
+/// #     let mut payload = out.payload();
+/// #     for line in batch { payload.take(line); payload.body().extend(line.bytes()); }
+/// # });
+/// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a", "b"]))?;
+/// assert_eq!(answer.payloads()[0].lines, [0, 1]);
+/// # assert_eq!(answer.payloads()[0].bytes, b"ab");
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentPayload {
@@ -174,11 +187,12 @@ impl Answer {
 
     /// What became of line `index`.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::Answer;
-    /// # fn test(answer: Answer) {
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_all(batch));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a"]))?;
     /// assert!(answer.line(0).is_kept());
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     ///
     /// # Panics
@@ -189,11 +203,13 @@ impl Answer {
 
     /// What became of each line, in order.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::Answer;
-    /// # fn test(answer: Answer) {
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_all(batch));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a", "b"]))?;
     /// assert!(answer.lines().iter().all(|line| !line.is_dropped()));
-    /// # }
+    /// # assert_eq!(answer.lines().len(), 2);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn lines(&self) -> &[Outcome] {
         &self.outcomes
@@ -201,11 +217,12 @@ impl Answer {
 
     /// Indices of the lines that go on, changed or not.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::Answer;
-    /// # fn test(answer: Answer) {
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_if(batch, |line| line.text() != Some("noise")));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["noise", "a", "noise", "b"]))?;
     /// assert_eq!(answer.kept(), [1, 3]);
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn kept(&self) -> Vec<usize> {
         (0..self.outcomes.len())
@@ -215,11 +232,12 @@ impl Answer {
 
     /// The payloads, if the plugin answered with such.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::Answer;
-    /// # fn test(answer: Answer) {
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_all(batch));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a"]))?;
     /// assert!(answer.payloads().is_empty());
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn payloads(&self) -> &[SentPayload] {
         &self.payloads
@@ -227,11 +245,12 @@ impl Answer {
 
     /// Which kind of answer it was: `keep-all`, `keep`, `rewrite` or `encoded`, from cheap to dear.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::Answer;
-    /// # fn test(answer: Answer) {
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_all(batch));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a"]))?;
     /// assert_eq!(answer.verdict(), "keep-all");
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn verdict(&self) -> &'static str {
         self.verdict
@@ -252,10 +271,13 @@ impl Outcome {
 
     /// Whether the line was filtered out.
     ///
-    /// ```no_run
-    /// # fn test(outcome: &bulkhead_sdk::testing::Outcome) {
-    /// assert!(outcome.is_dropped());
-    /// # }
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_if(batch, |line| line.text() != Some("noise")));
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["noise", "a"]))?;
+    /// assert!(answer.line(0).is_dropped());
+    /// # assert!(!answer.line(1).is_dropped());
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn is_dropped(&self) -> bool {
         self.records.is_empty()
@@ -263,10 +285,16 @@ impl Outcome {
 
     /// Whether the line goes on exactly as it came.
     ///
-    /// ```no_run
-    /// # fn test(outcome: &bulkhead_sdk::testing::Outcome) {
-    /// assert!(outcome.is_kept());
-    /// # }
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| for line in batch { match line.text() {
+    /// #     Some("noise") => _ = out.edit(line).field("noise", true),
+    /// #     _ => out.keep(line),
+    /// # } });
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a", "noise"]))?;
+    /// assert!(answer.line(0).is_kept());
+    /// # assert!(!answer.line(1).is_kept());
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn is_kept(&self) -> bool {
         let mut as_it_came = Outcome {
@@ -279,10 +307,12 @@ impl Outcome {
 
     /// The one record that goes on in the line's place.
     ///
-    /// ```no_run
-    /// # fn test(outcome: &bulkhead_sdk::testing::Outcome) {
-    /// assert_eq!(outcome.record().route, None);
-    /// # }
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| for line in batch { out.edit(line).route(&["archive"]); });
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a"]))?;
+    /// assert_eq!(answer.line(0).record().route, Some(vec!["archive".to_owned()]));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     ///
     /// # Panics
@@ -298,10 +328,12 @@ impl Outcome {
 
     /// The body of [`Self::record`] as text, lossily.
     ///
-    /// ```no_run
-    /// # fn test(outcome: &bulkhead_sdk::testing::Outcome) {
-    /// assert_eq!(outcome.body_text(), "hello");
-    /// # }
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| for line in batch { out.rewrite(line, line.bytes().trim_ascii()); });
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines([" hello "]))?;
+    /// assert_eq!(answer.line(0).body_text(), "hello");
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     ///
     /// # Panics
@@ -312,10 +344,12 @@ impl Outcome {
 
     /// The fields that were added to [`Self::record`], as an object.
     ///
-    /// ```no_run
-    /// # fn test(outcome: &bulkhead_sdk::testing::Outcome) {
-    /// assert_eq!(outcome.fields()["zone"], "b");
-    /// # }
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| for line in batch { out.edit(line).field("zone", "b"); });
+    /// let answer = Harness::<MyPlugin>::new("{}")?.process(lines(["a"]))?;
+    /// assert_eq!(answer.line(0).fields()["zone"], "b");
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     ///
     /// # Panics

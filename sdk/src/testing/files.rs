@@ -11,11 +11,12 @@ use crate::metrics::Outcome;
 /// The files that a collector may find.
 ///
 /// ```
+#[doc = include_str!("../metrics/example.txt")]
 /// let files = bulkhead_sdk::testing::Files::new()
 ///     .file("/sys/class/net/eth0/mtu", "1500\n")
 ///     .link("/sys/class/net/eth0/device", "/sys/devices/pci0000:00/0000:00:03.0")
 ///     .unreadable("/sys/class/net/eth0/speed", 22);
-/// # let _ = files;
+/// # found!(files, |view, _| assert_eq!((view.want(0).count(), view.want(1).count()), (2, 1)));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Files(BTreeMap<String, Kind>);
@@ -31,7 +32,10 @@ impl Files {
     /// No file.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Files::new();
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # found!(
+    /// bulkhead_sdk::testing::Files::new()
+    /// # , |view, _| assert_eq!(view.files().count(), 0));
     /// ```
     pub fn new() -> Self {
         Self::default()
@@ -40,7 +44,10 @@ impl Files {
     /// Adds a file.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Files::new().file("/proc/loadavg", "0.25 0.5 1 1/100 42\n");
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # found!(
+    /// bulkhead_sdk::testing::Files::new().file("/proc/loadavg", "0.25 0.5 1 1/100 42\n")
+    /// # , |view, _| assert!(view.text("/proc/loadavg").unwrap().starts_with("0.25")));
     /// ```
     #[must_use]
     pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
@@ -52,7 +59,10 @@ impl Files {
     /// Adds a symbolic link, with the path that it leads to in the end.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Files::new().link("/sys/class/net/eth0", "/sys/devices/virtual/net/eth0");
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # found!(
+    /// bulkhead_sdk::testing::Files::new().link("/sys/class/net/eth0", "/sys/devices/virtual/net/eth0")
+    /// # , |view, _| assert_eq!(view.want(1).next().unwrap().bytes(), b"/sys/devices/virtual/net/eth0"));
     /// ```
     #[must_use]
     pub fn link(mut self, path: &str, target: &str) -> Self {
@@ -63,7 +73,10 @@ impl Files {
     /// Adds a file that cannot be read, with the number of the error.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Files::new().unreadable("/sys/class/net/lo/speed", 22);
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # found!(
+    /// bulkhead_sdk::testing::Files::new().unreadable("/sys/class/net/lo/speed", 22)
+    /// # , |view, _| assert_eq!(view.files().next().unwrap().error(), Some(22)));
     /// ```
     #[must_use]
     pub fn unreadable(mut self, path: &str, errno: u32) -> Self {

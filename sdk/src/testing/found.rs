@@ -9,13 +9,19 @@ use crate::error::Result;
 
 /// The series of one call.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::{Metrics, Result, testing::{Files, Harness}};
-/// # fn test<MyPlugin: Metrics>() -> Result<()> {
-/// let found = Harness::<MyPlugin>::new("{}")?.collect("netdev", &Files::new())?;
+/// ```
+#[doc = include_str!("../metrics/example.txt")]
+/// # plugin!(Collector::new("netdev").content("/sys/class/net/*/operstate"), |view, out| {
+/// #     let up = out.gauge("node_network_up", "");
+/// #     for file in view.files() {
+/// #         let device = file.path().split('/').nth(4).unwrap();
+/// #         out.add(up, &[("device", device)], f64::from(u8::from(file.text() == Some("up\n"))));
+/// #     }
+/// # });
+/// let files = Files::new().file("/sys/class/net/eth0/operstate", "up\n");
+/// let found = Harness::<MyPlugin>::new("{}")?.collect("netdev", &files)?;
 /// assert_eq!(found.value(r#"node_network_up{device="eth0"}"#), Some(1.0));
-/// # Ok(())
-/// # }
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -99,10 +105,14 @@ impl Found {
 
     /// The value of a series, spelled as in the text format with labels in alphabetical order.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Found) {
+    /// ```
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
+    /// #     let cpu = out.counter("node_cpu_seconds_total", "");
+    /// #     out.add(cpu, &[("mode", "idle"), ("cpu", "0")], 1.5);
+    /// # });
     /// assert_eq!(found.value(r#"node_cpu_seconds_total{cpu="0",mode="idle"}"#), Some(1.5));
-    /// # }
+    /// assert_eq!(found.value("node_cpu_seconds_total"), None);
     /// ```
     pub fn value(&self, series: &str) -> Option<f64> {
         self.series
@@ -112,10 +122,10 @@ impl Found {
 
     /// The type of a family, by name: `counter`, `gauge`, `untyped` and so on.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Found) {
+    /// ```
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # let found = found!(Files::new(), |_, out| _ = out.gauge("node_load1", ""));
     /// assert_eq!(found.kind("node_load1"), Some("gauge"));
-    /// # }
     /// ```
     pub fn kind(&self, family: &str) -> Option<&'static str> {
         self.types
@@ -125,10 +135,15 @@ impl Found {
 
     /// All series, one a line with its value, in alphabetical order.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Found) {
+    /// ```
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # let found = found!(Files::new(), |_, out| {
+    /// #     for (name, load) in [("node_load5", 0.5), ("node_load1", 0.25)] {
+    /// #         let family = out.gauge(name, "");
+    /// #         out.add(family, &[], load);
+    /// #     }
+    /// # });
     /// assert_eq!(found.lines(), ["node_load1 0.25", "node_load5 0.5"]);
-    /// # }
     /// ```
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self

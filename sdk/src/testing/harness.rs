@@ -18,13 +18,14 @@ use crate::scanning::{ScanKind, Scanning};
 /// A plugin, made as the host makes it: in this thread, or in the sandbox if `bulkhead plugin test` says so.
 ///
 /// ```
-/// # use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing};
-/// # struct KeepAll;
+/// use bulkhead_sdk::{NoConfig, Plugin, Result, testing::Harness};
+///
+/// struct KeepAll;
 /// # impl Plugin for KeepAll {
 /// #     type Config = NoConfig;
 /// #     fn new(_: NoConfig) -> Result<Self> { Ok(KeepAll) }
 /// # }
-/// let refused = testing::Harness::<KeepAll>::new(r#"{"rate": 3}"#).err().unwrap();
+/// let refused = Harness::<KeepAll>::new(r#"{"rate": 3}"#).err().unwrap();
 /// assert_eq!(refused.field(), "rate");
 /// ```
 #[derive(Debug)]
@@ -37,12 +38,18 @@ pub struct Harness<P> {
 impl<P: Plugin> Harness<P> {
     /// Makes the plugin from its configuration as JSON text.
     ///
-    /// ```no_run
+    /// ```
     /// # use bulkhead_sdk::{Plugin, Result, testing::Harness};
-    /// # fn test<MyPlugin: Plugin>() -> Result<()> {
-    /// let plugin = Harness::<MyPlugin>::new(r#"{"filters": []}"#)?;
-    /// # Ok(())
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Sample {
+    ///     rate: u32,
+    /// }
+    /// # impl Plugin for Sample {
+    /// #     type Config = Self;
+    /// #     fn new(config: Self) -> Result<Self> { Ok(config) }
     /// # }
+    /// assert!(Harness::<Sample>::new(r#"{"rate": 3}"#).is_ok());
+    /// assert!(Harness::<Sample>::new(r#"{"rate": "many"}"#).is_err());
     /// ```
     pub fn new(config: &str) -> Result<Self> {
         let mut instance = Backend::new();
@@ -73,12 +80,19 @@ impl<P: Plugin> Harness<P> {
 
     /// What the plugin hands to a successor.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Plugin, Result, testing::Harness};
-    /// # fn test<MyPlugin: Plugin>() -> Result<()> {
-    /// let snapshot = Harness::<MyPlugin>::new("{}")?.snapshot();
-    /// # Ok(())
+    /// ```
+    /// # use bulkhead_sdk::{NoConfig, Plugin, Result, Snapshot, testing::Harness};
+    /// # struct Counter(u8);
+    /// # impl Plugin for Counter {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig) -> Result<Self> { Ok(Counter(7)) }
+    /// #     fn snapshot(&mut self) -> Option<Snapshot> {
+    /// #         Some(Snapshot { version: 1, data: vec![self.0] })
+    /// #     }
     /// # }
+    /// let snapshot = Harness::<Counter>::new("{}")?.snapshot();
+    /// assert_eq!(snapshot, Some(Snapshot { version: 1, data: vec![7] }));
+    /// # Result::<()>::Ok(())
     /// ```
     pub fn snapshot(&mut self) -> Option<Snapshot> {
         let raw = self.instance.snapshot()?;
@@ -90,14 +104,25 @@ impl<P: Plugin> Harness<P> {
 
     /// Hands a predecessor's state to the plugin.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Plugin, Result, testing::Harness};
-    /// # fn test<MyPlugin: Plugin>() -> Result<()> {
-    /// let mut old = Harness::<MyPlugin>::new("{}")?;
-    /// let mut new = Harness::<MyPlugin>::new("{}")?;
-    /// new.restore(old.snapshot().unwrap())?;
-    /// # Ok(())
+    /// ```
+    /// # use bulkhead_sdk::{NoConfig, Plugin, Result, Snapshot, testing::Harness};
+    /// # struct Counter(u8);
+    /// # impl Plugin for Counter {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig) -> Result<Self> { Ok(Counter(7)) }
+    /// #     fn snapshot(&mut self) -> Option<Snapshot> {
+    /// #         Some(Snapshot { version: 1, data: vec![self.0] })
+    /// #     }
+    /// #     fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
+    /// #         self.0 = 1 + snapshot.data[0];
+    /// #         Ok(())
+    /// #     }
     /// # }
+    /// let mut old = Harness::<Counter>::new("{}")?;
+    /// let mut new = Harness::<Counter>::new("{}")?;
+    /// new.restore(old.snapshot().unwrap())?;
+    /// # assert_eq!(new.snapshot().unwrap().data, [8]);
+    /// # Result::<()>::Ok(())
     /// ```
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let Snapshot { version, data } = snapshot;
@@ -110,12 +135,26 @@ impl<P: Plugin> Harness<P> {
 impl<P: Logs> Harness<P> {
     /// Tells the plugin the names of the destinations.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Logs, Result, testing::Harness};
-    /// # fn test<MyPlugin: Logs>() -> Result<()> {
-    /// Harness::<MyPlugin>::new("{}")?.start(&["archive", "errors"])?;
-    /// # Ok(())
+    /// ```
+    /// # use bulkhead_sdk::{Batch, Logs, NoConfig, Output, Plugin, Result, testing::Harness};
+    /// # struct Errors;
+    /// # impl Plugin for Errors {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig) -> Result<Self> { Ok(Errors) }
     /// # }
+    /// # impl Logs for Errors {
+    /// #     fn start(&mut self, destinations: &[String]) -> Result<()> {
+    /// #         match destinations.iter().any(|name| name == "errors") {
+    /// #             true => Ok(()),
+    /// #             false => bulkhead_sdk::bail!("no destination `errors`"),
+    /// #         }
+    /// #     }
+    /// #     fn process(&mut self, _: &Batch, _: &mut Output) -> Result<()> { Ok(()) }
+    /// # }
+    /// let mut plugin = Harness::<Errors>::new("{}")?;
+    /// assert!(plugin.start(&["archive", "errors"]).is_ok());
+    /// assert!(plugin.start(&["archive"]).is_err());
+    /// # Result::<()>::Ok(())
     /// ```
     pub fn start(&mut self, destinations: &[&str]) -> Result<()> {
         let destinations: Vec<String> = destinations.iter().map(|&name| name.into()).collect();
@@ -124,14 +163,13 @@ impl<P: Logs> Harness<P> {
 
     /// Asks the plugin about a batch, and checks its answer as the host would.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Logs, Result, testing};
-    /// # fn test<MyPlugin: Logs>() -> Result<()> {
-    /// let mut plugin = testing::Harness::<MyPlugin>::new("{}")?;
-    /// let answer = plugin.process(testing::lines(["a", "b"]))?;
+    /// ```
+    #[doc = include_str!("../logs/example.txt")]
+    /// # plugin!(|batch, out| out.keep_all(batch));
+    /// let mut plugin = Harness::<MyPlugin>::new("{}")?;
+    /// let answer = plugin.process(lines(["a", "b"]))?;
     /// assert!(answer.line(0).is_kept());
-    /// # Ok(())
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn process(&mut self, batch: Batch) -> Result<Answer> {
         let verdict = self
@@ -145,12 +183,11 @@ impl<P: Logs> Harness<P> {
 impl<P: Metrics> Harness<P> {
     /// The names of the plugin's collectors, in order.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Metrics, Result, testing::Harness};
-    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
-    /// assert_eq!(Harness::<MyPlugin>::new("{}")?.collectors()?, ["loadavg", "stat"]);
-    /// # Ok(())
-    /// # }
+    /// ```
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # plugin!(Collector::new("loadavg").content("/proc/loadavg"), |_, _| ());
+    /// assert_eq!(Harness::<MyPlugin>::new("{}")?.collectors()?, ["loadavg"]);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn collectors(&mut self) -> Result<Vec<String>> {
         let collectors = self.instance.collectors().map_err(Error::new)?;
@@ -159,14 +196,17 @@ impl<P: Metrics> Harness<P> {
 
     /// Runs one collector on those of `files` that it wants, and checks its answer as the host would.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Metrics, Result, testing::{Files, Harness}};
-    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
+    /// ```
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # plugin!(Collector::new("loadavg").content("/proc/loadavg"), |view, out| {
+    /// #     let first = view.text("/proc/loadavg").unwrap().split(' ').next().unwrap();
+    /// #     let load = out.gauge("node_load1", "");
+    /// #     out.add(load, &[], first.parse().unwrap());
+    /// # });
     /// let files = Files::new().file("/proc/loadavg", "0.25 0.5 1 1/100 42\n");
     /// let found = Harness::<MyPlugin>::new("{}")?.collect("loadavg", &files)?;
     /// assert_eq!(found.value("node_load1"), Some(0.25));
-    /// # Ok(())
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn collect(&mut self, collector: &str, files: &Files) -> Result<Found> {
         self.collect_after(collector, files, &[])
@@ -174,13 +214,17 @@ impl<P: Metrics> Harness<P> {
 
     /// The same, in a collection in which other collectors came before.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Metrics, Result, metrics::Outcome, testing::{Files, Harness}};
-    /// # fn test<MyPlugin: Metrics>() -> Result<()> {
+    /// ```
+    /// use bulkhead_sdk::metrics::Outcome;
+    #[doc = include_str!("../metrics/example.txt")]
+    /// # plugin!(Collector::new("scrape"), |view, out| {
+    /// #     let failed = out.gauge("failed", "");
+    /// #     out.add(failed, &[], view.outcomes().filter(|outcome| !outcome.ok).count() as f64);
+    /// # });
     /// let before = [Outcome { collector: 0, ok: false, seconds: 0.5 }];
-    /// Harness::<MyPlugin>::new("{}")?.collect_after("scrape", &Files::new(), &before)?;
-    /// # Ok(())
-    /// # }
+    /// let found = Harness::<MyPlugin>::new("{}")?.collect_after("scrape", &Files::new(), &before)?;
+    /// assert_eq!(found.value("failed"), Some(1.0));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn collect_after(
         &mut self,
@@ -205,16 +249,18 @@ impl<P: Metrics> Harness<P> {
 impl<P: Enforcement> Harness<P> {
     /// Shows the plugin as much of `node` as it wants to see, and checks its answer as the host would.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Enforcement, Result, testing::{Harness, Node}};
-    /// # fn test<MyPlugin: Enforcement>() -> Result<()> {
-    /// let mut node = Node::new().file("/etc/motd", "Hello\n");
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # plugin!(|view, plan| if view.file("/etc/motd").unwrap().text() != Some("Hello\n") {
+    /// #     plan.write_file("motd", "/etc/motd", "Hello\n");
+    /// # });
+    /// let mut node = Node::new().file("/etc/motd", "Go away\n");
     /// let mut plugin = Harness::<MyPlugin>::new("{}")?;
     /// let planned = plugin.plan(&node)?;
     /// node.apply(&planned)?;
     /// assert!(plugin.plan(&node)?.is_empty());
-    /// # Ok(())
-    /// # }
+    /// # assert_eq!(node.text("/etc/motd"), Some("Hello\n"));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn plan(&mut self, node: &Node) -> Result<Planned> {
         let outline = self.instance.outline().map_err(Error::new)?;
@@ -228,14 +274,17 @@ impl<P: Scanning> Harness<P> {
     /// Passes all files of `node` to the plugin, as in a full pass, and checks its answers as the host
     /// would.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Result, Scanning, testing::{Harness, Node}};
-    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
-    /// let node = Node::new().file("/tmp/x", "stratum+tcp://pool");
+    /// ```
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # plugin!(|outline| { outline.files(FileInterest::content(64)); }, |batch, out| {
+    /// #     for file in batch.files().filter(|file| file.whole().unwrap().starts_with(b"stratum+tcp:")) {
+    /// #         out.file(&file, "miner");
+    /// #     }
+    /// # }, |_, _| ());
+    /// let node = Node::new().file("/tmp/x", "stratum+tcp://pool").file("/tmp/y", "harmless");
     /// let found = Harness::<MyPlugin>::new("{}")?.scan(&node)?;
     /// assert_eq!(found.subjects("miner"), ["/tmp/x"]);
-    /// # Ok(())
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn scan(&mut self, node: &Node) -> Result<Judged> {
         let interest = self.scan_outline()?.files;
@@ -251,13 +300,18 @@ impl<P: Scanning> Harness<P> {
 
     /// Passes one file to the plugin, to which something happened.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Result, Scanning, testing::{Harness, Node}};
-    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
-    /// let node = Node::new().file("/tmp/x", "harmless");
-    /// assert!(Harness::<MyPlugin>::new("{}")?.scan_event(&node, "/tmp/x")?.is_empty());
-    /// # Ok(())
-    /// # }
+    /// ```
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # plugin!(|outline| { outline.files(FileInterest::content(64)); }, |batch, out| {
+    /// #     for file in batch.files().filter(|file| file.whole().unwrap().starts_with(b"stratum+tcp:")) {
+    /// #         out.file(&file, "miner");
+    /// #     }
+    /// # }, |_, _| ());
+    /// let node = Node::new().file("/tmp/x", "stratum+tcp://pool").file("/tmp/y", "harmless");
+    /// let mut plugin = Harness::<MyPlugin>::new("{}")?;
+    /// assert!(plugin.scan_event(&node, "/tmp/y")?.is_empty());
+    /// # assert_eq!(plugin.scan_event(&node, "/tmp/x")?.subjects("miner"), ["/tmp/x"]);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn scan_event(&mut self, node: &Node, path: &str) -> Result<Judged> {
         let Some(interest) = self.scan_outline()?.files else {
@@ -270,14 +324,18 @@ impl<P: Scanning> Harness<P> {
 
     /// Shows the plugin as much of `node` as it wants to see, and checks its answer as the host would.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Result, Scanning, scanning::Password, testing::{Harness, Node}};
-    /// # fn test<MyPlugin: Scanning>() -> Result<()> {
+    /// ```
+    /// use bulkhead_sdk::scanning::Password;
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # plugin!(|outline| { outline.want_users(); }, |_, _| (), |view, out| {
+    /// #     for user in view.users().iter().filter(|user| user.uid == 0 && user.name != "root") {
+    /// #         out.other(format!("user/{}", user.name), "uid-0");
+    /// #     }
+    /// # });
     /// let node = Node::new().account("mallory", 0, Password::Empty);
     /// let found = Harness::<MyPlugin>::new("{}")?.assess(&node)?;
     /// assert_eq!(found.subjects("uid-0"), ["user/mallory"]);
-    /// # Ok(())
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn assess(&mut self, node: &Node) -> Result<Judged> {
         let view = node.scan_view(&self.scan_outline()?.wants)?;

@@ -12,14 +12,17 @@ use crate::scanning::Severity;
 
 /// The findings of a pass, or of a look at the node.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::{Result, Scanning, testing::{Harness, Node}};
-/// # fn test<MyPlugin: Scanning>() -> Result<()> {
-/// let node = Node::new().file("/tmp/x", "stratum+tcp://pool");
+/// ```
+#[doc = include_str!("../scanning/example.txt")]
+/// # plugin!(|outline| { outline.files(FileInterest::content(64)); }, |batch, out| {
+/// #     for file in batch.files().filter(|file| file.whole().unwrap().starts_with(b"stratum+tcp:")) {
+/// #         out.file(&file, "miner");
+/// #     }
+/// # }, |_, _| ());
+/// let node = Node::new().file("/tmp/x", "stratum+tcp://pool").file("/tmp/y", "harmless");
 /// let found = Harness::<MyPlugin>::new("{}")?.scan(&node)?;
 /// assert_eq!(found.subjects("miner"), ["/tmp/x"]);
-/// # Ok(())
-/// # }
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Judged {
@@ -28,10 +31,14 @@ pub struct Judged {
 
 /// One finding.
 ///
-/// ```no_run
-/// # fn test(found: bulkhead_sdk::testing::Judged) {
-/// assert_eq!(found.all()[0].evidence["offset"], 17);
-/// # }
+/// ```
+#[doc = include_str!("../scanning/example.txt")]
+/// # let found = scanned!(Node::new().file("/x", "a pool of miners"), |batch, out| for file in batch {
+/// #     let at = file.whole().unwrap().windows(6).position(|window| window == b"miners");
+/// #     out.file(&file, "miner").evidence("offset", at.unwrap());
+/// # });
+/// assert_eq!(found.all()[0].subject, "/x");
+/// assert_eq!(found.all()[0].evidence["offset"], 10);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedFinding {
@@ -72,10 +79,12 @@ impl Judged {
 
     /// All findings without repeats, in the order in which they were answered.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Judged) {
+    /// ```
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # let found = scanned!(Node::new().file("/x", "").file("/y", ""), |batch, out| for file in batch {
+    /// #     out.file(&file, "empty");
+    /// # });
     /// assert_eq!(found.all().len(), 2);
-    /// # }
     /// ```
     pub fn all(&self) -> &[JudgedFinding] {
         &self.all
@@ -83,10 +92,13 @@ impl Judged {
 
     /// What a rule was found of, in the order in which it was answered.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Judged) {
-    /// assert_eq!(found.subjects("miner"), ["/tmp/x", "/tmp/y"]);
-    /// # }
+    /// ```
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # let found = scanned!(Node::new().file("/x", "").file("/y", ""), |batch, out| for file in batch {
+    /// #     out.file(&file, "empty");
+    /// # });
+    /// assert_eq!(found.subjects("empty"), ["/x", "/y"]);
+    /// # assert!(found.subjects("miner").is_empty());
     /// ```
     pub fn subjects(&self, rule: &str) -> Vec<&str> {
         let of_rule = self.all.iter().filter(|finding| finding.rule == rule);
@@ -95,10 +107,10 @@ impl Judged {
 
     /// Whether nothing was found.
     ///
-    /// ```no_run
-    /// # fn test(found: bulkhead_sdk::testing::Judged) {
+    /// ```
+    #[doc = include_str!("../scanning/example.txt")]
+    /// # let found = scanned!(Node::new().file("/x", ""), |_, _| ());
     /// assert!(found.is_empty());
-    /// # }
     /// ```
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

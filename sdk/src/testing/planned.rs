@@ -10,13 +10,14 @@ pub use raw::Verdict;
 
 /// The answer of one call.
 ///
-/// ```no_run
-/// # use bulkhead_sdk::{Enforcement, Result, testing::{Harness, Node}};
-/// # fn test<MyPlugin: Enforcement>() -> Result<()> {
+/// ```
+#[doc = include_str!("../enforcement/example.txt")]
+/// # plugin!(|view, plan| if view.file("/etc/motd").is_none() {
+/// #     plan.write_file("motd", "/etc/motd", "Hello\n");
+/// # });
 /// let planned = Harness::<MyPlugin>::new("{}")?.plan(&Node::new())?;
 /// assert_eq!(planned.ids(), ["motd"]);
-/// # Ok(())
-/// # }
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Planned {
@@ -82,10 +83,15 @@ impl Planned {
 
     /// Whether the node is as it should be. Handlers, which wait for changes, do not count.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # plugin!(|view, plan| if view.file("/etc/motd").is_none() {
+    /// #     plan.write_file("motd", "/etc/motd", "Hello\n");
+    /// # });
+    /// let node = Node::new().file("/etc/motd", "Hello\n");
+    /// let planned = Harness::<MyPlugin>::new("{}")?.plan(&node)?;
     /// assert!(planned.is_empty());
-    /// # }
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -93,10 +99,13 @@ impl Planned {
 
     /// The changes' ids without handlers, in the order in which they are made.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |_, plan| {
+    /// #     plan.write_file("file", "/etc/app/config", "").after("folder");
+    /// #     plan.make_directory("folder", "/etc/app");
+    /// # });
     /// assert_eq!(planned.ids(), ["folder", "file"]);
-    /// # }
     /// ```
     pub fn ids(&self) -> Vec<&str> {
         self.changes
@@ -107,10 +116,14 @@ impl Planned {
 
     /// Ids of the handlers that these changes set off.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |_, plan| {
+    /// #     plan.change_unit("reload ssh", "ssh.service", UnitChange::Reload).when_changed(["sshd_config"]);
+    /// #     plan.change_unit("reload app", "app.service", UnitChange::Reload).when_changed(["config"]);
+    /// #     plan.write_file("sshd_config", "/etc/ssh/sshd_config", "");
+    /// # });
     /// assert_eq!(planned.handlers(), ["reload ssh"]);
-    /// # }
     /// ```
     pub fn handlers(&self) -> Vec<&str> {
         self.set_off().map(|change| change.id.as_str()).collect()
@@ -127,10 +140,12 @@ impl Planned {
 
     /// A change by its id, as the contract has it; handlers too.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |_, plan| {
+    /// #     plan.write_file("token", "/etc/app/token", "s3cret").secret();
+    /// # });
     /// assert!(planned.change("token").unwrap().secret);
-    /// # }
     /// ```
     pub fn change(&self, id: &str) -> Option<&raw::Change> {
         let mut all = self.changes.iter().chain(&self.handlers);
@@ -143,11 +158,13 @@ impl Planned {
 
     /// What became of a rule, by its id.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::testing::{Planned, Verdict};
-    /// # fn test(planned: Planned) {
+    /// ```
+    /// use bulkhead_sdk::testing::Verdict;
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let motd = outline.rule(Rule::new("motd", "Visitors are greeted"));
+    /// # }, move |_, plan| plan.fail(motd, "it greets nobody"));
     /// assert_eq!(planned.verdict("motd"), Some(Verdict::Fail));
-    /// # }
     /// ```
     pub fn verdict(&self, rule: &str) -> Option<Verdict> {
         self.assessments.get(rule).map(|(verdict, _)| *verdict)
@@ -155,10 +172,12 @@ impl Planned {
 
     /// What was said about a rule; empty if nothing was.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let motd = outline.rule(Rule::new("motd", "Visitors are greeted"));
+    /// # }, move |_, plan| plan.fail(motd, "it greets nobody"));
     /// assert_eq!(planned.message("motd"), "it greets nobody");
-    /// # }
     /// ```
     pub fn message(&self, rule: &str) -> &str {
         self.assessments
@@ -168,10 +187,12 @@ impl Planned {
 
     /// The rules that the plugin stands for, as the contract has them.
     ///
-    /// ```no_run
-    /// # fn test(planned: bulkhead_sdk::testing::Planned) {
+    /// ```
+    #[doc = include_str!("../enforcement/example.txt")]
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     outline.rule(Rule::new("motd", "Visitors are greeted"));
+    /// # }, |_, _| ());
     /// assert_eq!(planned.rules()[0].id, "motd");
-    /// # }
     /// ```
     pub fn rules(&self) -> &[raw::Rule] {
         &self.rules

@@ -21,13 +21,16 @@ const LONGEST_TEXT: usize = 1024;
 /// stays as it is; a new file is root's with mode 0644, a new folder with 0755.
 ///
 /// ```
-/// # use bulkhead_sdk::{Plan, enforcement::UnitChange};
+#[doc = include_str!("../example.txt")]
 /// fn configure(plan: &mut Plan) {
 ///     plan.make_directory("folder", "/etc/app").mode(0o750);
 ///     plan.write_file("configuration", "/etc/app/config", "fast = true\n").after("folder");
 ///     plan.change_unit("restart", "app.service", UnitChange::Restart).when_changed(["configuration"]);
 /// }
-/// # configure(&mut Plan::default());
+/// # let mut node = Node::new().directory("/etc").unit("app.service", "enabled", "failed");
+/// # node.apply(&planned!(node, |_, plan| configure(plan)))?;
+/// # assert_eq!(node.done(), ["folder", "configuration", "restart"]);
+/// # bulkhead_sdk::Result::<()>::Ok(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -40,8 +43,14 @@ impl Plan {
     /// Writes a file, which need not be there.
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().directory("/etc/app");
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.write_file("token", "/etc/app/token", "s3cret").mode(0o600).secret();
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.text("/etc/app/token"), Some("s3cret"));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn write_file(&mut self, id: &str, path: &str, content: impl Into<Vec<u8>>) -> Change<'_> {
         let write = raw::WriteFile {
@@ -55,8 +64,14 @@ impl Plan {
     /// Changes who a file belongs to and who may use it. For a folder, use [`Self::make_directory`].
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().file("/etc/shadow", "").owner("/etc/shadow", 1000, 42);
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.set_permissions("shadow", "/etc/shadow").mode(0o640).uid(0);
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.permissions("/etc/shadow"), Some((0o640, 0, 42)));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn set_permissions(&mut self, id: &str, path: &str) -> Change<'_> {
         let write = raw::WriteFile {
@@ -70,8 +85,14 @@ impl Plan {
     /// Makes a folder, whose parent must be there; one that is there only gets the permissions.
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().directory("/var/log");
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.make_directory("audit", "/var/log/audit").mode(0o700);
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.permissions("/var/log/audit"), Some((0o700, 0, 0)));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn make_directory(&mut self, id: &str, path: &str) -> Change<'_> {
         let make = raw::MakeDirectory {
@@ -84,8 +105,14 @@ impl Plan {
     /// Makes a symbolic link, or has it point elsewhere.
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().file("/etc/localtime", "");
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.make_symlink("utc", "/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.target("/etc/localtime"), Some("/usr/share/zoneinfo/Etc/UTC"));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn make_symlink(&mut self, id: &str, path: &str, target: &str) -> Change<'_> {
         let make = raw::MakeSymlink {
@@ -98,8 +125,14 @@ impl Plan {
     /// Removes a file, a link, or an empty folder.
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().file("/etc/cron.d/old", "");
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.remove("old", "/etc/cron.d/old");
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.text("/etc/cron.d/old"), None);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn remove(&mut self, id: &str, path: &str) -> Change<'_> {
         self.add(id, raw::Action::Remove(path.to_owned()))
@@ -108,8 +141,14 @@ impl Plan {
     /// Sets a kernel setting: now, for the node's next start, or both.
     ///
     /// ```
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let mut node = Node::new().sysctl("net.ipv4.conf.all.send_redirects", "1");
+    /// # let planned = planned!(node, |_, plan| {
     /// plan.set_sysctl("no-redirects", "net.ipv4.conf.all.send_redirects", "0", true, true);
+    /// # });
+    /// # node.apply(&planned)?;
+    /// # assert_eq!(node.setting("net.ipv4.conf.all.send_redirects"), (Some("0"), Some("0")));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn set_sysctl(
         &mut self,
@@ -131,9 +170,11 @@ impl Plan {
     /// Loads a kernel module, or sees to it that it is never loaded.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::ModuleChange;
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let planned = planned!(Node::new(), |_, plan| {
     /// plan.change_module("no-cramfs", "cramfs", ModuleChange::Blacklist);
+    /// # });
+    /// assert_eq!(planned.ids(), ["no-cramfs"]);
     /// ```
     pub fn change_module(&mut self, id: &str, name: &str, change: ModuleChange) -> Change<'_> {
         let name = name.to_owned();
@@ -146,9 +187,11 @@ impl Plan {
     /// Starts, stops, enables a systemd unit, and so on.
     ///
     /// ```
-    /// # use bulkhead_sdk::enforcement::UnitChange;
-    /// # let mut plan = bulkhead_sdk::Plan::default();
+    #[doc = include_str!("../example.txt")]
+    /// # let planned = planned!(Node::new(), |_, plan| {
     /// plan.change_unit("audit", "auditd.service", UnitChange::Enable);
+    /// # });
+    /// assert_eq!(planned.ids(), ["audit"]);
     /// ```
     pub fn change_unit(&mut self, id: &str, name: &str, change: UnitChange) -> Change<'_> {
         let name = name.to_owned();
@@ -179,11 +222,14 @@ impl Plan {
     /// It is as the rule says. Messages are for people, say what was found, and may be empty.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    #[doc = include_str!("../example.txt")]
     /// fn assess(rule: RuleId, plan: &mut Plan) {
     ///     plan.pass(rule, "mode 0640");
     /// }
-    /// # let _ = assess;
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let rule = outline.rule(Rule::new("shadow", ""));
+    /// # }, move |_, plan| assess(rule, plan));
+    /// # assert_eq!((planned.verdict("shadow"), planned.message("shadow")), (Some(Verdict::Pass), "mode 0640"));
     /// ```
     pub fn pass(&mut self, rule: RuleId, message: impl AsRef<str>) {
         self.assess(rule, raw::Verdict::Pass, message.as_ref());
@@ -192,11 +238,14 @@ impl Plan {
     /// It is not as the rule says.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    #[doc = include_str!("../example.txt")]
     /// fn assess(rule: RuleId, plan: &mut Plan) {
     ///     plan.fail(rule, "mode 0644, and all may read it");
     /// }
-    /// # let _ = assess;
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let rule = outline.rule(Rule::new("shadow", ""));
+    /// # }, move |_, plan| assess(rule, plan));
+    /// # assert_eq!(planned.verdict("shadow"), Some(Verdict::Fail));
     /// ```
     pub fn fail(&mut self, rule: RuleId, message: impl AsRef<str>) {
         self.assess(rule, raw::Verdict::Fail, message.as_ref());
@@ -205,11 +254,14 @@ impl Plan {
     /// The rule says nothing about this node.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    #[doc = include_str!("../example.txt")]
     /// fn assess(rule: RuleId, plan: &mut Plan) {
     ///     plan.not_applicable(rule, "the node has no SSH server");
     /// }
-    /// # let _ = assess;
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let rule = outline.rule(Rule::new("ssh", ""));
+    /// # }, move |_, plan| assess(rule, plan));
+    /// # assert_eq!(planned.verdict("ssh"), Some(Verdict::NotApplicable));
     /// ```
     pub fn not_applicable(&mut self, rule: RuleId, message: impl AsRef<str>) {
         self.assess(rule, raw::Verdict::NotApplicable, message.as_ref());
@@ -218,11 +270,14 @@ impl Plan {
     /// It cannot be told whether it is as the rule says, or no change can make it so.
     ///
     /// ```
-    /// # use bulkhead_sdk::{Plan, enforcement::RuleId};
+    #[doc = include_str!("../example.txt")]
     /// fn assess(rule: RuleId, plan: &mut Plan) {
     ///     plan.error(rule, "the node has no user `app`");
     /// }
-    /// # let _ = assess;
+    /// # let planned = planned!(Node::new(), |outline| {
+    /// #     let rule = outline.rule(Rule::new("app", ""));
+    /// # }, move |_, plan| assess(rule, plan));
+    /// # assert_eq!(planned.verdict("app"), Some(Verdict::Error));
     /// ```
     pub fn error(&mut self, rule: RuleId, message: impl AsRef<str>) {
         self.assess(rule, raw::Verdict::Error, message.as_ref());

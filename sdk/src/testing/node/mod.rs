@@ -80,7 +80,8 @@ impl Node {
     /// A node with a root folder, the user root and the group root.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new();
+    /// let node = bulkhead_sdk::testing::Node::new();
+    /// assert!(node.done().is_empty());
     /// ```
     pub fn new() -> Self {
         Self::default().user("root", 0).group("root", 0)
@@ -98,7 +99,8 @@ impl Node {
     /// Adds a file.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().file("/etc/motd", "Hello\n");
+    /// let node = bulkhead_sdk::testing::Node::new().file("/etc/motd", "Hello\n");
+    /// assert_eq!(node.permissions("/etc/motd"), Some((0o644, 0, 0)));
     /// ```
     #[must_use]
     pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
@@ -109,7 +111,8 @@ impl Node {
     /// Adds a folder.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().directory("/var/log/audit");
+    /// let node = bulkhead_sdk::testing::Node::new().directory("/var/log/audit");
+    /// assert_eq!(node.permissions("/var/log/audit"), Some((0o755, 0, 0)));
     /// ```
     #[must_use]
     pub fn directory(self, path: &str) -> Self {
@@ -119,7 +122,8 @@ impl Node {
     /// Adds a symbolic link.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// let node = bulkhead_sdk::testing::Node::new().link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
+    /// assert_eq!(node.target("/etc/localtime"), Some("/usr/share/zoneinfo/Etc/UTC"));
     /// ```
     #[must_use]
     pub fn link(self, path: &str, target: &str) -> Self {
@@ -129,7 +133,8 @@ impl Node {
     /// Adds a device.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().device("/dev/null");
+    /// let node = bulkhead_sdk::testing::Node::new().device("/dev/null");
+    /// assert_eq!(node.permissions("/dev/null"), Some((0o666, 0, 0)));
     /// ```
     #[must_use]
     pub fn device(self, path: &str) -> Self {
@@ -139,7 +144,9 @@ impl Node {
     /// Adds a file that cannot be read, with the number of the error.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().unreadable("/etc/broken", 5);
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().unreadable("/etc/broken", 5);
+    /// # planned!(node, |view, _| assert_eq!(view.file("/etc/broken").unwrap().error(), Some(5)));
     /// ```
     #[must_use]
     pub fn unreadable(self, path: &str, errno: u32) -> Self {
@@ -161,7 +168,8 @@ impl Node {
     /// Sets the mode of what is at `path`.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().file("/etc/shadow", "").mode("/etc/shadow", 0o640);
+    /// let node = bulkhead_sdk::testing::Node::new().file("/etc/shadow", "").mode("/etc/shadow", 0o640);
+    /// assert_eq!(node.permissions("/etc/shadow"), Some((0o640, 0, 0)));
     /// ```
     #[must_use]
     pub fn mode(mut self, path: &str, mode: u32) -> Self {
@@ -174,7 +182,8 @@ impl Node {
     /// Sets whose it is what is at `path`.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().file("/etc/shadow", "").owner("/etc/shadow", 0, 42);
+    /// let node = bulkhead_sdk::testing::Node::new().file("/etc/shadow", "").owner("/etc/shadow", 0, 42);
+    /// assert_eq!(node.permissions("/etc/shadow"), Some((0o644, 0, 42)));
     /// ```
     #[must_use]
     pub fn owner(mut self, path: &str, uid: u32, gid: u32) -> Self {
@@ -187,7 +196,8 @@ impl Node {
     /// Adds a kernel setting.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().sysctl("kernel.panic", "0");
+    /// let node = bulkhead_sdk::testing::Node::new().sysctl("kernel.panic", "0");
+    /// assert_eq!(node.setting("kernel/panic"), (Some("0"), None));
     /// ```
     #[must_use]
     pub fn sysctl(mut self, name: &str, value: &str) -> Self {
@@ -203,7 +213,12 @@ impl Node {
     /// Adds a kernel module that can be loaded, and whether it is.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().module("br_netfilter", false);
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().module("br_netfilter", false);
+    /// # planned!(node, |outline| { outline.want_module("br_netfilter"); }, |view, _| {
+    /// #     let module = view.module("br_netfilter").unwrap();
+    /// #     assert!(module.available && !module.loaded);
+    /// # });
     /// ```
     #[must_use]
     pub fn module(mut self, name: &str, loaded: bool) -> Self {
@@ -220,7 +235,11 @@ impl Node {
     /// its own (`active`, `inactive`, `failed`).
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().unit("ssh.service", "enabled", "active");
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().unit("ssh.service", "enabled", "active");
+    /// # planned!(node, |outline| { outline.want_unit("ssh.service"); }, |view, _| {
+    /// #     assert_eq!(view.unit("ssh.service").unwrap().sub_state, "running");
+    /// # });
     /// ```
     #[must_use]
     pub fn unit(mut self, name: &str, file_state: &str, active_state: &str) -> Self {
@@ -239,7 +258,11 @@ impl Node {
     /// Has nobody answer about a unit.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().unknown_unit("ssh.service", "systemd does not answer");
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().unknown_unit("ssh.service", "systemd does not answer");
+    /// # planned!(node, |outline| { outline.want_unit("ssh.service"); }, |view, _| {
+    /// #     assert_eq!(view.unit("ssh.service").unwrap().problem, "systemd does not answer");
+    /// # });
     /// ```
     #[must_use]
     pub fn unknown_unit(mut self, name: &str, problem: &str) -> Self {
@@ -257,7 +280,9 @@ impl Node {
     /// Adds a user.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().user("app", 1000);
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().user("app", 1000);
+    /// # planned!(node, |view, _| assert_eq!(view.uid_of("app"), Some(1000)));
     /// ```
     #[must_use]
     pub fn user(mut self, name: &str, id: u32) -> Self {
@@ -269,7 +294,9 @@ impl Node {
     /// Adds a group.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().group("shadow", 42);
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().group("shadow", 42);
+    /// # planned!(node, |view, _| assert_eq!(view.gid_of("shadow"), Some(42)));
     /// ```
     #[must_use]
     pub fn group(mut self, name: &str, id: u32) -> Self {
@@ -281,7 +308,9 @@ impl Node {
     /// Adds a fact, or a label as `labels.NAME`.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().fact("os.id", "debian").fact("labels.zone", "a");
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().fact("os.id", "debian").fact("labels.zone", "a");
+    /// # planned!(node, |view, _| assert_eq!(view.fact("labels.zone"), Some("a")));
     /// ```
     #[must_use]
     pub fn fact(mut self, name: &str, value: &str) -> Self {
@@ -343,7 +372,12 @@ impl Node {
     /// What was applied, in order, by the changes' ids; handlers too.
     ///
     /// ```
-    /// assert!(bulkhead_sdk::testing::Node::new().done().is_empty());
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// # plugin!(|view, plan| { plan.write_file("motd", "/etc/motd", "Hello\n"); });
+    /// let mut node = Node::new().directory("/etc");
+    /// node.apply(&Harness::<MyPlugin>::new("{}")?.plan(&node)?)?;
+    /// assert_eq!(node.done(), ["motd"]);
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn done(&self) -> &[String] {
         &self.done
@@ -354,12 +388,14 @@ impl Node {
     /// # Errors
     /// If one of them cannot be made, which the host would report. Those before it are made.
     ///
-    /// ```no_run
-    /// # use bulkhead_sdk::{Result, testing::{Node, Planned}};
-    /// # fn test(mut node: Node, planned: Planned) -> Result<()> {
+    /// ```
+    #[doc = include_str!("../../enforcement/example.txt")]
+    /// # plugin!(|view, plan| { plan.write_file("motd", "/etc/motd", "Hello\n"); });
+    /// let mut node = Node::new().directory("/etc");
+    /// let planned = Harness::<MyPlugin>::new("{}")?.plan(&node)?;
     /// node.apply(&planned)?;
-    /// # Ok(())
-    /// # }
+    /// assert_eq!(node.text("/etc/motd"), Some("Hello\n"));
+    /// # bulkhead_sdk::Result::<()>::Ok(())
     /// ```
     pub fn apply(&mut self, planned: &Planned) -> Result<()> {
         for change in planned.changes().iter().chain(planned.set_off()) {

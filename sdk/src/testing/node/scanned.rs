@@ -30,7 +30,9 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::scanning::Password;
-    /// bulkhead_sdk::testing::Node::new().account("mallory", 0, Password::Empty);
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().account("mallory", 0, Password::Empty);
+    /// # assessed!(node, |view, _| assert_eq!(view.users().last().unwrap().password, Password::Empty));
     /// ```
     #[must_use]
     pub fn account(mut self, name: &str, uid: u32, password: Password) -> Self {
@@ -41,7 +43,9 @@ impl Node {
     /// Adds a process of root, a child of process 1.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().process(812, "/usr/sbin/sshd");
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().process(812, "/usr/sbin/sshd");
+    /// # assessed!(node, |view, _| assert_eq!(view.process(812).unwrap().name, "sshd"));
     /// ```
     #[must_use]
     pub fn process(self, pid: u32, executable: &str) -> Self {
@@ -64,6 +68,7 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::{scanning::Process, testing::Node};
+    #[doc = include_str!("../../scanning/example.txt")]
     /// let gone = Process {
     ///     pid: 4711,
     ///     parent: 1,
@@ -75,7 +80,8 @@ impl Node {
     ///     executable_deleted: true,
     ///     arguments: Vec::new(),
     /// };
-    /// Node::new().process_with(gone);
+    /// let node = Node::new().process_with(gone);
+    /// # assessed!(node, |view, _| assert!(view.process(4711).unwrap().executable_deleted));
     /// ```
     #[must_use]
     pub fn process_with(mut self, process: Process) -> Self {
@@ -87,7 +93,9 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::testing::Node;
-    /// Node::new().process(812, "/usr/sbin/sshd").listener("tcp", "0.0.0.0", 22, Some(812));
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = Node::new().process(812, "/usr/sbin/sshd").listener("tcp", "0.0.0.0", 22, Some(812));
+    /// # assessed!(node, |view, _| assert!(view.sockets()[0].listening));
     /// ```
     #[must_use]
     pub fn listener(self, protocol: &str, address: &str, port: u16, pid: Option<u32>) -> Self {
@@ -105,6 +113,7 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::{scanning::Socket, testing::Node};
+    #[doc = include_str!("../../scanning/example.txt")]
     /// let query = Socket {
     ///     protocol: "udp".to_owned(),
     ///     address: "10.0.0.2".to_owned(),
@@ -113,7 +122,8 @@ impl Node {
     ///     uid: 101,
     ///     pid: None,
     /// };
-    /// Node::new().socket_with(query);
+    /// let node = Node::new().socket_with(query);
+    /// # assessed!(node, |view, _| assert_eq!(view.sockets()[0].uid, 101));
     /// ```
     #[must_use]
     pub fn socket_with(mut self, socket: Socket) -> Self {
@@ -124,7 +134,9 @@ impl Node {
     /// Adds a kernel module that is loaded, but neither signed nor of the kernel's sources.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().foreign_module("rootkit");
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().foreign_module("rootkit");
+    /// # assessed!(node, |view, _| assert!(view.kernel_modules()[0].unsigned));
     /// ```
     #[must_use]
     pub fn foreign_module(mut self, name: &str) -> Self {
@@ -136,8 +148,10 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::{scanning::FileKind, testing::Node};
+    #[doc = include_str!("../../scanning/example.txt")]
     /// let path = "/run/containerd/containerd.sock";
-    /// Node::new().special(path, FileKind::Socket).mode(path, 0o666);
+    /// let node = Node::new().special(path, FileKind::Socket).mode(path, 0o666);
+    /// # seen!(node, |file| assert_eq!(file.kind(), FileKind::Socket));
     /// ```
     #[must_use]
     pub fn special(mut self, path: &str, kind: FileKind) -> Self {
@@ -148,7 +162,9 @@ impl Node {
     /// Adds a file whose path is not UTF-8. It is there for [`Harness::scan`] only.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().odd_file(b"/tmp/\xff", "x");
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().odd_file(b"/tmp/\xff", "x");
+    /// # seen!(node, |file| assert_eq!(file.path(), b"/tmp/\xff"));
     /// ```
     ///
     /// [`Harness::scan`]: super::super::Harness::scan
@@ -163,7 +179,9 @@ impl Node {
     ///
     /// ```
     /// use bulkhead_sdk::testing::Node;
-    /// Node::new().file("/usr/bin/ping", "").attribute("/usr/bin/ping", "security.capability", [1, 0]);
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = Node::new().file("/usr/bin/ping", "").attribute("/usr/bin/ping", "security.capability", [1, 0]);
+    /// # seen!(node, |file| assert!(file.attributes().eq([(b"security.capability".as_slice(), [1, 0].as_slice())])));
     /// ```
     #[must_use]
     pub fn attribute(mut self, path: &str, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -176,9 +194,12 @@ impl Node {
     /// as the SHA-256 is.
     ///
     /// ```
-    /// # use bulkhead_sdk::testing::Node;
+    #[doc = include_str!("../../scanning/example.txt")]
     /// let empty = [0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0, 0xb2, 4, 0xe9, 0x80, 9, 0x98, 0xec, 0xf8, 0x42, 0x7e];
-    /// Node::new().file("/etc/motd", "").digest("/etc/motd", "md5", empty);
+    /// let node = Node::new().file("/motd", "").digest("/motd", "md5", empty);
+    /// # scanned!(node, |outline| { outline.files(FileInterest::entries().md5()); }, |batch, _| {
+    /// #     assert_eq!(batch.files().next().unwrap().md5().unwrap()[0], 0xd4);
+    /// # });
     /// ```
     #[must_use]
     pub fn digest(mut self, path: &str, kind: &'static str, digest: impl AsRef<[u8]>) -> Self {
@@ -190,7 +211,9 @@ impl Node {
     /// Has longer files passed in pieces of so many bytes, each in a batch of its own.
     ///
     /// ```
-    /// bulkhead_sdk::testing::Node::new().file("/a", "long").piece_size(2);
+    #[doc = include_str!("../../scanning/example.txt")]
+    /// let node = bulkhead_sdk::testing::Node::new().file("/a", "long").piece_size(2);
+    /// # seen!(node, |file| assert_eq!(file.pieces().next().unwrap().bytes().len(), 2));
     /// ```
     #[must_use]
     pub fn piece_size(mut self, bytes: usize) -> Self {
