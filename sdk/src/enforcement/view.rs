@@ -7,7 +7,44 @@ use std::rc::Rc;
 use super::outline::{Names, WantId};
 use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
 
-pub use raw::{KernelModule as Module, Sysctl, Unit};
+/// A kernel module, as it is now and at the node's next start.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn can_be_used(module: &Module) -> bool {
+///     module.loaded || module.built_in || (module.available && !module.blacklisted)
+/// }
+/// # planned!(Node::new().module("br_netfilter", false), |outline| { outline.want_module("br_netfilter"); }, |view, _| {
+/// #     assert!(can_be_used(view.module("br_netfilter").unwrap()));
+/// # });
+/// ```
+pub use raw::KernelModule as Module;
+
+/// A kernel setting, as it is now and at the node's next start.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is(setting: &Sysctl, wanted: &str) -> bool {
+///     setting.value.as_deref() == Some(wanted)
+/// }
+/// # planned!(Node::new().sysctl("kernel.panic", "10"), |outline| { outline.want_sysctl("kernel.panic"); }, |view, _| {
+/// #     assert!(is(view.sysctl("kernel.panic").unwrap(), "10"));
+/// # });
+/// ```
+pub use raw::Sysctl;
+
+/// A systemd unit, in systemd's own words.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn has_failed(unit: &Unit) -> bool {
+///     unit.active_state == "failed"
+/// }
+/// # planned!(Node::new().unit("app.service", "enabled", "failed"), |outline| { outline.want_unit("app.service"); }, |view, _| {
+/// #     assert!(has_failed(view.unit("app.service").unwrap()));
+/// # });
+/// ```
+pub use raw::Unit;
 
 /// What is at a path.
 ///

@@ -4,6 +4,15 @@ use std::borrow::Cow;
 
 use crate::bindings::scanning::exports::bulkhead::plugin::scanning as raw;
 
+/// What is at a path.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn can_run(file: &File) -> bool {
+///     file.kind() == FileKind::File && file.mode() & 0o111 != 0
+/// }
+/// # seen!(Node::new().file("/a", "").mode("/a", 0o755), |file| assert!(can_run(file)));
+/// ```
 pub use raw::FileKind;
 
 /// Where in a file's digests each of those is that the plugin wants.

@@ -16,6 +16,39 @@ use crate::bindings::scanning::exports::bulkhead::plugin::scanning as raw;
 use crate::error::Result;
 use crate::plugin::Plugin;
 
+/// Which pass it is, as [`Scanning::begin`] is told.
+///
+/// ```
+/// use bulkhead_sdk::scanning::ScanKind;
+/// # use bulkhead_sdk::scanning::Outline;
+/// use bulkhead_sdk::{Findings, NoConfig, Plugin, Result, Scanning, testing::{Harness, Node}};
+///
+/// struct Watchman {
+///     pass: Option<ScanKind>,
+/// }
+/// # impl Plugin for Watchman {
+/// #     type Config = NoConfig;
+/// #     fn new(_: NoConfig) -> Result<Self> { Ok(Watchman { pass: None }) }
+/// # }
+/// impl Scanning for Watchman {
+/// #   fn outline(&mut self) -> Result<Outline> { Ok(Outline::new()) }
+///     fn begin(&mut self, kind: ScanKind) -> Result<()> {
+///         self.pass = Some(kind);
+///         Ok(())
+///     }
+///     fn end(&mut self, complete: bool, out: &mut Findings) -> Result<()> {
+///         if complete && self.pass == Some(ScanKind::Full) {
+///             out.other("pass", "all-files-judged");
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// // The harness makes full passes.
+/// let found = Harness::<Watchman>::new("{}")?.scan(&Node::new())?;
+/// assert_eq!(found.subjects("all-files-judged"), ["pass"]);
+/// # Result::<()>::Ok(())
+/// ```
 pub use raw::ScanKind;
 
 /// A plugin that judges what there is on the node.

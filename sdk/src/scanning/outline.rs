@@ -11,11 +11,14 @@ use crate::error::Result;
 ///
 /// ```
 /// use bulkhead_sdk::scanning::{Rule, Severity};
+#[doc = include_str!("example.txt")]
+/// # assessed!(Node::new(), |outline| { outline.rule(
 /// Rule::new("empty-password", "A user has an empty password")
 ///     .severity(Severity::Critical)
 ///     .rationale("Whoever knows the name can log in.")
 ///     .remediation("Lock the account with `passwd -l NAME`.")
-///     .reference("https://attack.mitre.org/techniques/T1078/");
+///     .reference("https://attack.mitre.org/techniques/T1078/")
+/// # ); }, |_, _| ());
 /// ```
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -27,7 +30,10 @@ impl Rule {
     /// next; the title says what was found if the rule matches.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Rule::new("miner", "A file is a miner");
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("miner", "A file is a miner")
+    /// # ); }, |_, _| ());
     /// ```
     pub fn new(id: &str, title: &str) -> Self {
         Self {
@@ -61,8 +67,10 @@ impl Rule {
     /// Says why it matters.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Rule;
-    /// Rule::new("miner", "A file is a miner").rationale("Somebody else uses the node.");
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("miner", "A file is a miner").rationale("Somebody else uses the node.")
+    /// # ); }, |_, _| ());
     /// ```
     #[must_use]
     pub fn rationale(mut self, why: &str) -> Self {
@@ -73,8 +81,10 @@ impl Rule {
     /// Says what to do.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Rule;
-    /// Rule::new("miner", "A file is a miner").remediation("Rebuild the node.");
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("miner", "A file is a miner").remediation("Rebuild the node.")
+    /// # ); }, |_, _| ());
     /// ```
     #[must_use]
     pub fn remediation(mut self, how: &str) -> Self {
@@ -85,8 +95,10 @@ impl Rule {
     /// Adds an address to read more at; there may be eight.
     ///
     /// ```
-    /// # use bulkhead_sdk::scanning::Rule;
-    /// Rule::new("miner", "A file is a miner").reference("https://attack.mitre.org/techniques/T1496/");
+    #[doc = include_str!("example.txt")]
+    /// # assessed!(Node::new(), |outline| { outline.rule(
+    /// Rule::new("miner", "A file is a miner").reference("https://attack.mitre.org/techniques/T1496/")
+    /// # ); }, |_, _| ());
     /// ```
     #[must_use]
     pub fn reference(mut self, address: &str) -> Self {
@@ -279,7 +291,11 @@ impl Outline {
     /// An outline without rules and wants.
     ///
     /// ```
-    /// bulkhead_sdk::scanning::Outline::new();
+    #[doc = include_str!("example.txt")]
+    /// # let node = Node::new().process(1, "/sbin/init");
+    /// # assessed!(node, |outline| { outline =
+    /// Outline::new()
+    /// # ; }, |view, _| assert!(view.processes().is_empty()));
     /// ```
     pub fn new() -> Self {
         Self::default()

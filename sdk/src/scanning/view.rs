@@ -8,7 +8,62 @@ use super::batch::FileKind;
 use super::outline::{Names, WantId};
 use crate::bindings::scanning::exports::bulkhead::plugin::scanning as raw;
 
-pub use raw::{KernelModule, Password, Process, Socket, User};
+/// A module of the kernel.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is_foreign(module: &KernelModule) -> bool {
+///     module.out_of_tree || module.unsigned
+/// }
+/// # assessed!(Node::new().foreign_module("rootkit"), |view, _| assert!(is_foreign(&view.kernel_modules()[0])));
+/// ```
+pub use raw::KernelModule;
+
+/// What is known of a user's password, which is not it.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is_open(user: &User) -> bool {
+///     user.password == Password::Empty
+/// }
+/// # let node = Node::new().account("mallory", 1000, Password::Empty);
+/// # assessed!(node, |view, _| assert!(is_open(view.users().last().unwrap())));
+/// ```
+pub use raw::Password;
+
+/// A process.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is_gone(process: &Process) -> bool {
+///     process.executable_deleted || process.executable.starts_with("/tmp/")
+/// }
+/// # assessed!(Node::new().process(4711, "/tmp/x"), |view, _| assert!(is_gone(&view.processes()[0])));
+/// ```
+pub use raw::Process;
+
+/// An open socket.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is_open_to_all(socket: &Socket) -> bool {
+///     socket.listening && matches!(socket.address.as_str(), "0.0.0.0" | "::")
+/// }
+/// # let node = Node::new().listener("tcp", "0.0.0.0", 22, None);
+/// # assessed!(node, |view, _| assert!(is_open_to_all(&view.sockets()[0])));
+/// ```
+pub use raw::Socket;
+
+/// A user.
+///
+/// ```
+#[doc = include_str!("example.txt")]
+/// fn is_root(user: &User) -> bool {
+///     user.uid == 0
+/// }
+/// # assessed!(Node::new(), |view, _| assert!(is_root(&view.users()[0])));
+/// ```
+pub use raw::User;
 
 /// How the node is, as far as the plugin wants to see it.
 ///

@@ -6,6 +6,16 @@ use crate::bail;
 use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
 use crate::error::Result;
 
+/// What became of a rule.
+///
+/// ```
+/// use bulkhead_sdk::testing::Verdict;
+#[doc = include_str!("../enforcement/example.txt")]
+/// # let planned = planned!(Node::new(), |outline| {
+/// #     let motd = outline.rule(Rule::new("motd", "Visitors are greeted"));
+/// # }, move |_, plan| plan.not_applicable(motd, "nobody visits the node"));
+/// assert_eq!(planned.verdict("motd"), Some(Verdict::NotApplicable));
+/// ```
 pub use raw::Verdict;
 
 /// The answer of one call.

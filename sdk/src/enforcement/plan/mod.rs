@@ -10,7 +10,43 @@ use super::outline::RuleId;
 use crate::bindings::enforcement::exports::bulkhead::plugin::enforcement as raw;
 use crate::error::{Error, Result};
 
-pub use raw::{ModuleChange, UnitChange};
+/// What [`Plan::change_module`] does.
+///
+/// ```
+/// use bulkhead_sdk::enforcement::ModuleChange;
+#[doc = include_str!("../example.txt")]
+/// # let mut node = Node::new().module("br_netfilter", false);
+/// # let planned = planned!(node, |_, plan| {
+/// plan.change_module("now", "br_netfilter", ModuleChange::Load);
+/// plan.change_module("later", "br_netfilter", ModuleChange::LoadAtStart);
+/// # });
+/// # node.apply(&planned)?;
+/// # planned!(node, |outline| { outline.want_module("br_netfilter"); }, |view, _| {
+/// #     let module = view.module("br_netfilter").unwrap();
+/// #     assert!(module.loaded && module.at_start);
+/// # });
+/// # bulkhead_sdk::Result::<()>::Ok(())
+/// ```
+pub use raw::ModuleChange;
+
+/// What [`Plan::change_unit`] does.
+///
+/// ```
+/// use bulkhead_sdk::enforcement::UnitChange;
+#[doc = include_str!("../example.txt")]
+/// # let mut node = Node::new().unit("telnet.service", "enabled", "active");
+/// # let planned = planned!(node, |_, plan| {
+/// plan.change_unit("stop", "telnet.service", UnitChange::Stop);
+/// plan.change_unit("disable", "telnet.service", UnitChange::Disable);
+/// # });
+/// # node.apply(&planned)?;
+/// # planned!(node, |outline| { outline.want_unit("telnet.service"); }, |view, _| {
+/// #     let unit = view.unit("telnet.service").unwrap();
+/// #     assert_eq!((unit.active_state.as_str(), unit.file_state.as_str()), ("inactive", "disabled"));
+/// # });
+/// # bulkhead_sdk::Result::<()>::Ok(())
+/// ```
+pub use raw::UnitChange;
 
 /// The host cuts nothing: it refuses a plan with a longer text. Texts for people are cut here.
 const LONGEST_TEXT: usize = 1024;
