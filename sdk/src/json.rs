@@ -1,5 +1,7 @@
 //! Writing JSON text into a byte buffer, without building documents.
 
+use std::io::Write as _;
+
 /// A value that can be written as JSON: for fields of lines and of log records.
 ///
 /// ```
@@ -92,7 +94,8 @@ impl<T: ToJson + ?Sized> ToJson for &T {
 impl ToJson for f64 {
     fn write_json(&self, out: &mut Vec<u8>) {
         if self.is_finite() {
-            out.extend_from_slice(self.to_string().as_bytes());
+            // Straight into the buffer: a text of its own would be an allocation for each.
+            let _ = write!(out, "{self}");
         } else {
             out.extend_from_slice(b"null");
         }

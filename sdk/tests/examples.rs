@@ -82,7 +82,11 @@ fn read(file: &Path, folder: &Path, is_public: bool, modules: &mut Vec<Module>) 
         read(&file, &own, is_public && is_pub(&module.vis), modules);
     }
     modules.push(Module {
-        file: file.display().to_string(),
+        file: file
+            .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+            .unwrap()
+            .display()
+            .to_string(),
         is_public,
         items,
     });
