@@ -108,6 +108,7 @@ macro_rules! levels {
         ///
         /// ```
         #[doc = concat!("bulkhead_sdk::", stringify!($name), "!(\"{} lines\", 3; \"source\" = \"a.log\");")]
+        /// # assert_eq!(bulkhead_sdk::testing::take_log()[0].message, "3 lines");
         /// ```
         #[macro_export]
         macro_rules! $name {
