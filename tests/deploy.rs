@@ -50,7 +50,7 @@ fn everything(shop: &str) -> Value {
         },
         "secrets": [{"namespace": shop, "names": ["elastic-access", "splunk"]}],
         "podMonitor": {"enabled": true, "labels": {"release": "p"}, "interval": "15s", "tokenSecret": {"name": "token"}},
-        "prometheusRule": {"enabled": true},
+        "prometheusRule": {"enabled": true, "runbookUrlPrefix": "https://git.example/bulkhead/"},
         "dashboard": {"enabled": true},
         "networkPolicy": {"enabled": true},
     })
@@ -86,13 +86,19 @@ fn the_chart_is_the_kustomize_base() {
 #[test]
 fn the_chart_has_what_is_shipped_beside_the_base() {
     let on = json!({"enabled": true});
-    let values =
-        json!({"podMonitor": on, "prometheusRule": on, "dashboard": on, "networkPolicy": on});
+    let prefix = "https://git.example/bulkhead/";
+    let rule = json!({"enabled": true, "runbookUrlPrefix": prefix});
+    let values = json!({
+        "status": {"tlsSecret": "bulkhead-status-tls"},
+        "podMonitor": on, "prometheusRule": rule, "dashboard": on, "networkPolicy": on,
+    });
     let mut chart = chart(NAMESPACE, &values);
     for name in kustomize("deploy/kustomize/base").keys() {
         chart.remove(name);
     }
-    let mut beside = kustomize("deploy/monitoring");
+    let beside = serde_json::to_string(&kustomize("deploy/monitoring")).unwrap();
+    let beside = beside.replace("\"docs/runbooks", &format!("\"{prefix}docs/runbooks"));
+    let mut beside: Objects = serde_json::from_str(&beside).unwrap();
     beside.extend(objects(&read("deploy/examples/network-policy.yaml")));
     assert_same(&beside, &chart);
 }
@@ -195,7 +201,7 @@ fn values_do_what_they_say() {
     assert_eq!(role["verbs"], json!(["list", "watch"]));
 
     // A Secret with the token in place of the scrape class.
-    let monitor = json!({"podMonitor": {"enabled": true, "scrapeClass": "", "tokenSecret": {"name": "token"}, "instance": "address"}});
+    let monitor = json!({"status": {"tlsSecret": "a"}, "podMonitor": {"enabled": true, "scrapeClass": "", "tokenSecret": {"name": "token"}, "instance": "address"}});
     let monitor = &chart(NAMESPACE, &monitor)[&format!("PodMonitor {NAMESPACE} bulkhead")]["spec"];
     assert_eq!(monitor["scrapeClass"], Value::Null);
     let endpoints = monitor["podMetricsEndpoints"].as_array().unwrap();
@@ -251,6 +257,14 @@ fn values_that_cannot_work_are_refused() {
     let loopback =
         json!({"status": {"address": "127.0.0.1:9720"}, "podMonitor": {"enabled": true}});
     refused(loopback, "a status.address that Prometheus can reach");
+    let unsigned = json!({"podMonitor": {"enabled": true}});
+    refused(unsigned, "podMonitor needs status.tlsSecret");
+    let nowhere = json!({"prometheusRule": {"enabled": true}});
+    refused(nowhere, "prometheusRule needs runbookUrlPrefix");
+    for nobody in [json!([]), json!(null)] {
+        let all = json!({"networkPolicy": {"enabled": true, "from": nobody}});
+        refused(all, "would let everybody in");
+    }
 
     // Helm checks values against the schema.
     let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
