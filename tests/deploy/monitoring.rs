@@ -247,15 +247,26 @@ fn prometheus_takes_the_alerts_and_the_scrape_configuration() {
         promtool(folder.path(), &arguments)
     };
     check(&jobs).unwrap();
+    // It would not take everything.
     jobs[0]["relabel_configs"][0]["action"] = json!("kept");
     assert!(check(&jobs).unwrap_err().contains("kept"));
+}
+
+/// Has Prometheus evaluate the alerts on series of a value a minute, and compare when which comes.
+fn alerts_come(tests: &Value) {
+    let text = read("deploy/monitoring/prometheusrule.yaml");
+    let rule: Value = serde_saphyr::from_str(&text).unwrap();
+    let tests = json!({"rule_files": ["rules.yaml"], "tests": tests});
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value) in [("rules.yaml", &rule["spec"]), ("tests.yaml", &tests)] {
+        fs::write(folder.path().join(name), value.to_string()).unwrap();
+    }
+    promtool(folder.path(), &["test", "rules", "tests.yaml"]).unwrap();
 }
 
 /// A daemon that does not answer is told by its node's name, and that there is none at all.
 #[test]
 fn an_alert_comes_when_the_daemon_is_gone() {
-    let text = read("deploy/monitoring/prometheusrule.yaml");
-    let rule: Value = serde_saphyr::from_str(&text).unwrap();
     let link = "docs/runbooks.md#bulkheaddown";
     let alert = |node: Option<&str>, summary: &str| {
         let mut labels = json!({"job": "bulkhead", "severity": "critical"});
@@ -270,29 +281,50 @@ fn an_alert_comes_when_the_daemon_is_gone() {
         |labels: &str, values: &str| json!({"series": format!("up{{{labels}}}"), "values": values});
     let one = alert(Some("b"), "The daemon on b does not answer Prometheus.");
     let none = alert(None, "Prometheus knows of no daemon on any node.");
-    let tests = json!({
-        "rule_files": ["rules.yaml"],
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [
-                    series("job=\"bulkhead\", instance=\"a\"", "1x30"),
-                    series("job=\"bulkhead\", instance=\"b\"", "1x9 0x20"),
-                    // Of plugins' metrics, from the same daemon.
-                    series("job=\"node-exporter\", instance=\"b\"", "1x9 0x20"),
-                ],
-                "alert_rule_test": [at("14m", json!([])), at("16m", json!([one]))],
-            },
-            {
-                "interval": "1m",
-                "input_series": [series("job=\"other\", instance=\"a\"", "1x30")],
-                "alert_rule_test": [at("4m", json!([])), at("6m", json!([none]))],
-            },
-        ],
+    alerts_come(&json!([
+        {
+            "interval": "1m",
+            "input_series": [
+                series("job=\"bulkhead\", instance=\"a\"", "1x30"),
+                series("job=\"bulkhead\", instance=\"b\"", "1x9 0x20"),
+                // Of plugins' metrics, from the same daemon.
+                series("job=\"node-exporter\", instance=\"b\"", "1x9 0x20"),
+            ],
+            "alert_rule_test": [at("14m", json!([])), at("16m", json!([one]))],
+        },
+        {
+            "interval": "1m",
+            "input_series": [series("job=\"other\", instance=\"a\"", "1x30")],
+            "alert_rule_test": [at("4m", json!([])), at("6m", json!([none]))],
+        },
+    ]));
+}
+
+#[test]
+fn no_alert_comes_of_plugins_that_are_suspended_on_purpose() {
+    let series = |family: &str, name: &str, values: &str| {
+        let labels = format!("instance=\"a\", namespace=\"apps\", name=\"{name}\"");
+        json!({"series": format!("{family}{{{labels}}}"), "values": values})
+    };
+    let expected =
+        json!({"instance": "a", "namespace": "apps", "name": "fails", "severity": "warning"});
+    let annotations = json!({
+        "summary": "Plugin apps/fails does not work on a.",
+        "runbook_url": "docs/runbooks.md#bulkheadplugindown",
     });
-    let folder = tempfile::tempdir().unwrap();
-    for (name, value) in [("rules.yaml", &rule["spec"]), ("tests.yaml", &tests)] {
-        fs::write(folder.path().join(name), value.to_string()).unwrap();
-    }
-    promtool(folder.path(), &["test", "rules", "tests.yaml"]).unwrap();
+    let alert = json!({"exp_labels": expected, "exp_annotations": annotations});
+    alerts_come(&json!([{
+        "interval": "1m",
+        "input_series": [
+            series("bulkhead_plugin_ready", "fails", "0x30"),
+            series("bulkhead_plugin_suspended", "fails", "0x30"),
+            series("bulkhead_plugin_ready", "rests", "0x30"),
+            series("bulkhead_plugin_suspended", "rests", "1x30"),
+            series("bulkhead_plugin_ready", "works", "1x30"),
+            series("bulkhead_plugin_suspended", "works", "0x30"),
+        ],
+        "alert_rule_test": [
+            {"eval_time": "11m", "alertname": "BulkheadPluginDown", "exp_alerts": [alert]},
+        ],
+    }]));
 }
