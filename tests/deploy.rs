@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use bulkhead::manifest::{self, ByteSize, Document};
 use cluster::{Cluster, NAMESPACE};
 use helm::{NOTES, Objects, chart, kustomize, objects, project, read, render};
 use regex::Regex;
@@ -35,7 +36,7 @@ fn everything(shop: &str) -> Value {
         "extraEnv": [{"name": "TOKEN", "value": "1"}],
         "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
-        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "nodeSelector": {"pool": "apps"},
         "affinity": {"nodeAffinity": {}},
         "podLabels": {"team": "nodes"},
         "podAnnotations": {"note": "here"},
@@ -49,7 +50,7 @@ fn everything(shop: &str) -> Value {
         },
         "secrets": [{"namespace": shop, "names": ["elastic-access", "splunk"]}],
         "podMonitor": {"enabled": true, "labels": {"release": "p"}, "interval": "15s", "tokenSecret": {"name": "token"}},
-        "prometheusRule": {"enabled": true},
+        "prometheusRule": {"enabled": true, "runbookUrlPrefix": "https://git.example/bulkhead/"},
         "dashboard": {"enabled": true},
         "networkPolicy": {"enabled": true},
     })
@@ -85,13 +86,19 @@ fn the_chart_is_the_kustomize_base() {
 #[test]
 fn the_chart_has_what_is_shipped_beside_the_base() {
     let on = json!({"enabled": true});
-    let values =
-        json!({"podMonitor": on, "prometheusRule": on, "dashboard": on, "networkPolicy": on});
+    let prefix = "https://git.example/bulkhead/";
+    let rule = json!({"enabled": true, "runbookUrlPrefix": prefix});
+    let values = json!({
+        "status": {"tlsSecret": "bulkhead-status-tls"},
+        "podMonitor": on, "prometheusRule": rule, "dashboard": on, "networkPolicy": on,
+    });
     let mut chart = chart(NAMESPACE, &values);
     for name in kustomize("deploy/kustomize/base").keys() {
         chart.remove(name);
     }
-    let mut beside = kustomize("deploy/monitoring");
+    let beside = serde_json::to_string(&kustomize("deploy/monitoring")).unwrap();
+    let beside = beside.replace("\"docs/runbooks", &format!("\"{prefix}docs/runbooks"));
+    let mut beside: Objects = serde_json::from_str(&beside).unwrap();
     beside.extend(objects(&read("deploy/examples/network-policy.yaml")));
     assert_same(&beside, &chart);
 }
@@ -194,7 +201,7 @@ fn values_do_what_they_say() {
     assert_eq!(role["verbs"], json!(["list", "watch"]));
 
     // A Secret with the token in place of the scrape class.
-    let monitor = json!({"podMonitor": {"enabled": true, "scrapeClass": "", "tokenSecret": {"name": "token"}, "instance": "address"}});
+    let monitor = json!({"status": {"tlsSecret": "a"}, "podMonitor": {"enabled": true, "scrapeClass": "", "tokenSecret": {"name": "token"}, "instance": "address"}});
     let monitor = &chart(NAMESPACE, &monitor)[&format!("PodMonitor {NAMESPACE} bulkhead")]["spec"];
     assert_eq!(monitor["scrapeClass"], Value::Null);
     let endpoints = monitor["podMetricsEndpoints"].as_array().unwrap();
@@ -214,6 +221,20 @@ fn values_do_what_they_say() {
     let probe =
         json!({"scheme": "HTTP", "host": "127.0.0.1", "port": "status", "path": "/healthz"});
     assert_eq!(container["livenessProbe"]["httpGet"], probe);
+
+    // Nodes are those that the image is for, and may be chosen further or otherwise.
+    let pod = |values: &Value| {
+        let name = format!("DaemonSet {NAMESPACE} bulkhead");
+        chart(NAMESPACE, values)[&name]["spec"]["template"]["spec"].clone()
+    };
+    let built_for = json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"});
+    assert_eq!(pod(&json!({}))["nodeSelector"], built_for);
+    let mut further = built_for.clone();
+    further["pool"] = json!("apps");
+    assert_eq!(pod(&everything("shop"))["nodeSelector"], further);
+    let otherwise = json!({"nodeSelector": {"kubernetes.io/arch": null}});
+    let any = json!({"kubernetes.io/os": "linux"});
+    assert_eq!(pod(&otherwise)["nodeSelector"], any);
 
     // Nothing goes to the namespace of the base when the release has another one.
     let elsewhere = render("agents", &everything("shop")).unwrap();
@@ -236,6 +257,14 @@ fn values_that_cannot_work_are_refused() {
     let loopback =
         json!({"status": {"address": "127.0.0.1:9720"}, "podMonitor": {"enabled": true}});
     refused(loopback, "a status.address that Prometheus can reach");
+    let unsigned = json!({"podMonitor": {"enabled": true}});
+    refused(unsigned, "podMonitor needs status.tlsSecret");
+    let nowhere = json!({"prometheusRule": {"enabled": true}});
+    refused(nowhere, "prometheusRule needs runbookUrlPrefix");
+    for nobody in [json!([]), json!(null)] {
+        let all = json!({"networkPolicy": {"enabled": true, "from": nobody}});
+        refused(all, "would let everybody in");
+    }
 
     // Helm checks values against the schema.
     let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
@@ -252,6 +281,7 @@ fn values_that_cannot_work_are_refused() {
         json!({"events": "some"}),
         json!({"secrets": [{"namespace": "shop", "names": []}]}),
         json!({"podMonitor": {"instance": "pod"}}),
+        json!({"networkPolicy": {"from": []}}),
     ] {
         assert!(!schema.is_valid(&wrong), "{wrong}");
     }
@@ -332,19 +362,22 @@ fn every_verb_is_explained() {
     }
 }
 
+/// The manifests of `deploy/examples`.
+fn examples() -> Vec<String> {
+    let files = std::fs::read_dir(project("deploy/examples")).unwrap();
+    let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let declares = |object: &Value| !object["metadata"]["labels"]["bulkhead.dev/plugin"].is_null();
+    let manifests: Vec<_> = texts
+        .filter(|text| objects(text).values().any(declares))
+        .collect();
+    assert!(!manifests.is_empty());
+    manifests
+}
+
 #[test]
 fn the_examples_pass_the_check() {
     let folder = tempfile::tempdir().unwrap();
-    let mut checked = 0;
-    for file in std::fs::read_dir(project("deploy/examples")).unwrap() {
-        let path = file.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        if objects(&text)
-            .values()
-            .all(|object| object["metadata"]["labels"]["bulkhead.dev/plugin"].is_null())
-        {
-            continue;
-        }
+    for text in examples() {
         // As the cluster's own namespace, which `check` does not know.
         let local = folder.path().join("manifest.yaml");
         std::fs::write(&local, text.replace("namespace: bulkhead-system", "")).unwrap();
@@ -355,12 +388,79 @@ fn the_examples_pass_the_check() {
             .unwrap();
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(output.status.success(), "{said}");
-        checked += 1;
     }
-    assert!(checked > 0, "there is no manifest");
     let policy = &objects(&read("deploy/examples/policy.yaml"))
         [&format!("ConfigMap {NAMESPACE} bulkhead-policy")];
     let text = policy["data"]["policy.yaml"].as_str().unwrap();
     let policy = bulkhead::manifest::Policy::default().with(Path::new("policy"), text);
     assert!(policy.unwrap().namespaces.contains_key("shop"));
+}
+
+/// The daemon promises plugins a share of its pod's memory, and refuses what does not fit.
+#[test]
+fn the_examples_fit_into_the_pod_together() {
+    let daemon = &kustomize("deploy/kustomize/base")[&format!("DaemonSet {NAMESPACE} bulkhead")];
+    let container = &daemon["spec"]["template"]["spec"]["containers"][0];
+    let limit = container["resources"]["limits"]["memory"].clone();
+    let ByteSize(limit) = serde_json::from_value(limit).unwrap();
+    let share = Regex::new(r"const SHARE: u64 = (\d+);").unwrap();
+    let budget = read("runtime/src/daemon/budget.rs");
+    let share: u64 = share.captures(&budget).unwrap()[1].parse().unwrap();
+    let memory = examples().into_iter().map(|text| {
+        match manifest::read(Path::new("example"), text.as_bytes()).remove(0) {
+            Document::Manifest(manifest) => manifest.spec.limits.memory.0,
+            other => panic!("{other:?}"),
+        }
+    });
+    let (wanted, promised): (u64, u64) = (memory.sum(), limit / 100 * share);
+    assert!(wanted <= promised, "{wanted} of {promised} bytes");
+}
+
+/// Where the TLS library looks for them; an image from scratch has what is copied into it alone.
+#[test]
+fn the_image_has_the_public_authorities() {
+    let text = read("deploy/Containerfile");
+    let (build, image) = text.split_once("\nFROM scratch\n").unwrap();
+    let installed = build.lines().find(|line| line.contains("apt-get install"));
+    let mut packages = installed.unwrap().split_whitespace();
+    assert!(packages.any(|package| package == "ca-certificates"));
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let copied = format!("COPY --from=build {bundle} {bundle}");
+    assert!(image.lines().any(|line| line == copied), "{image}");
+}
+
+#[test]
+fn what_the_downward_api_gives_is_in_the_book() {
+    let daemon = &kustomize("deploy/kustomize/base")[&format!("DaemonSet {NAMESPACE} bulkhead")];
+    let container = &daemon["spec"]["template"]["spec"]["containers"][0];
+    let given = container["env"].as_array().unwrap().iter();
+    let given = given.filter_map(|one| {
+        let field = one["valueFrom"]["fieldRef"]["fieldPath"].as_str()?;
+        Some((one["name"].as_str()?, field))
+    });
+    let given: BTreeMap<_, _> = given.collect();
+    assert_eq!(given["HOST_IP"], "status.hostIP");
+    let book = read("docs/kubernetes.md");
+    let help = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for name in given.keys() {
+        let known = book.contains(&format!("`{name}`")) || help.contains(&format!("[env: {name}="));
+        assert!(known, "neither the book nor the daemon knows {name}");
+    }
+}
+
+#[test]
+fn the_chart_asks_for_no_newer_cluster_than_it_is_tested_on() {
+    let about: Value = serde_saphyr::from_str(&read("deploy/helm/bulkhead/Chart.yaml")).unwrap();
+    let asked = about["kubeVersion"].as_str().unwrap();
+    let minor = asked.strip_prefix(">=1.").unwrap();
+    let minor = minor.strip_suffix(".0-0").unwrap().parse::<u32>().unwrap();
+    let (_, version) = Cluster::shared().request("GET", "/version", None);
+    let tested = version["minor"].as_str().unwrap().trim_end_matches('+');
+    assert!(minor <= tested.parse().unwrap(), "{version:#}");
+    let book = read("docs/cluster.md");
+    assert!(book.contains(&format!("version is at least 1.{minor}.")));
 }

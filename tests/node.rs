@@ -146,7 +146,10 @@ impl Story {
 
     fn tell(&self) {
         self.node.cluster.deploy("daemonset.yaml", |set| {
-            set["spec"]["template"]["spec"]["containers"][0]["image"] = image("0.1.0").into();
+            let pod = &mut set["spec"]["template"]["spec"];
+            pod["containers"][0]["image"] = image("0.1.0").into();
+            // The test's image is for the machine that it runs on.
+            pod["nodeSelector"]["kubernetes.io/arch"] = node::architecture().into();
         });
         let pod = self.wait_pod("the first", |_| true);
         let first = Identity::of(&pod);

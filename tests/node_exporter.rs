@@ -1,8 +1,11 @@
 //! The plugin `node-metrics` beside Debian's prometheus-node-exporter, whose place it takes: the same
 //! series under the same names, labels, types and help texts, on this machine and on a tree of hardware
-//! that it lacks; and a real Prometheus that evaluates the rules of common dashboards on it.
+//! that it lacks; and a real Prometheus that evaluates the rules of common dashboards on it, as
+//! `deploy/monitoring` has it scraped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/scraping.rs"]
+mod scraping;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::sink::own_address;
 use support::{Node, PATIENCE, wait_for};
 
@@ -485,13 +488,31 @@ fn a_prometheus_scrapes_it_and_the_rules_of_dashboards_find_what_they_want() {
     node.wait_running("node-metrics");
     let file = |name: &str| folder.path().join(name);
     fs::write(file("rules.yaml"), RULES).unwrap();
-    let config = format!(
-        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{:?}]\nscrape_configs:\n- job_name: node-exporter\n  metrics_path: /metrics/plugins\n  static_configs: [{{targets: [{:?}]}}]\n",
-        file("rules.yaml"),
-        node.status_address(),
-    );
-    fs::write(file("prometheus.yaml"), config).unwrap();
+    fs::write(file("alerts.yaml"), scraping::alerts().to_string()).unwrap();
+    // In both of the ways that are shipped.
+    let nodes = ["by-file", "by-monitor"];
+    let mut jobs = scraping::by_file(node.address(), nodes[0]);
+    jobs.extend(scraping::by_monitor(node.address(), nodes[1]));
+    let config = json!({
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [file("rules.yaml"), file("alerts.yaml")],
+        "scrape_configs": jobs,
+    });
+    fs::write(file("prometheus.yaml"), config.to_string()).unwrap();
     let address = own_address();
+    let ask = |path: &str| -> Option<Value> {
+        let answer: Value = serde_json::from_str(&get(address, path)?).ok()?;
+        Some(answer["data"].clone())
+    };
+    // Of how many nodes there is a series.
+    let found = |query: &str| -> Option<BTreeSet<String>> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let data = ask(&format!("/api/v1/query?query={encoded}"))?;
+        let series = data["result"].as_array()?.iter();
+        let nodes = series.map(|one| Some(one["metric"]["instance"].as_str()?.to_owned()));
+        nodes.collect()
+    };
+    let everywhere: BTreeSet<String> = nodes.map(str::to_owned).into();
     // With native histograms it asks for the protobuf format.
     for (number, features) in [(1, "--enable-feature=native-histograms"), (2, "")] {
         let mut command = Command::new("prometheus");
@@ -510,15 +531,32 @@ fn a_prometheus_scrapes_it_and_the_rules_of_dashboards_find_what_they_want() {
             .stderr(Stdio::null());
         let running = Running(command.spawn().expect("Debian's package prometheus"));
         let records = RULES.lines().filter_map(|line| line.split_once("record: "));
-        for (_, record) in records {
-            wait_for(&format!("{record} with {features:?}"), || {
-                let query = record.replace(':', "%3A");
-                let body = get(address, &format!("/api/v1/query?query={query}"))?;
-                let answer: Value = serde_json::from_str(&body).ok()?;
-                let found = answer["data"]["result"].as_array()?;
-                (!found.is_empty()).then_some(())
+        let records = records.map(|(_, record)| record);
+        // What alerts and the dashboard find the daemon by; `namespace` is the plugin's.
+        let own = [
+            "up{job=\"bulkhead\"} == 1",
+            "bulkhead_plugin_ready{job=\"bulkhead\", namespace=\"local\", name=\"node-metrics\"} == 1",
+        ];
+        for query in own.into_iter().chain(records) {
+            wait_for(&format!("{query} with {features:?}"), || {
+                (found(query)? == everywhere).then_some(())
             });
         }
+        // One target for each node and path, and no other.
+        assert_eq!(found("up == 1").unwrap(), everywhere);
+        assert_eq!(found("up == 0").unwrap(), BTreeSet::new());
+        wait_for("every alert to be evaluated, and none to come", || {
+            let data = ask("/api/v1/rules?type=alert")?;
+            let groups = data["groups"].as_array()?.iter();
+            let rules: Vec<&Value> = groups
+                .filter_map(|it| it["rules"].as_array())
+                .flatten()
+                .collect();
+            let failed = rules.iter().find(|rule| rule["health"] == "err");
+            assert!(failed.is_none(), "{failed:#?}");
+            let well = |rule: &&Value| rule["health"] == "ok" && rule["state"] == "inactive";
+            (!rules.is_empty() && rules.iter().all(well)).then_some(())
+        });
         drop(running);
     }
 }

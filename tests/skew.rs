@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +13,7 @@ use std::process::{Command, Output};
 
 use bulkhead::manifest::{
     self, Allowance, AllowedFolder, AllowedLogs, ByteSize, CpuShare, Document, ModuleSource,
-    NamespacePolicy, NodeLimits, Period, Policy, TrustedModule,
+    NamespacePolicy, NodeLimits, Period, Plugin, Policy, TrustedModule,
 };
 use serde_json::{Value, json};
 use support::{Node, fixture_module, message, numbered, reason, sha256, wait_for};
@@ -68,7 +69,7 @@ fn old_manifests() -> Vec<PathBuf> {
 #[test]
 fn old_manifests_mean_what_they_meant() {
     let manifests = old_manifests();
-    assert_eq!(manifests.len(), 5);
+    assert_eq!(manifests.len(), 9);
     for path in manifests {
         let then = fs::read_to_string(path.with_extension("json")).unwrap();
         let then: Value = serde_json::from_str(&then).unwrap();
@@ -151,6 +152,140 @@ fn an_old_policy_means_what_it_meant() {
         ..Policy::default()
     };
     assert_eq!(policy, expected);
+}
+
+#[test]
+fn an_old_policy_of_capabilities_means_what_it_meant() {
+    let path = fixtures().join("policy-capabilities-v1alpha1.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut policy = Policy::default().with(&path, &text).unwrap();
+    let Allowance {
+        node_stats,
+        node_files,
+        changes,
+        scan,
+        remote_write,
+        ..
+    } = policy.namespaces.remove("nodes").unwrap().grants;
+    assert!(node_stats && remote_write);
+    let found = json!({"nodeFiles": node_files, "changes": changes, "scan": scan});
+    let expected = json!({
+        "nodeFiles": ["/proc", "/var/lib/metrics/*.prom"],
+        "changes": {
+            "files": ["/etc/motd"],
+            "sysctls": ["net.ipv4.*"],
+            "kernelModules": ["cramfs"],
+            "units": ["ssh.service"],
+        },
+        "scan": {
+            "files": ["/usr"],
+            "processes": true,
+            "argumentsOf": ["kube-*"],
+            "sockets": true,
+            "users": true,
+            "kernelModules": true,
+            "sysctls": ["kernel.kptr_restrict"],
+        },
+    });
+    assert_still(&expected, &found, "grants");
+}
+
+/// The fields of a type of a schema, `Type.field`: those of a value, or all that there are.
+fn fields(
+    schema: &Value,
+    types: &Value,
+    of: &str,
+    value: Option<&Value>,
+    found: &mut BTreeSet<String>,
+) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        // Some types may hold themselves.
+        let begun = format!("{name}.");
+        let known = found.range(begun.clone()..).next();
+        if value.is_some() || !known.is_some_and(|field| field.starts_with(&begun)) {
+            fields(&types[name], types, name, value, found);
+        }
+    }
+    for choices in ["anyOf", "oneOf", "allOf"] {
+        for choice in schema[choices].as_array().into_iter().flatten() {
+            fields(choice, types, of, value, found);
+        }
+    }
+    for (field, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let inside = value.map(|value| value.get(field));
+        if inside == Some(None) {
+            continue;
+        }
+        let name = format!("{of}.{field}");
+        found.insert(name.clone());
+        fields(inner, types, &name, inside.flatten(), found);
+    }
+    for (many, inner) in [
+        ("items", &schema["items"]),
+        ("values", &schema["additionalProperties"]),
+    ] {
+        if !inner.is_object() {
+            continue;
+        }
+        match value {
+            None => fields(inner, types, of, None, found),
+            Some(Value::Array(items)) if many == "items" => {
+                items
+                    .iter()
+                    .for_each(|item| fields(inner, types, of, Some(item), found));
+            }
+            Some(Value::Object(members)) if many == "values" => {
+                members
+                    .values()
+                    .for_each(|item| fields(inner, types, of, Some(item), found));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Fields that no valid manifest has.
+const NEVER_GIVEN: [&str; 1] = [
+    // Refused beside `token`, which is required.
+    "SplunkHecDestination.basicAuth",
+];
+
+/// A new field goes into a new file, before it goes out.
+#[test]
+fn every_field_is_kept_in_a_manifest_or_a_policy() {
+    let yaml = |path: &Path| -> Value {
+        serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let manifests = old_manifests().into_iter().map(|path| {
+        let text = yaml(&path)["data"]["plugin.yaml"].take();
+        serde_saphyr::from_str(text.as_str().unwrap()).unwrap()
+    });
+    let policies = ["policy-v1alpha1.yaml", "policy-capabilities-v1alpha1.yaml"];
+    let policies = policies.map(|name| yaml(&fixtures().join(name)));
+    let (mut all, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    let kinds: [(&str, Value, Vec<Value>); 2] = [
+        (
+            "plugin.yaml",
+            Plugin::schema().to_value(),
+            manifests.collect(),
+        ),
+        ("policy.yaml", Policy::schema().to_value(), policies.into()),
+    ];
+    for (name, schema, values) in kinds {
+        let types = &schema["$defs"];
+        fields(&schema, types, name, None, &mut all);
+        for value in &values {
+            fields(&schema, types, name, Some(value), &mut kept);
+        }
+    }
+    assert!(all.len() > 250, "{all:?}");
+    let lacking = all.iter().filter(|field| !kept.contains(*field));
+    assert!(
+        lacking.eq(NEVER_GIVEN.iter()),
+        "{:?}",
+        all.difference(&kept)
+    );
 }
 
 /// As a newer daemon does that changes the layout of the store.

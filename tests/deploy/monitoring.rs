@@ -1,12 +1,17 @@
 //! That alerts and the dashboard ask for what the daemon exports, and alerts lead to a runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use regex::Regex;
 use serde_json::{Value, json};
 
+use super::assert_same;
 use super::cluster::NAMESPACE;
-use super::helm::{chart, kustomize, read};
+use super::helm::{chart, knows_components, kustomize, project, read};
+use super::support::book::Page;
 use super::support::{Node, fixture_file, wait_for};
 
 /// The names of families and the labels that their series have, of a daemon with a plugin of each role, of which
@@ -170,4 +175,156 @@ fn the_scrape_configuration_is_the_pod_monitor() {
         assert_eq!(selected, &json!({"app.kubernetes.io/name": "bulkhead"}));
         assert_eq!(selector, "app.kubernetes.io/name=bulkhead");
     }
+}
+
+/// What `deploy/README.md` tells to write for a cluster that is monitored, as kustomization and as values.
+#[test]
+fn what_the_readme_says_of_monitoring_is_what_scrapes() {
+    if !knows_components() {
+        return eprintln!("NOT RUN: deploy/kustomize/monitored, which takes kubectl 1.22 or later");
+    }
+    let page = Page::read("deploy/README.md");
+    let blocks = page.blocks();
+    let block = |start: &str| {
+        let all = || blocks.iter().filter(|block| block.heading == "Monitoring");
+        let block = all().find(|block| block.text.starts_with(start));
+        block.unwrap_or_else(|| panic!("none begins with {start}"))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // kustomize takes no absolute paths.
+    let project = project("").canonicalize().unwrap();
+    let project = format!("{}{}", "../".repeat(20), project.display());
+    let text = block("resources:").text.replace("https://...", &project);
+    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    let made = kustomize(folder.path().to_str().unwrap());
+
+    let mut values: Value = serde_saphyr::from_str(&block("image:").text).unwrap();
+    values["namespace"] = json!({"create": true});
+    assert_same(&made, &chart(NAMESPACE, &values));
+
+    // The Secret that Prometheus trusts is the one that the daemon shows.
+    let pod = &made[&format!("DaemonSet {NAMESPACE} bulkhead")]["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    let shown = volumes.iter().find(|one| one["name"] == "status-tls");
+    let monitor = &made[&format!("PodMonitor {NAMESPACE} bulkhead")];
+    let trusted = &monitor["spec"]["podMetricsEndpoints"][0]["tlsConfig"]["ca"]["secret"];
+    assert_eq!(shown.unwrap()["secret"]["secretName"], trusted["name"]);
+}
+
+/// Prometheus' own tool, in a folder.
+fn promtool(folder: &Path, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("promtool")
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("promtool is part of Debian's package prometheus, which `make setup` installs");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    output.status.success().then_some(()).ok_or(said)
+}
+
+#[test]
+fn prometheus_takes_the_alerts_and_the_scrape_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, value: &Value| {
+        fs::write(folder.path().join(name), value.to_string()).unwrap();
+    };
+    let rule: Value =
+        serde_saphyr::from_str(&read("deploy/monitoring/prometheusrule.yaml")).unwrap();
+    write("rules.yaml", &rule["spec"]);
+    promtool(folder.path(), &["check", "rules", "rules.yaml"]).unwrap();
+
+    let text = read("deploy/monitoring/scrape-config.yaml");
+    let mut jobs: Value = serde_saphyr::from_str(&text).unwrap();
+    for job in jobs.as_array_mut().unwrap() {
+        // Debian's Prometheus is built without it.
+        let discovery = job.as_object_mut().unwrap().remove("kubernetes_sd_configs");
+        assert_eq!(discovery.unwrap()[0]["role"], "pod");
+    }
+    let check = |jobs: &Value| {
+        write("prometheus.yaml", &json!({"scrape_configs": jobs}));
+        // The files of its credentials are not here.
+        let arguments = ["check", "config", "--syntax-only", "prometheus.yaml"];
+        promtool(folder.path(), &arguments)
+    };
+    check(&jobs).unwrap();
+    // It would not take everything.
+    jobs[0]["relabel_configs"][0]["action"] = json!("kept");
+    assert!(check(&jobs).unwrap_err().contains("kept"));
+}
+
+/// Has Prometheus evaluate the alerts on series of a value a minute, and compare when which comes.
+fn alerts_come(tests: &Value) {
+    let text = read("deploy/monitoring/prometheusrule.yaml");
+    let rule: Value = serde_saphyr::from_str(&text).unwrap();
+    let tests = json!({"rule_files": ["rules.yaml"], "tests": tests});
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value) in [("rules.yaml", &rule["spec"]), ("tests.yaml", &tests)] {
+        fs::write(folder.path().join(name), value.to_string()).unwrap();
+    }
+    promtool(folder.path(), &["test", "rules", "tests.yaml"]).unwrap();
+}
+
+/// A daemon that does not answer is told by its node's name, and that there is none at all.
+#[test]
+fn an_alert_comes_when_the_daemon_is_gone() {
+    let link = "docs/runbooks.md#bulkheaddown";
+    let alert = |node: Option<&str>, summary: &str| {
+        let mut labels = json!({"job": "bulkhead", "severity": "critical"});
+        if let Some(node) = node {
+            labels["instance"] = json!(node);
+        }
+        let annotations = json!({"summary": summary, "runbook_url": link});
+        json!({"exp_labels": labels, "exp_annotations": annotations})
+    };
+    let at = |time: &str, alerts: Value| json!({"eval_time": time, "alertname": "BulkheadDown", "exp_alerts": alerts});
+    let series =
+        |labels: &str, values: &str| json!({"series": format!("up{{{labels}}}"), "values": values});
+    let one = alert(Some("b"), "The daemon on b does not answer Prometheus.");
+    let none = alert(None, "Prometheus knows of no daemon on any node.");
+    alerts_come(&json!([
+        {
+            "interval": "1m",
+            "input_series": [
+                series("job=\"bulkhead\", instance=\"a\"", "1x30"),
+                series("job=\"bulkhead\", instance=\"b\"", "1x9 0x20"),
+                // Of plugins' metrics, from the same daemon.
+                series("job=\"node-exporter\", instance=\"b\"", "1x9 0x20"),
+            ],
+            "alert_rule_test": [at("14m", json!([])), at("16m", json!([one]))],
+        },
+        {
+            "interval": "1m",
+            "input_series": [series("job=\"other\", instance=\"a\"", "1x30")],
+            "alert_rule_test": [at("4m", json!([])), at("6m", json!([none]))],
+        },
+    ]));
+}
+
+#[test]
+fn no_alert_comes_of_plugins_that_are_suspended_on_purpose() {
+    let series = |family: &str, name: &str, values: &str| {
+        let labels = format!("instance=\"a\", namespace=\"apps\", name=\"{name}\"");
+        json!({"series": format!("{family}{{{labels}}}"), "values": values})
+    };
+    let expected =
+        json!({"instance": "a", "namespace": "apps", "name": "fails", "severity": "warning"});
+    let annotations = json!({
+        "summary": "Plugin apps/fails does not work on a.",
+        "runbook_url": "docs/runbooks.md#bulkheadplugindown",
+    });
+    let alert = json!({"exp_labels": expected, "exp_annotations": annotations});
+    alerts_come(&json!([{
+        "interval": "1m",
+        "input_series": [
+            series("bulkhead_plugin_ready", "fails", "0x30"),
+            series("bulkhead_plugin_suspended", "fails", "0x30"),
+            series("bulkhead_plugin_ready", "rests", "0x30"),
+            series("bulkhead_plugin_suspended", "rests", "1x30"),
+            series("bulkhead_plugin_ready", "works", "1x30"),
+            series("bulkhead_plugin_suspended", "works", "0x30"),
+        ],
+        "alert_rule_test": [
+            {"eval_time": "11m", "alertname": "BulkheadPluginDown", "exp_alerts": [alert]},
+        ],
+    }]));
 }

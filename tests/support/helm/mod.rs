@@ -52,6 +52,16 @@ pub fn kustomize(folder: &str) -> Objects {
     objects(&String::from_utf8(output.stdout).unwrap())
 }
 
+/// Whether this kubectl is 1.22 or later, which knows components and replacements. Debian's is older.
+pub fn knows_components() -> bool {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.args(["version", "--client", "--output", "json"]);
+    let said = kubectl.output().unwrap().stdout;
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    let minor = said["clientVersion"]["minor"].as_str().unwrap();
+    minor.trim_end_matches('+').parse::<u32>().unwrap() >= 22
+}
+
 /// A chart with values: the text that each template makes, or why it makes none.
 pub fn render(namespace: &str, values: &Value) -> Result<BTreeMap<String, String>, String> {
     let mut command = Command::new(renderer());

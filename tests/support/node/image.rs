@@ -8,6 +8,15 @@ use serde_json::{Value, json};
 
 use super::super::support::sha256;
 
+/// The machine's, as images call it.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// Writes the image of `folder/root`, as `docker save` does, and says where.
 pub fn save(name: &str, folder: &Path, entrypoint: &[&str]) -> PathBuf {
     let files = folder.join("files");
@@ -15,11 +24,7 @@ pub fn save(name: &str, folder: &Path, entrypoint: &[&str]) -> PathBuf {
     tar(&folder.join("root"), &files.join("layer.tar"));
     let layer = sha256(&fs::read(files.join("layer.tar")).unwrap());
     let config = json!({
-        "architecture": match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        },
+        "architecture": architecture(),
         "os": "linux",
         "config": {"Entrypoint": entrypoint},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
@@ -51,6 +56,15 @@ pub fn add(folder: &Path, program: &Path, path: &Path) {
             let path = library.trim_start_matches('/');
             copy(Path::new(library), &folder.join("root").join(path));
         }
+    }
+}
+
+/// Puts the machine's public authorities, if it has any, where the image of `deploy/Containerfile` has them.
+pub fn add_authorities(folder: &Path) {
+    let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    if bundle.exists() {
+        let path = bundle.strip_prefix("/").unwrap();
+        copy(bundle, &folder.join("root").join(path));
     }
 }
 

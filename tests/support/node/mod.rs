@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, NAMESPACE, SERVICE_ACCOUNT, Setting, programs};
 use super::support::wait_for;
+pub use image::architecture;
 
 /// What the node is called.
 pub const NAME: &str = "node-1";
@@ -230,7 +231,7 @@ conf_dir = {networks:?}
         ctr
     }
 
-    /// Gives the node an image with that program in its root, and the libraries that it needs.
+    /// Gives the node an image with that program in its root, the libraries that it needs, and public authorities.
     pub fn import(&self, name: &str, program: &Path, entrypoint: &[&str]) {
         let folder = self
             .folder
@@ -238,6 +239,7 @@ conf_dir = {networks:?}
             .join(name.replace(['/', ':'], "_"));
         let path = Path::new(entrypoint[0]).strip_prefix("/").unwrap();
         image::add(&folder, program, path);
+        image::add_authorities(&folder);
         let image = image::save(name, &folder, entrypoint);
         let mut ctr = self.ctr(&["images", "import"]);
         let done = ctr.arg(image).output().unwrap();
