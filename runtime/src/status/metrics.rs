@@ -304,7 +304,6 @@ const QUEUE: &[(&str, &str, &str, QueueValue)] = &[
     ),
 ];
 
-/// Writes the page.
 /// By its manifest or by its node, not by the policy or in safe mode.
 fn is_suspended(plugin: &PluginReport) -> bool {
     let mut conditions = plugin.state.conditions.iter();
@@ -313,6 +312,7 @@ fn is_suspended(plugin: &PluginReport) -> bool {
         && conditions.any(|it| it.r#type == "Ready" && by_somebody.contains(&it.reason))
 }
 
+/// Writes the page.
 pub(super) fn page(node: &NodeReport, plugins: &[PluginReport]) -> String {
     let mut page = Page(String::new());
     page.family("bulkhead_build_info", "gauge", "The daemon's version.");
