@@ -44,14 +44,22 @@ fn the_bundled_plugins_look_at_this_machine() {
     // Nor if its manifest says so.
     let hardening = folder.join("manifests/hardening.yaml");
     let text = fs::read_to_string(&hardening).unwrap();
-    fs::write(&hardening, text.replace("mode: audit", "mode: enforce")).unwrap();
-    let enforcing = node.wait_plugin("hardening", "another look", |report| {
+    // A file of this test's own, which would be made; nothing but the daemon's options keeps it from that.
+    let made = node.path("made");
+    let text = text.replace("mode: audit", "mode: enforce");
+    let text = text.replace("sysctls:", &format!("files: [{made:?}]\n        sysctls:"));
+    let resource = format!("resources: [{{id: a, file: {{path: {made:?}, content: x}}}}]");
+    let text = text.replace("profiles:", &format!("{resource}\n      profiles:"));
+    fs::write(&hardening, text).unwrap();
+    let enforcing = node.wait_plugin("hardening", "a change that is not made", |report| {
         let report = &report["enforcement"];
-        report["mode"] == "enforce" && report["rules"]["pass"].as_u64() > Some(0)
+        let outstanding = report["outstanding"].to_string();
+        report["mode"] == "enforce" && outstanding.contains(made.to_str().unwrap())
     });
     let enforcing = &enforcing["enforcement"];
     assert!(enforcing["onlyReporting"].is_string(), "{enforcing:#}");
     assert_eq!(enforcing["made"], 0, "{enforcing:#}");
+    assert!(!made.exists());
 
     // What its user has changed stays, and is what runs; what he has deleted is there again.
     let logs = folder.join("manifests/logs.yaml");

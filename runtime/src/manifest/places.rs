@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::configmap::KEY;
+use super::configmap::{KEY, LABEL};
 use super::error::{Error, Position, Problem};
 use super::yaml::{self, Kind, Node, Style};
 
@@ -11,7 +11,7 @@ use super::yaml::{self, Kind, Node, Style};
 /// what is not remembered of a manifest that was read, such as the fields of a plugin's own configuration.
 pub fn locate(text: &str, field: &str) -> Option<Position> {
     let documents = yaml::documents(text).ok()?;
-    let root = documents.first()?;
+    let root = declared(&documents).or(documents.first())?;
     let Some(node) = root.get("data").and_then(|data| data.get(KEY)) else {
         return Places::that(root, None, |_| true).find(field);
     };
@@ -21,13 +21,20 @@ pub fn locate(text: &str, field: &str) -> Option<Position> {
     Places::that(documents.first()?, Some(&mapping), |_| true).find(field)
 }
 
-/// What stands under the key of a ConfigMap, of the first of the text that has it.
+/// What stands under the key of the first ConfigMap of a text that declares a plugin.
 pub fn plugin_text(text: &str) -> Option<String> {
     let documents = yaml::documents(text).ok()?;
-    let mut held = documents
-        .iter()
-        .filter_map(|document| document.get("data")?.get(KEY)?.text());
-    held.next().map(str::to_owned)
+    let held = declared(&documents)?.get("data")?.get(KEY)?.text()?;
+    Some(held.to_owned())
+}
+
+/// The first that declares a plugin: by its label, and what it holds.
+fn declared(documents: &[Node]) -> Option<&Node> {
+    documents.iter().find(|document| {
+        let label = || document.get("metadata")?.get("labels")?.get(LABEL)?.text();
+        let held = document.get("data").and_then(|data| data.get(KEY));
+        held.is_some() && label() == Some("true")
+    })
 }
 
 /// Where each field of a document was written, in the outer file.

@@ -4,7 +4,7 @@
 //! Of `/proc`, those that a want names; of processes only the first one's: what an open file pins of another one,
 //! such as its mounts, outlives it. Of `/sys`, those below a folder that was listed: a device may be renamed, and an
 //! open file would go on telling of it under the old name. So a file counts only as long as the names on the way to
-//! it stand for the same things, which a listing tells.
+//! it stand for the same things, which a listing tells, and after the last of these comes no link.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,8 @@ use super::want::Want;
 
 /// Files that are kept open. Each takes a descriptor and, of the kernel's memory, the page or two that it
 /// is written into.
-const MOST: usize = 192;
+const MOST_OF_PROC: usize = 64;
+const MOST_OF_SYS: usize = 128;
 /// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC` of `<linux/magic.h>`. What lies there and is none, such as a copy, may be
 /// replaced.
 const PROCFS: i64 = 0x9fa0;
@@ -35,11 +36,13 @@ impl Way {
 
 /// Open files, by their paths below where they are.
 #[derive(Debug, Default)]
-pub struct Kept(HashMap<String, File>);
+pub struct Kept {
+    proc: HashMap<String, File>,
+    sys: HashMap<String, File>,
+}
 
 #[derive(Debug)]
 struct File {
-    place: Place,
     way: Way,
     file: Arc<OwnedFd>,
     /// In this pass.
@@ -49,42 +52,61 @@ struct File {
 impl Kept {
     /// The file that a want leads to, if it is open.
     pub(super) fn get(&mut self, want: &Want, at: &str, way: Way) -> Option<Arc<OwnedFd>> {
-        let kept = self.0.get_mut(at)?;
-        let is_it = kept.place == want.place && kept.way == way;
+        let kept = self.of(want.place)?.0.get_mut(at)?;
+        let is_it = kept.way == way;
         kept.used |= is_it;
         is_it.then(|| kept.file.clone())
     }
 
-    /// Keeps an open file, if it may be kept and there is room.
-    pub(super) fn keep(&mut self, want: &Want, at: &str, way: Way, file: OwnedFd) {
-        let (may, magic) = match want.place {
+    /// Whether a file may be kept, if it is no link that leads there.
+    pub(super) fn may(want: &Want, at: &str, way: Way) -> bool {
+        match want.place {
             Place::Proc => {
                 let stays = !at.starts_with(|it: char| it.is_ascii_digit()) || at.starts_with("1/");
-                (want.is_one_file() && stays, PROCFS)
+                want.is_one_file() && stays
             }
-            Place::Sys => (way.0.is_some(), SYSFS),
-            Place::Plain => return,
+            Place::Sys => way.0.is_some(),
+            Place::Plain => false,
+        }
+    }
+
+    /// Keeps an open file that may be kept, if there is room.
+    pub(super) fn keep(&mut self, want: &Want, at: &str, way: Way, file: OwnedFd) {
+        let Some((files, most, magic)) = self.of(want.place) else {
+            return;
         };
         let is_there = || rustix::fs::fstatfs(&file).is_ok_and(|it| it.f_type == magic);
-        if may && (self.0.len() < MOST || self.0.contains_key(at)) && is_there() {
+        if (files.len() < most || files.contains_key(at)) && is_there() {
             let kept = File {
-                place: want.place,
                 way,
                 file: Arc::new(file),
                 used: true,
             };
-            self.0.insert(at.to_owned(), kept);
+            files.insert(at.to_owned(), kept);
         }
     }
 
     /// Closes a file that cannot be read any more: what it told of went, and may be back.
-    pub(super) fn forget(&mut self, at: &str) {
-        self.0.remove(at);
+    pub(super) fn forget(&mut self, want: &Want, at: &str) {
+        if let Some((files, ..)) = self.of(want.place) {
+            files.remove(at);
+        }
     }
 
     /// A pass is over: closes what it did not use.
     pub(super) fn rest(&mut self) {
-        self.0.retain(|_, file| std::mem::take(&mut file.used));
+        for files in [&mut self.proc, &mut self.sys] {
+            files.retain(|_, file| std::mem::take(&mut file.used));
+        }
+    }
+
+    /// Those of a place, how many they may be, and what the file system there is.
+    fn of(&mut self, place: Place) -> Option<(&mut HashMap<String, File>, usize, i64)> {
+        match place {
+            Place::Proc => Some((&mut self.proc, MOST_OF_PROC, PROCFS)),
+            Place::Sys => Some((&mut self.sys, MOST_OF_SYS, SYSFS)),
+            Place::Plain => None,
+        }
     }
 }
 
@@ -105,8 +127,7 @@ mod tests {
         let (old, new) = (Way::default().through(7), Way::default().through(8));
         let mut kept = Kept::default();
         // By its name alone nothing is known of it.
-        kept.keep(&want, at, Way::default(), open());
-        assert!(kept.get(&want, at, Way::default()).is_none());
+        assert!(!Kept::may(&want, at, Way::default()) && Kept::may(&want, at, old));
         kept.keep(&want, at, old, open());
         assert!(kept.get(&want, at, old).is_some());
         assert!(kept.get(&want, at, new).is_none());

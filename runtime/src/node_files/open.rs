@@ -109,6 +109,20 @@ impl Opener {
         openat2(&*folder, path, flags, place.resolve())
     }
 
+    /// Whether no link is on the way from the first `listed` bytes of a path to its end.
+    pub(super) fn is_below(&mut self, place: Place, path: &str, listed: usize) -> bool {
+        let (above, below) = path.split_at_checked(listed).unwrap_or_default();
+        let below = below.trim_start_matches('/');
+        if below.is_empty() {
+            return true;
+        }
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        self.open(place, above, flags)
+            .and_then(|folder| openat2(&folder, below, flags, resolve))
+            .is_ok()
+    }
+
     /// The folder in which wanted files are, if it is kept open.
     fn kept(&mut self, want: &Want, at: &str) -> Result<Option<Rc<Folder>>, Errno> {
         let place = want.place;

@@ -192,6 +192,8 @@ struct Name {
 struct At {
     path: String,
     way: Way,
+    /// How much of the path ends with the name that was found by listing last.
+    listed: usize,
 }
 
 struct Walk<'a> {
@@ -209,6 +211,7 @@ impl Walk<'_> {
         let mut at = At {
             path: String::new(),
             way: Way::default(),
+            listed: 0,
         };
         self.descend(index, want, &want.parts, &mut at, FOLDERS_DEEP)
     }
@@ -222,7 +225,7 @@ impl Walk<'_> {
         at: &mut At,
         deep: usize,
     ) -> Result<(), TooMuch> {
-        let (from, way) = (at.path.len(), at.way);
+        let (from, way, listed) = (at.path.len(), at.way, at.listed);
         let mut parts = parts;
         while let [GlobPart::Literal(name), rest @ ..] = parts {
             push(&mut at.path, name);
@@ -241,7 +244,7 @@ impl Walk<'_> {
                     self.step()?;
                     if name.is_folder {
                         push(&mut at.path, &name.text);
-                        at.way = way.through(name.inode);
+                        (at.way, at.listed) = (way.through(name.inode), at.path.len());
                         self.descend(index, want, parts, at, deep - 1)?;
                         at.path.truncate(here);
                     }
@@ -252,7 +255,7 @@ impl Walk<'_> {
                     self.step()?;
                     if glob.matches(&name.text) {
                         push(&mut at.path, &name.text);
-                        at.way = way.through(name.inode);
+                        (at.way, at.listed) = (way.through(name.inode), at.path.len());
                         match rest {
                             [] => self.file(index, want, at, true)?,
                             rest => self.descend(index, want, rest, at, deep)?,
@@ -265,7 +268,7 @@ impl Walk<'_> {
             [GlobPart::Literal(_), ..] => {}
         }
         at.path.truncate(from);
-        at.way = way;
+        (at.way, at.listed) = (way, listed);
         Ok(())
     }
 
@@ -324,7 +327,7 @@ impl Walk<'_> {
                 opened.map(|_| Taken::default())
             }
             Look::Target => self.target(want, at).map(|()| Taken::default()),
-            Look::Content => self.content(want, at, here.way),
+            Look::Content => self.content(want, here),
             Look::Entry { content } => self.entry(want, at, content),
         };
         let (taken, error) = match taken {
@@ -382,7 +385,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn content(&mut self, want: &Want, at: &str, way: Way) -> Result<Taken, Errno> {
+    fn content(&mut self, want: &Want, here: &At) -> Result<Taken, Errno> {
+        let (at, way) = (here.path.as_str(), here.way);
         let mut taken = Taken::default();
         // What comes in one piece: no second call to learn that it was the end.
         let (chunk, is_whole) = match want.place {
@@ -397,7 +401,7 @@ impl Walk<'_> {
                 return Ok(taken);
             }
             self.pass.bytes.truncate(begin);
-            self.pass.kept.forget(at);
+            self.pass.kept.forget(want, at);
         }
         let opener = &mut self.pass.opener;
         let file = if want.place == Place::Plain {
@@ -423,7 +427,10 @@ impl Walk<'_> {
             }
         }
         taken.cut = self.append(&file, chunk, is_whole)?;
-        self.pass.kept.keep(want, at, way, file);
+        let Pass { kept, opener, .. } = &mut *self.pass;
+        if Kept::may(want, at, way) && opener.is_below(want.place, at, here.listed) {
+            kept.keep(want, at, way, file);
+        }
         Ok(taken)
     }
 

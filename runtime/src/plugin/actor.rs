@@ -524,7 +524,11 @@ impl Actor {
     fn on_retry(&mut self) {
         self.retry_at = None;
         if let Some(active) = &self.active {
-            self.preparing = Some(self.begin_instance(active));
+            match &active.instance {
+                None => self.preparing = Some(self.begin_instance(active)),
+                // It is the candidate that is tried again.
+                Some(_) => self.catch_up(),
+            }
             return;
         }
         let goal = self.goal.borrow().clone();

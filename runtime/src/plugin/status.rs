@@ -1,8 +1,8 @@
 //! How a plugin is, for whoever asks: written by its actor, read by the status endpoint.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use crate::module::Digest;
 use crate::sandbox::{Failure, Journal, Role, Tap, Usage};
 
-/// Why a revision is not at work yet: its module is not there.
-pub(super) const FETCHING: &str = "Fetching";
+/// The node is not ready for so long because of a module that cannot be had.
+const MODULE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a plugin is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -128,6 +128,8 @@ pub struct Status {
     /// Where somebody may listen to it.
     pub tap: Tap,
     renew: Arc<Notify>,
+    /// Since when the module that is wanted cannot be had.
+    missing_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Status {
@@ -152,6 +154,7 @@ impl Status {
             latency: Arc::default(),
             tap: Tap::default(),
             renew: Arc::default(),
+            missing_since: Arc::default(),
         }
     }
 
@@ -164,12 +167,25 @@ impl Status {
         self.renew.notified().await;
     }
 
-    /// Whether its first revision is being prepared and nothing else is waited for: a module that cannot be had may
+    /// Whether its first revision is being prepared, and has not waited long for its module: what is missing may
     /// never come.
     pub fn is_loading(&self) -> bool {
-        let snapshot = self.snapshot();
-        let mut conditions = snapshot.conditions.iter();
-        snapshot.phase == Phase::Pending && !conditions.any(|it| it.reason == FETCHING)
+        let since = self.missing_since();
+        let waits = since.is_some_and(|since| since.elapsed() >= MODULE_PATIENCE);
+        self.snapshot().phase == Phase::Pending && !waits
+    }
+
+    pub(super) fn waits_for_module(&self) {
+        self.missing_since().get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn waits_no_more(&self) {
+        *self.missing_since() = None;
+    }
+
+    fn missing_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.missing_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A consistent copy.

@@ -44,6 +44,10 @@ impl Declared {
         let mut hints = Vec::new();
         for document in documents {
             match document {
+                Document::Manifest(_) if found.is_some() => problems.push(format!(
+                    "{}: declares more than one plugin: name a file with one",
+                    path.display()
+                )),
                 Document::Manifest(manifest) => found = Some(*manifest),
                 Document::Refused { errors, .. } => {
                     problems.extend(errors.into_iter().map(|mut error| {

@@ -143,6 +143,8 @@ impl Run {
                         if let Some(problem) = daemon.news(problem) {
                             let problem = stage.in_words_of_author(&problem);
                             self.event("refused", json!({"problem": problem}));
+                            // What is put right is loaded anew, even if it is as before.
+                            at_work = Value::Null;
                             if self.once {
                                 return Ok(ExitCode::FAILURE);
                             }
@@ -154,6 +156,7 @@ impl Run {
                         let active = &status["active"];
                         if active["digest"] == stage.digest()
                             && active["manifest"] != at_work
+                            && is_up_to_date(&status)
                             && begun
                             && let Some(saved) = saved.take()
                         {
@@ -282,6 +285,12 @@ fn problem(status: &Value) -> Option<String> {
         let (kind, subject, why) = (text("kind"), text("subject"), text("message"));
         Some(format!("{kind} {subject} would not be made: {why}"))
     })
+}
+
+/// Whether what is declared is what is at work.
+fn is_up_to_date(status: &Value) -> bool {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.any(|it| it["type"] == "UpToDate" && it["status"] == "True")
 }
 
 /// Whether a plugin failed, or answered with an error.

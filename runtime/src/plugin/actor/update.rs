@@ -8,11 +8,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::backoff::Backoff;
 use super::super::prepare::{Prepared, Progress, Rejection};
-use super::super::status::{FETCHING, Phase, Revision, Status};
+use super::super::status::{Phase, Revision, Status};
 use super::super::transition::Transition;
 use super::{Active, Actor, DRAIN, Declaration, Goal, Preparing, Rejected, Roles};
 use crate::manifest::Manifest;
 use crate::module::Digest;
+use crate::sandbox::Cause;
 use crate::sandbox::Failure;
 
 impl Progress for Status {
@@ -21,10 +22,14 @@ impl Progress for Status {
     }
 
     fn waits(&self, why: String) {
+        self.waits_for_module();
         let message = format!("the module is not there yet, and is asked for again: {why}");
-        self.condition("UpToDate", false, FETCHING, message);
+        self.condition("UpToDate", false, "Fetching", message);
     }
 }
+
+/// A candidate that the node did not let compile is tried again after this long.
+const INTERRUPTED: Duration = Duration::from_secs(30);
 
 impl Actor {
     /// Makes `manifest` the candidate, unless it is at work or was rejected.
@@ -59,6 +64,7 @@ impl Actor {
         if self.active.is_none() {
             self.status.change(|status| status.phase = Phase::Pending);
         }
+        self.status.waits_no_more();
         self.retry_at = None;
         self.waiting = None;
         self.declared_at = Instant::now();
@@ -159,6 +165,15 @@ impl Actor {
                     message: message.clone(),
                 });
                 self.revive(message);
+            }
+            // Nothing is wrong with the candidate.
+            (Rejection::Failed(failure), Some(_)) if failure.cause == Cause::Interrupted => {
+                let message = format!("{failure}; the revision before it goes on meanwhile");
+                self.note_failure(failure);
+                self.refuse(Transition::UpdateFailed, message.clone());
+                self.revive(&message);
+                let again = INTERRUPTED.mul_f64(0.8 + 0.4 * fastrand::f64());
+                self.retry_at.get_or_insert(Instant::now() + again);
             }
             (Rejection::Failed(failure), Some(_)) => {
                 let message = format!(

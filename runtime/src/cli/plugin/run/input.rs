@@ -135,8 +135,10 @@ impl Input {
         self.at += end;
         self.fed += count;
         self.last_step = Some(Instant::now());
-        if self.at == self.waiting.len() {
-            (self.waiting, self.at) = (Vec::new(), 0);
+        // What was fed is not needed any more, and seldom moved.
+        if self.at == self.waiting.len() || self.at > 8 * STEP_BYTES {
+            self.waiting.drain(..self.at);
+            self.at = 0;
         }
         Ok(())
     }
@@ -149,7 +151,10 @@ impl Input {
     /// What was typed since.
     fn take_typed(&mut self) {
         let mut lines = Vec::new();
-        while let Some(typed) = &self.typed {
+        // Whoever types faster than the plugin works waits.
+        while self.waiting.len() - self.at + lines.len() < 2 * STEP_BYTES
+            && let Some(typed) = &self.typed
+        {
             match typed.try_recv() {
                 Ok(line) => lines.extend_from_slice(&line),
                 Err(TryRecvError::Empty) => break,

@@ -175,7 +175,7 @@ impl Stage {
         self.built = task
             .await
             .map_err(|error| Failed::new(error.to_string()))??;
-        let before = self.declared.take();
+        let before = self.declared.clone();
         self.write()?;
         Ok(self.declared != before)
     }

@@ -14,13 +14,14 @@ pub enum Error {
         subject: String,
     },
     #[error(
-        "{subject} is not granted; to grant it, add to the manifest:\ngrants:\n  changes:\n    {field}:\n    - {change}\nor, if it is only looked at:\ngrants:\n  {look}"
+        "{subject} is not granted; to grant it, add to the manifest:\n{}",
+        looked_at(look, change.as_ref())
     )]
     NotShown {
         subject: String,
-        field: &'static str,
-        change: String,
         look: String,
+        /// Under which field of `changes`, if it could be changed at all.
+        change: Option<(&'static str, String)>,
     },
     #[error(
         "there is no folder {folder}; make it first, or let this come after the change that makes it"
@@ -147,5 +148,15 @@ impl Error {
                 problem: errno.to_string(),
             },
         }
+    }
+}
+
+fn looked_at(look: &str, change: Option<&(&'static str, String)>) -> String {
+    let look = format!("grants:\n  {look}");
+    match change {
+        None => look,
+        Some((field, subject)) => format!(
+            "{look}\nor, if it is to be changed as well:\ngrants:\n  changes:\n    {field}:\n    - {subject}"
+        ),
     }
 }

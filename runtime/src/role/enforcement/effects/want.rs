@@ -63,9 +63,8 @@ impl Want {
     fn check(want: &wit::Want, grants: &Grants) -> Result<Self, Unseen> {
         let not_shown = |field: &'static str, subject: &str, look: String| Error::NotShown {
             subject: subject.to_owned(),
-            field,
-            change: subject.to_owned(),
             look,
+            change: Some((field, subject.to_owned())),
         };
         let facts = || "nodeFacts: true".to_owned();
         Ok(match want {
@@ -129,9 +128,9 @@ impl Want {
                 seen.map_err(|refusal| match refusal {
                     Refusal::NotGranted { glob } => {
                         let not_shown = Error::NotShown {
-                            field: "files",
-                            change: format!("/{}", pattern.fixed()),
                             look: format!("nodeFiles:\n  - {glob}"),
+                            change: (!glob.contains(['*', '?', '[']))
+                                .then(|| ("files", glob.clone())),
                             subject: glob,
                         };
                         not_shown.into()
