@@ -106,8 +106,8 @@ fn sent(cluster: &Cluster) -> f64 {
         .sum()
 }
 
-/// Declares the plugin with its module in parts, and returns the module's size.
-fn declare_parts(rig: &Rig, version: u8) -> usize {
+/// Puts a module into a ConfigMap; its size, and the manifest that names it.
+fn put_parts(rig: &Rig, version: u8) -> (usize, String) {
     let module = variant(
         &fs::read(fixture_module("fixture-logs").0).unwrap(),
         version,
@@ -124,8 +124,7 @@ fn declare_parts(rig: &Rig, version: u8) -> usize {
     let from = spec.lines().nth(1).unwrap();
     let digest = sha256(&module);
     let to = format!("  configMapParts: {{names: [{name}], sha256: {digest}}}");
-    rig.apply("app", &spec.replace(from, &to));
-    module.len()
+    (module.len(), spec.replace(from, &to))
 }
 
 /// Many daemons at one API server.
@@ -164,9 +163,10 @@ fn fleet(cluster: &Arc<Cluster>) {
 
     let before = sent(cluster);
     let own = rigs.last().unwrap();
-    // The rig itself reads the objects that it puts.
-    let size = declare_parts(own, 7);
+    // The rig itself reads the object that it puts; nobody else does before the manifest names it.
+    let (size, spec) = put_parts(own, 7);
     let of_rig = sent(cluster) - before;
+    own.apply("app", &spec);
     rigs.iter()
         .for_each(|rig| wait(rig, "the module", |report| report["updates"] == 2));
     let bytes = (sent(cluster) - before - of_rig) / count as f64;
