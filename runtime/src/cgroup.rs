@@ -9,8 +9,8 @@ struct Memory {
     folder: PathBuf,
     limit: &'static str,
     used: &'static str,
-    /// In `memory.stat`: of what is used, what the kernel takes back as soon as somebody needs it.
-    idle: &'static str,
+    /// In `memory.stat`: of what is used, what the kernel takes back before it ends anybody.
+    cached: [&'static str; 2],
 }
 
 impl Memory {
@@ -19,7 +19,7 @@ impl Memory {
             folder: folder.into(),
             limit: "memory.max",
             used: "memory.current",
-            idle: "inactive_file",
+            cached: ["inactive_file", "active_file"],
         }
     }
 
@@ -28,7 +28,7 @@ impl Memory {
             folder: folder.into(),
             limit: "memory.limit_in_bytes",
             used: "memory.usage_in_bytes",
-            idle: "total_inactive_file",
+            cached: ["total_inactive_file", "total_active_file"],
         }
     }
 
@@ -40,11 +40,12 @@ impl Memory {
         let limit = self.limit()?;
         let used = parse(&self.read(self.used)?)?;
         let stat = self.read("memory.stat").unwrap_or_default();
-        let idle = stat.lines().find_map(|line| {
+        let cached = stat.lines().filter_map(|line| {
             let (name, value) = line.split_once(' ')?;
-            (name == self.idle).then(|| parse(value)).flatten()
+            self.cached.contains(&name).then(|| parse(value)).flatten()
         });
-        Some(limit.saturating_sub(used.saturating_sub(idle.unwrap_or(0))))
+        let cached = cached.fold(0, u64::saturating_add);
+        Some(limit.saturating_sub(used.saturating_sub(cached)))
     }
 
     fn read(&self, name: &str) -> Option<String> {
@@ -112,7 +113,7 @@ mod tests {
             "memory.stat",
             "anon 500\ninactive_file 300\nactive_file 100\n",
         );
-        assert_eq!(memory.free(), Some(400));
+        assert_eq!(memory.free(), Some(500));
         write("memory.max", "max\n");
         assert_eq!(memory.free(), None);
     }
