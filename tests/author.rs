@@ -23,6 +23,11 @@ fn new_crate(name: &str, role: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+/// `bulkhead plugin COMMAND` of a module with the manifest in the folder.
+fn with_manifest<'a>(command: &'a str, module: &'a str) -> [&'a str; 5] {
+    ["plugin", command, module, "--manifest", "plugin.yaml"]
+}
+
 /// Of the plugin itself: what is neither blank nor comment, and no test.
 fn own_lines(source: &str) -> usize {
     let (own, _) = source.split_once("#[cfg(test)]").unwrap();
@@ -62,10 +67,7 @@ fn a_new_plugin_works_at_once(role: &str) {
     let bytes = fs::read(module).unwrap();
     assert_eq!(built["digest"], support::sha256(&bytes));
     assert!(bytes.len() <= 150 << 10, "{} bytes", bytes.len());
-    let checked = works(
-        &path,
-        &["plugin", "check", module, "--manifest", "plugin.yaml"],
-    );
+    let checked = works(&path, &with_manifest("check", module));
     assert!(checked.starts_with("ok "), "{checked}");
     assert!(checked.contains(role), "{checked}");
 
@@ -168,7 +170,7 @@ fn check_says_which_grants_to_add_and_where_the_configuration_is_wrong() {
     let grants = "grants:\n  state:\n    quota: 1Mi\n  nodeFacts: true\n";
     fails(
         folder,
-        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+        &with_manifest("check", module),
         1,
         &[
             "plugin.yaml",
@@ -179,10 +181,7 @@ fn check_says_which_grants_to_add_and_where_the_configuration_is_wrong() {
     let alone = works(folder, &["plugin", "check", module]);
     assert!(alone.contains(grants), "{alone}");
     fs::write(folder.join("plugin.yaml"), format!("{grants}{logs}")).unwrap();
-    works(
-        folder,
-        &["plugin", "check", module, "--manifest", "plugin.yaml"],
-    );
+    works(folder, &with_manifest("check", module));
 
     let (module, _) = fixture_module("fixture-minimal");
     let module = module.to_str().unwrap();
@@ -190,7 +189,7 @@ fn check_says_which_grants_to_add_and_where_the_configuration_is_wrong() {
     fs::write(folder.join("plugin.yaml"), spec).unwrap();
     fails(
         folder,
-        &["plugin", "check", module, "--manifest", "plugin.yaml"],
+        &with_manifest("check", module),
         1,
         &[
             "plugin.yaml:5:13: config.contains: ",
@@ -200,15 +199,7 @@ fn check_says_which_grants_to_add_and_where_the_configuration_is_wrong() {
     fs::write(folder.join("plugin.yaml"), "limits: {memory: much}\n").unwrap();
     let output = fails(
         folder,
-        &[
-            "plugin",
-            "check",
-            module,
-            "--manifest",
-            "plugin.yaml",
-            "--output",
-            "json",
-        ],
+        &[&with_manifest("check", module)[..], &["--output", "json"]].concat(),
         1,
         &[],
     );
@@ -257,14 +248,7 @@ fn lines_of_files_and_of_stdin_are_run_and_printed_for_programs() {
     let spec = "nodeSelector: {arch: other}\nconfig: {contains: wanted}\n";
     fs::write(folder.join("plugin.yaml"), spec).unwrap();
     fs::write(folder.join("a.log"), "wanted 1\nother\n").unwrap();
-    let run = [
-        "plugin",
-        "run",
-        module,
-        "--manifest",
-        "plugin.yaml",
-        "--once",
-    ];
+    let run = [&with_manifest("run", module)[..], &["--once"]].concat();
     let shown = works(folder, &[&run[..], &["--input", "a.log"]].concat());
     assert_eq!(shown, "= wanted 1\n- other\n");
 
@@ -315,18 +299,10 @@ fn more_lines_than_can_be_shown_at_once_are_all_shown() {
     let lines: String = (0..150_000).map(|n| format!("{n}\n")).collect();
     fs::write(folder.join("a.log"), &lines).unwrap();
     fs::write(folder.join("plugin.yaml"), "config: {contains: \"\"}\n").unwrap();
+    let run = with_manifest("run", module);
     let shown = works(
         folder,
-        &[
-            "plugin",
-            "run",
-            module,
-            "--manifest",
-            "plugin.yaml",
-            "--once",
-            "--input",
-            "a.log",
-        ],
+        &[&run[..], &["--once", "--input", "a.log"]].concat(),
     );
     let shown = shown.lines().map(|line| line.strip_prefix("= ").unwrap());
     assert!(shown.eq(lines.lines()));
@@ -341,20 +317,20 @@ fn changes_that_are_not_granted_are_told_and_how_to_grant_them() {
     let path = folder.join("kept");
     let config = format!("config: {{keep: [{{path: {path:?}, content: a}}]}}\n");
     let write = |grants: &str| fs::write(folder.join("plugin.yaml"), config.clone() + grants);
-    let command = |name| ["plugin", name, module, "--manifest", "plugin.yaml"];
-    let run = [&command("run")[..], &["--once"]].concat();
+    let check = with_manifest("check", module);
+    let run = [&with_manifest("run", module)[..], &["--once"]].concat();
     let (changes, look) = (
         format!("grants:\n  changes:\n    files:\n    - {}", path.display()),
         format!("grants:\n  nodeFiles:\n  - {}", path.display()),
     );
     write("").unwrap();
-    fails(folder, &command("check"), 1, &[&changes, &look]);
+    fails(folder, &check, 1, &[&changes, &look]);
     // It may look, and wants to do more.
     write(&look).unwrap();
     let parts = ["write-file", "would not be made: it is not granted"];
     fails(folder, &run, 1, &parts);
     write(&changes).unwrap();
-    works(folder, &command("check"));
+    works(folder, &check);
     let shown = works(folder, &run);
     assert!(shown.contains("WriteFile"), "{shown}");
     assert!(!path.exists());

@@ -58,7 +58,7 @@ pub(crate) fn memory_limit() -> Option<u64> {
     all().iter().filter_map(Memory::limit).min()
 }
 
-/// Bytes below the limit that nobody uses, if there is a limit.
+/// Bytes below the limit that nobody uses, or only caches what is on a disk, if there is a limit.
 pub(crate) fn memory_free() -> Option<u64> {
     all().iter().filter_map(Memory::free).min()
 }

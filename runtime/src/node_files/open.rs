@@ -116,10 +116,9 @@ impl Opener {
         if below.is_empty() {
             return true;
         }
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        self.open(place, above, flags)
-            .and_then(|folder| openat2(&folder, below, flags, resolve))
+        self.open(place, above, OFlags::PATH)
+            .and_then(|folder| openat2(&folder, below, OFlags::PATH, resolve))
             .is_ok()
     }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::kept::Way;
+use super::open::Opener;
+use super::rules::Place;
 use super::{Batch, Look, Reader, Want};
 use crate::manifest::NodeGlob;
 use crate::sandbox::NodeFolders;
@@ -235,4 +237,16 @@ fn a_file_that_stays_open_tells_what_is_new() {
     }
     seen.dedup();
     assert_eq!(seen.len(), 3);
+}
+
+/// What a device belongs to may be another one while its own name stays.
+#[test]
+fn a_link_below_a_listed_name_is_seen() {
+    let mut opener = Opener::new(Path::new("/").into(), &[]);
+    let mut is_below = |path: &str, listed: &str| opener.is_below(Place::Sys, path, listed.len());
+    assert!(is_below("class/net/lo/mtu", "class/net/lo"));
+    assert!(is_below("class/net/lo/statistics/rx_bytes", "class/net/lo"));
+    assert!(is_below("class/net/lo/mtu", "class/net/lo/mtu"));
+    assert!(!is_below("class/net/lo/subsystem/lo/mtu", "class/net/lo"));
+    assert!(!is_below("class/net/lo/mtu", "class/net"));
 }

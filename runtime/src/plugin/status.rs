@@ -317,6 +317,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_module_that_cannot_be_had_is_not_waited_for_long() {
+        let status = Status::new("shop/app");
+        assert!(status.is_loading());
+        status.waits_for_module();
+        assert!(status.is_loading());
+        *status.missing_since() = Instant::now().checked_sub(MODULE_PATIENCE);
+        status.waits_for_module();
+        assert!(!status.is_loading());
+        status.waits_no_more();
+        assert!(status.is_loading());
+    }
+
+    #[test]
     fn quantiles_are_close() {
         let latency = Latency::default();
         assert_eq!(latency.quantile(0.5), None);

@@ -85,7 +85,7 @@ impl Stage {
         };
         // Nobody else reads what the plugin is shown, and nobody has made it before.
         let made = DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
+        made.map_err(failed(&folder))?;
         let tidy = Tidy(folder.clone());
         let built = build(&subject, options, &engine, &folder)?;
         let mut stage = Self {
