@@ -1,6 +1,6 @@
-//! The book is true: its commands run, its manifests are accepted, its plugins are those that are built here,
-//! its references are what the source says, and its links lead somewhere. Blocks that are not looked at say so
-//! (`sh,elsewhere`, `yaml,elsewhere`).
+//! The book is true: its manifests are accepted, its plugins are those that are built here, its references are
+//! what the source says, and its links lead somewhere. Manifests that are not ours say so (`yaml,elsewhere`). That
+//! its commands run is `commands.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -8,29 +8,18 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use bulkhead::manifest::{Plugin, Policy};
 use serde_json::{Value, json};
-use support::book::{Block, Page, assert_text, root};
-use support::sink::own_address;
-use support::{PATIENCE, fixture_module, reference, wait_for};
+use support::book::{Block, MODULES, Page, assert_text, root};
+use support::{fixture_module, reference, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bulkhead");
 /// What follows is written by the tests.
 const WRITTEN: &str =
     "<!-- Written by tests/book.rs: BULKHEAD_WRITE_BOOK=1 cargo test ... --test book -->\n";
-
-/// The modules that pages call by these names.
-const MODULES: [(&str, &str); 4] = [
-    ("grep.wasm", "fixture-minimal"),
-    ("load.wasm", "tutorial-load"),
-    ("motd.wasm", "tutorial-motd"),
-    ("watchman.wasm", "tutorial-watchman"),
-];
 
 /// A page whose end is written here.
 fn assert_written(name: &str, rest: &str) {
@@ -430,149 +419,4 @@ fn every_manifest_is_accepted() {
     }
     assert!(refused.is_empty(), "{refused}");
     assert!(places.len() > 30, "{}", places.len());
-}
-
-/// Commands that are marked as not run may only be those of programs that a test cannot have, or that build.
-const ELSEWHERE: [&str; 11] = [
-    "apt-get",
-    "cargo",
-    "docker",
-    "container=",
-    "helm",
-    "kubectl",
-    "ln",
-    "make",
-    "npm",
-    "pip",
-    "systemctl",
-];
-
-/// What a command line of ours says is there, is there: each `--option`, of the command that the words before name.
-fn has_its_options(page: &Page, line: &str) {
-    let is_word = |word: &&str| word.bytes().all(|it| it.is_ascii_lowercase() || it == b'-');
-    let (ours, _) = line.split_once(" | ").unwrap_or((line, ""));
-    let words = ours.split_whitespace().skip(1);
-    let command: Vec<_> = words
-        .clone()
-        .take_while(|word| is_word(word) && !word.starts_with('-'))
-        .collect();
-    let mut help = Command::new(BINARY);
-    // What follows may be an argument that looks like a command.
-    let depth = match command.first() {
-        Some(&("plugin" | "enforcement" | "scanning")) => 2,
-        _ => 1,
-    };
-    help.args(command.iter().take(depth)).arg("--help");
-    let help = help.output().unwrap();
-    assert!(help.status.success(), "{}: {line}", page.name);
-    let help = String::from_utf8(help.stdout).unwrap();
-    for option in words.filter_map(|word| {
-        let option = word.trim_matches(|it: char| "[].".contains(it));
-        option.strip_prefix("--").filter(|it| !it.is_empty())
-    }) {
-        let there =
-            help.contains(&format!("--{option} ")) || help.contains(&format!("--{option}\n"));
-        assert!(there, "{}: no --{option} in {line}", page.name);
-    }
-}
-
-/// Runs a page's commands in the order in which they stand, in a folder of their own. Whether there are any.
-fn run(page: &Page) -> bool {
-    let mut script = "set -euo pipefail\n".to_owned();
-    let mut commands = 0;
-    for block in page
-        .blocks()
-        .iter()
-        .filter(|block| block.language() == "sh")
-    {
-        if !block.is_marked("elsewhere") {
-            script += &block.text;
-            commands += 1;
-            continue;
-        }
-        let first = block.text.split_whitespace().next().unwrap_or_default();
-        // What these pages show is how commands are written, for plugins that are not there.
-        let others = ["docs/authors.md", "docs/enforcement.md"];
-        let shows = others.iter().any(|other| page.name.ends_with(other));
-        let own = block.text.lines().filter(|it| it.starts_with("bulkhead "));
-        own.for_each(|line| has_its_options(page, line));
-        let known = shows || ELSEWHERE.iter().any(|program| first.starts_with(program));
-        assert!(
-            known,
-            "{}:{}: can be run here: {first}",
-            page.name, block.line
-        );
-    }
-    if commands == 0 {
-        return false;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let address = own_address().to_string();
-    let bin = folder.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    // In the place of the default address.
-    let wrapper = format!(
-        "#!/bin/sh\ncommand=$1\nshift\ncase $command in\nrun|status) exec {BINARY} $command --status {address} \"$@\" ;;\n*) exec {BINARY} $command \"$@\" ;;\nesac\n"
-    );
-    fs::write(bin.join("bulkhead"), wrapper).unwrap();
-    fs::set_permissions(bin.join("bulkhead"), fs::Permissions::from_mode(0o755)).unwrap();
-    let work = folder.path().join("work");
-    fs::create_dir(&work).unwrap();
-    for (name, fixture) in MODULES {
-        if page.text.contains(name) {
-            fs::copy(fixture_module(fixture).0, work.join(name)).unwrap();
-        }
-    }
-    let log = fs::File::create(folder.path().join("log")).unwrap();
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = Command::new("bash")
-        .arg("-c")
-        .arg(script.replace("127.0.0.1:9720", &address))
-        .current_dir(&work)
-        .env("PATH", format!("{}:{path}", bin.display()))
-        .env_remove("KUBERNETES_SERVICE_HOST")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    let group = rustix::process::Pid::from_child(&shell);
-    let begin = std::time::Instant::now();
-    let status = loop {
-        if let Some(status) = shell.try_wait().unwrap() {
-            break Some(status);
-        }
-        if begin.elapsed() > 4 * PATIENCE {
-            break None;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    };
-    // The daemons that the page started, and what waits in vain.
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-    if status.is_none() {
-        let _ = shell.kill();
-        let _ = shell.wait();
-    }
-    wait_for("the page's processes to end", || {
-        rustix::process::test_kill_process_group(group)
-            .err()
-            .map(|_| ())
-    });
-    let said = fs::read_to_string(folder.path().join("log")).unwrap();
-    let daemon = fs::read_to_string(work.join("daemon.log")).unwrap_or_default();
-    assert!(
-        status.is_some_and(|status| status.success()),
-        "{}: {status:?}\n{said}\n{daemon}",
-        page.name
-    );
-    true
-}
-
-/// One page after the other: each compiles its modules, which takes all cores there are.
-#[test]
-fn every_command_runs() {
-    let pages = Page::all();
-    let ran = pages.iter().filter(|page| run(page)).count();
-    assert!(ran >= 5, "{ran} pages have commands");
 }

@@ -14,7 +14,8 @@ use std::process::Command;
 use cluster::kubelet::{Kubelet, Target};
 use cluster::{Cluster, NAMESPACE, SERVICE_ACCOUNT};
 use serde_json::{Value, json};
-use support::Node;
+use support::book::Page;
+use support::{Node, author};
 use tempfile::TempDir;
 
 const PODS: &str = "/api/v1/namespaces/bulkhead-system/pods";
@@ -239,6 +240,63 @@ fn an_administrator_sees_a_row_for_each_node_and_plugin() {
         said.out
     );
     assert!(row(&said.out, &["node-5"]).contains(&"error:"));
+}
+
+/// With Debian's kubectl, as a reader has it, who asks for a plugin by its namespace.
+#[test]
+fn the_books_commands_work() {
+    let rig = Rig::new();
+    let daemon = rig.daemon("node-1", &["app-logs"]);
+    let admin = rig.user("admin", &["system:masters"]);
+    let home = rig.folder.path();
+    fs::create_dir_all(home.join(".local/bin")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_bulkhead"), home.join("bulkhead")).unwrap();
+    // What the page of the author's commands has made before.
+    let (module, _) = support::fixture_module("fixture-logs");
+    let module = module.to_str().unwrap();
+    let pack = [
+        "plugin",
+        "pack",
+        module,
+        "--name",
+        "hello",
+        "--namespace",
+        NAMESPACE,
+    ];
+    let spec = daemon.path("hello.yaml");
+    fs::write(
+        &spec,
+        "logs: {sources: [{containers: {}}], destinations: [{name: out, stdout: {}}]}",
+    )
+    .unwrap();
+    let packed = author::works(
+        home,
+        &[&pack[..], &["--spec", spec.to_str().unwrap()]].concat(),
+    );
+    fs::write(home.join("hello.yaml"), packed).unwrap();
+
+    let script = ["docs/status.md", "docs/authors.md"]
+        .map(|page| Page::read(page).commands(Some("kubectl")))
+        .concat();
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c"])
+        .arg(script.replace(" shop/", " local/"))
+        .current_dir(home)
+        .env("HOME", home)
+        .env("PATH", format!("{0}/.local/bin:{0}:{path}", home.display()))
+        .env("KUBECONFIG", admin)
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{out}\n{error}");
+    let rows = out.lines().filter(|line| line.starts_with("node-1 "));
+    assert_eq!(rows.count(), 2, "{out}");
+    assert!(out.contains(r#""name": "app-logs""#), "{out}");
+    let maps = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/hello");
+    let (code, hello) = rig.cluster.request("GET", &maps, None);
+    assert_eq!(code, 200, "{hello:#}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Plugins in Python and JavaScript through the real binary. `languages/build.sh` makes the components, which
-//! takes a minute each and is kept in the user's cache.
+//! Plugins in Python and JavaScript through the real binary. `languages/build.sh` makes the components by the
+//! commands of `docs/python.md` and `docs/javascript.md`, which takes a minute each and is kept in the user's cache.
 //!
 //! Their toolchains come from PyPI and npm. A machine that cannot reach these fails, unless
 //! `BULKHEAD_WITHOUT_LANGUAGES=1` says that this is known; then the tests are reported as ignored, never as passed.

@@ -1,5 +1,5 @@
 //! The DaemonSet of `deploy/` on a real node: kubelet, containerd and the control plane, in namespaces of
-//! their own. A machine that cannot run one fails this test, unless `BULKHEAD_WITHOUT_NODE=1` says that
+//! their own. It is installed by the commands of `docs/cluster.md`, with this program in the place of Docker and Helm. A machine that cannot run one fails this test, unless `BULKHEAD_WITHOUT_NODE=1` says that
 //! this is known; then it is reported as ignored, never as passed.
 //!
 //! `BULKHEAD_TEST_BINARY` names another daemon for the image, such as the static one of a release.
@@ -7,22 +7,25 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "support/helm/mod.rs"]
+mod helm;
 #[path = "support/node/mod.rs"]
 mod node;
 mod support;
 
 use std::cell::{Ref, RefCell};
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use cluster::NAMESPACE;
 use libtest_mimic::{Arguments, Failed, Trial};
 use node::{BUSYBOX, NAME, RealNode};
 use serde_json::{Value, json};
+use support::book::{Page, root};
 use support::{PATIENCE, sequence, wait_for};
 
 /// Set inside the node: the folder of this run.
@@ -31,6 +34,14 @@ const WITHOUT: &str = "BULKHEAD_WITHOUT_NODE";
 
 /// Not libtest's: that one cannot say of a test, when it runs, that it does not count.
 fn main() -> ExitCode {
+    let mut words = std::env::args();
+    let called = words.next().unwrap_or_default();
+    let words: Vec<_> = words.collect();
+    match called.rsplit('/').next() {
+        Some("docker") => return docker(&words),
+        Some("helm") => return helm_install(&words),
+        _ => {}
+    }
     if let Some(folder) = std::env::var_os(FOLDER) {
         Story::begin(Path::new(&folder)).tell();
         return ExitCode::SUCCESS;
@@ -62,10 +73,54 @@ fn on_a_node() -> Result<(), Failed> {
     }
 }
 
+/// In Docker's place: what the page pushes is noted, and made otherwise.
+fn docker(words: &[String]) -> ExitCode {
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["build", "-f", file, "-t", _, "."] => assert!(Path::new(file).is_file(), "{file}"),
+        ["push", tag] => fs::write(std::env::var("PUSHED").unwrap(), tag).unwrap(),
+        _ => panic!("docker {words:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// In Helm's place: the chart is rendered by Helm's own template engine, and applied by kubectl.
+fn helm_install(words: &[String]) -> ExitCode {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let [
+        "install",
+        "bulkhead",
+        "deploy/helm/bulkhead",
+        "--namespace",
+        namespace,
+        "--set",
+        set,
+    ] = words[..]
+    else {
+        panic!("helm {words:?}")
+    };
+    let (path, value) = set.split_once('=').unwrap();
+    // The test's image is for the machine that it runs on.
+    let mut values = json!({"nodeSelector": {"kubernetes.io/arch": node::architecture()}});
+    let field = format!("/{}", path.replace('.', "/"));
+    let (parent, name) = field.rsplit_once('/').unwrap();
+    values[parent.trim_start_matches('/')] = json!({name: value});
+    let objects: Vec<_> = helm::chart(namespace, &values).into_values().collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let mut kubectl = Command::new("kubectl");
+    kubectl.args(["apply", "--namespace", namespace, "-f", "-"]);
+    let mut kubectl = kubectl.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = kubectl.stdin.take().unwrap();
+    input.write_all(list.to_string().as_bytes()).unwrap();
+    drop(input);
+    assert!(kubectl.wait().unwrap().success());
+    ExitCode::SUCCESS
+}
+
 const IMAGE: &str = "registry.example.org/bulkhead";
 const PODS: &str = "/api/v1/namespaces/bulkhead-system/pods";
 const DAEMON_SET: &str = "/apis/apps/v1/namespaces/bulkhead-system/daemonsets/bulkhead";
 const MANIFEST: &str = "/api/v1/namespaces/bulkhead-system/configmaps/log-shipper";
+const OTHER_MANIFEST: &str = "/api/v1/namespaces/bulkhead-system/configmaps/node-metrics";
 /// Where `deploy/examples/log-shipper.yaml` ships to.
 const OUTPUT: &str = "/var/log/bulkhead/containers.jsonl";
 
@@ -117,7 +172,9 @@ impl Shipped {
 struct Story {
     node: RealNode,
     shipped: RefCell<Shipped>,
-    kubectl: PathBuf,
+    daemon: PathBuf,
+    /// With what a reader has in the `PATH`.
+    bin: PathBuf,
     admin: PathBuf,
     control: PathBuf,
 }
@@ -128,29 +185,73 @@ impl Story {
         let node = RealNode::start(folder);
         let daemon = std::env::var_os("BULKHEAD_TEST_BINARY")
             .map_or_else(|| env!("CARGO_BIN_EXE_bulkhead").into(), PathBuf::from);
-        for version in ["0.1.0", "0.1.1"] {
-            node.import(&format!("{IMAGE}:{version}"), &daemon, &["/bulkhead"]);
+        let bin = folder.join("bin");
+        fs::create_dir(&bin).unwrap();
+        for name in ["bulkhead", "kubectl-bulkhead"] {
+            symlink(&daemon, bin.join(name)).unwrap();
         }
-        let kubectl = folder.join("kubectl-bulkhead");
-        symlink(&daemon, &kubectl).unwrap();
+        for name in ["docker", "helm"] {
+            symlink(std::env::current_exe().unwrap(), bin.join(name)).unwrap();
+        }
         let control = folder.join("control");
         fs::create_dir(&control).unwrap();
         Self {
             admin: node.kubeconfig("admin", &["system:masters"]),
             shipped: RefCell::default(),
-            kubectl,
+            daemon,
+            bin,
             control,
             node,
         }
     }
 
-    fn tell(&self) {
-        self.node.cluster.deploy("daemonset.yaml", |set| {
-            let pod = &mut set["spec"]["template"]["spec"];
-            pod["containers"][0]["image"] = image("0.1.0").into();
-            // The test's image is for the machine that it runs on.
-            pod["nodeSelector"]["kubernetes.io/arch"] = node::architecture().into();
+    /// Gives the node an image, as a registry would.
+    fn import(&self, tag: &str) {
+        self.node.import(tag, &self.daemon, &["/bulkhead"]);
+    }
+
+    /// Runs the page's commands, block by block, on a cluster without what tests put into every one.
+    fn install(&self) {
+        let namespace = format!("/api/v1/namespaces/{NAMESPACE}");
+        self.node.cluster.delete(&namespace);
+        wait_for("the namespace to be gone", || {
+            (self.node.get(&namespace).0 == 404).then_some(())
         });
+        let pushed = self.node.folder.join("pushed");
+        let commands = Page::read("docs/cluster.md").scripts("sh,node");
+        for block in Page::read("deploy/README.md").scripts("sh,node") {
+            let same = commands.iter().any(|it| it.contains(&block));
+            assert!(same, "deploy/README.md has other commands:\n{block}");
+        }
+        for block in commands {
+            self.sh(&block, &pushed);
+            if let Ok(tag) = fs::read_to_string(&pushed) {
+                assert_eq!(tag, image("0.1.0"));
+                self.import(&tag);
+                fs::remove_file(&pushed).unwrap();
+            }
+        }
+    }
+
+    fn sh(&self, script: &str, pushed: &Path) {
+        let path = std::env::var("PATH").unwrap();
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(root())
+            .env("PATH", format!("{}:{path}", self.bin.display()))
+            .env("PUSHED", pushed)
+            .env("KUBECONFIG", &self.admin)
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        println!("{script}{out}");
+        assert!(output.status.success(), "{script}\n{error}");
+    }
+
+    fn tell(&self) {
+        self.install();
+        self.import(&image("0.1.1"));
         let pod = self.wait_pod("the first", |_| true);
         let first = Identity::of(&pod);
         self.the_root_cannot_be_written();
@@ -161,8 +262,6 @@ impl Story {
         );
         let example = fs::read_to_string(example).unwrap();
         let manifest: Value = serde_saphyr::from_str(&example).unwrap();
-        let collection = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
-        self.node.cluster.create(&collection, &manifest);
         self.wait_plugin("Running", |plugin| plugin["phase"] == "Running");
         let writer = self.start_writer();
         self.wait_records("lines of a real pod", |record| {
@@ -191,6 +290,7 @@ impl Story {
 
         self.every_line_came_once();
         self.node.cluster.delete(MANIFEST);
+        self.node.cluster.delete(OTHER_MANIFEST);
         wait_for("the plugin to be unloaded", || {
             self.plugins()?.is_empty().then_some(())
         });
@@ -225,7 +325,7 @@ impl Story {
 
     /// What `kubectl bulkhead status` tells of the node's plugins, once the node answers.
     fn plugins(&self) -> Option<Vec<Value>> {
-        let said = Command::new(&self.kubectl)
+        let said = Command::new(self.bin.join("kubectl-bulkhead"))
             .args(["status", "--output", "json"])
             .env("KUBECONFIG", &self.admin)
             .output()
@@ -241,9 +341,9 @@ impl Story {
         while !check(&last) {
             let late = begin.elapsed() > PATIENCE;
             assert!(!late, "waited in vain for the plugin: {what}\n{last:#}");
-            if let Some(plugin) = self.plugins().and_then(|mut plugins| plugins.pop()) {
-                last = plugin;
-            }
+            let plugins = self.plugins().unwrap_or_default();
+            let shipper = plugins.into_iter().find(|it| it["name"] == "log-shipper");
+            last = shipper.unwrap_or(last);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -19,7 +19,8 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn target() -> PathBuf {
+/// Where crates of tests are built.
+pub fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("author")
 }
 

@@ -3,6 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The modules that pages call by these names.
+pub const MODULES: [(&str, &str); 4] = [
+    ("grep.wasm", "fixture-minimal"),
+    ("load.wasm", "tutorial-load"),
+    ("motd.wasm", "tutorial-motd"),
+    ("watchman.wasm", "tutorial-watchman"),
+];
+
 /// The project's folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -97,6 +105,20 @@ impl Page {
         }
         assert!(open.is_none(), "{}: a block has no end", self.name);
         blocks
+    }
+
+    /// The commands of `sh` blocks, as one script: of those that any reader can run, or of those that only a test of
+    /// this name can.
+    pub fn commands(&self, test: Option<&str>) -> String {
+        let info = test.map_or("sh".to_owned(), |test| format!("sh,{test}"));
+        self.scripts(&info).concat()
+    }
+
+    /// The text of each block that is marked so.
+    pub fn scripts(&self, info: &str) -> Vec<String> {
+        let blocks = self.blocks().into_iter();
+        let blocks = blocks.filter(|it| it.info == info);
+        blocks.map(|it| it.flush()).collect()
     }
 
     /// Lines that are in no fenced block, with their numbers.
