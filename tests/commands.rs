@@ -52,7 +52,8 @@ fn blocks_say_who_runs_them() {
                 ("sh", test) => {
                     let path = root().join("tests").join(test).with_extension("rs");
                     let source = fs::read_to_string(path).unwrap_or_default();
-                    assert!(source.contains(&page.name), "{place}: not run by {test}");
+                    let name = format!("\"{}\"", page.name);
+                    assert!(source.contains(&name), "{place}: not run by {test}");
                 }
                 ("text", _) => {
                     for form in block.text.lines().filter(|it| it.starts_with("bulkhead ")) {
@@ -126,11 +127,11 @@ echo '44d88612fea8a8f36de82e1278abb02f:68:Own.Test' > signatures/own.hdb
     }
 }
 
-/// What pages say of the reader's machine, and what a test has in its place.
-const REPLACED: [(&str, &str); 3] = [
-    ("/usr /tmp", "files"),
-    ("/etc/yara/own.yar", "own.yar"),
-    ("/var/lib/clamav-own", "signatures"),
+/// What a page says of the reader's machine, and what a test has in its place.
+const REPLACED: [(&str, &str, &str); 3] = [
+    ("docs/coming-from.md", "/usr /tmp", "files"),
+    ("docs/coming-from.md", "/etc/yara/own.yar", "own.yar"),
+    ("docs/coming-from.md", "/var/lib/clamav-own", "signatures"),
 ];
 
 /// Programs that go before others of their names, with what a reader has by default in a place of the test's own.
@@ -162,8 +163,11 @@ kill $!
     let exporter = own_address().to_string();
     let theirs = theirs.replace("ADDRESS", &exporter);
     add("prometheus-node-exporter", &theirs);
-    // For `make`, of what is built already, since this runs.
-    let target = Path::new(BINARY).ancestors().nth(2).unwrap();
+    // What it would install and build is there, since this runs.
+    add("make", "exec /usr/bin/make -o setup -o toolchain \"$@\"\n");
+    let target = bin.join("target");
+    fs::create_dir_all(target.join("debug")).unwrap();
+    symlink(BINARY, target.join("debug/bulkhead")).unwrap();
     let cargo = r#"
 case "$1" in
 metadata) echo '{"target_directory":"TARGET"}' ;;
@@ -196,7 +200,8 @@ fn run(page: &Page, script: &str) {
     }
     let mut script = format!("set -euo pipefail\n{}{script}", stage(&page.name));
     script = script.replace("127.0.0.1:9720", &address);
-    for (theirs, ours) in REPLACED {
+    for (_, theirs, ours) in REPLACED.iter().filter(|(of, ..)| *of == page.name) {
+        assert!(script.contains(theirs), "{}: no {theirs}", page.name);
         script = script.replace(theirs, ours);
     }
     let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -236,7 +241,8 @@ fn run(page: &Page, script: &str) {
     };
     let status = end(shell.spawn().unwrap());
     let said = fs::read_to_string(folder.path().join("log")).unwrap();
-    let daemon = fs::read_to_string(work.join("daemon.log")).unwrap_or_default();
+    let logs = ["daemon.log", "hello/daemon.log"].map(|name| fs::read_to_string(work.join(name)));
+    let daemon = logs.into_iter().flatten().collect::<String>();
     assert!(
         status.is_some_and(|status| status.success()),
         "{}: {status:?}\n{said}\n{daemon}",

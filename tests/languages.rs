@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
+use support::book::Page;
 use support::{Node, message, reason, sha256};
 
 const WITHOUT: &str = "BULKHEAD_WITHOUT_LANGUAGES";
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
 
 /// A module as a manifest names it.
 fn build(language: &str) -> String {
+    let page = match language {
+        "python" => "docs/python.md",
+        _ => "docs/javascript.md",
+    };
+    assert!(!Page::read(page).commands(Some("languages")).is_empty());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/languages/build.sh");
     let built = Command::new(script).arg(language).output().unwrap();
     let said = String::from_utf8_lossy(&built.stderr);

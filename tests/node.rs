@@ -63,6 +63,8 @@ fn on_a_node() -> Result<(), Failed> {
         )
         .into());
     }
+    // Built here, where there is a network.
+    helm::renderer();
     let folder = tempfile::Builder::new().prefix("node-").tempdir().unwrap();
     let this = std::env::current_exe().unwrap();
     let mut command = node::run(folder.path(), &this);
@@ -235,8 +237,9 @@ impl Story {
 
     fn sh(&self, script: &str, pushed: &Path) {
         let path = std::env::var("PATH").unwrap();
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", script])
+        // `kubectl rollout status` waits for ever.
+        let output = Command::new("timeout")
+            .args(["120", "bash", "-euo", "pipefail", "-c", script])
             .current_dir(root())
             .env("PATH", format!("{}:{path}", self.bin.display()))
             .env("PUSHED", pushed)

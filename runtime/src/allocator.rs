@@ -1,5 +1,5 @@
 //! The allocator: glibc's, told to keep memory together, or in a static binary mimalloc, since musl's
-//! takes one lock for all threads. Nothing else may be set here.
+//! takes one lock for all threads. Nothing else may be here.
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -23,5 +23,20 @@ pub(crate) fn share_heaps() {
         libc::mallopt(libc::M_ARENA_MAX, 2);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 2 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+    };
+}
+
+/// To be called after much work that does not come again soon: what is free goes back to the kernel.
+///
+/// glibc gives back by itself only what lies at the end of a heap, and one thing in use there keeps all before it;
+/// malloc_trim(3) gives back what is free between. It holds up the other threads for a millisecond or so. mimalloc
+/// gives back by itself.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(crate) fn give_back() {
+    // SAFETY: the call reads its number and gives back pages of which nothing is in use, under the allocator's
+    // own locks.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     };
 }

@@ -81,7 +81,7 @@ if [ ! -e "$component" ]; then
 	cd "$work"
 	# The tools are installed, and the commands that install them find that.
 	case "$1" in
-	python) export PATH="$tools/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1 ;;
+	python) export PATH="$tools/bin:$PATH" PIP_NO_INDEX=1 ;;
 	javascript)
 		cp -r "$tools/node_modules" .
 		export npm_config_offline=true npm_config_audit=false npm_config_fund=false

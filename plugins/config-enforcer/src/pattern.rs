@@ -1,7 +1,7 @@
 //! Regular expressions of the configuration.
 
 use bulkhead_sdk::{Error, Result};
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 
 /// Compiles one. Its size is bounded, since there may be hundreds of them.
 pub(crate) fn compile(text: &str) -> Result<Regex> {

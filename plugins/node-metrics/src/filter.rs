@@ -1,46 +1,55 @@
 //! Choosing by regular expression, as the node exporter's include and exclude options do.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bulkhead_sdk::{Error, Result};
-use regex::Regex;
+use regex_lite::Regex;
 
-/// Compiles the regular expression of the configuration's `field`.
-pub(crate) fn pattern(text: &str, field: &str) -> Result<Regex> {
-    Regex::new(text)
-        .map_err(|error| Error::new(format!("no regular expression: {error}")).at(field))
-}
+/// How many answers are remembered. Names of pods' devices and mount points come and go: then all are forgotten.
+const ANSWERS: usize = 2048;
 
-/// How many answers are remembered. More names than this are not the kernel's.
-const ANSWERS: usize = 4096;
-
-/// Nor are longer ones.
-const LONGEST: usize = 64;
+/// Of longer names none is. Mount points of pods have some 130 bytes.
+const LONGEST: usize = 256;
 
 /// A regular expression that remembers what it matched: the same names come with each collection, and to
 /// match one costs more than to parse its line.
 #[derive(Debug)]
-pub(crate) struct Remembering {
-    pattern: Regex,
-    answers: HashMap<Box<str>, bool>,
+pub(crate) struct Pattern {
+    regex: Regex,
+    answers: RefCell<HashMap<Box<str>, bool>>,
 }
 
-impl Remembering {
+impl Pattern {
     /// Compiles the regular expression of the configuration's `field`.
     pub(crate) fn new(text: &str, field: &str) -> Result<Self> {
+        let regex = Regex::new(text)
+            .map_err(|error| Error::new(format!("no regular expression: {error}")).at(field))?;
         Ok(Self {
-            pattern: pattern(text, field)?,
-            answers: HashMap::new(),
+            regex,
+            answers: RefCell::default(),
         })
     }
 
-    pub(crate) fn is_match(&mut self, name: &str) -> bool {
-        if let Some(known) = self.answers.get(name) {
+    /// The same, or none of an empty text.
+    pub(crate) fn optional(text: &str, field: &str) -> Result<Option<Self>> {
+        match text {
+            "" => Ok(None),
+            text => Self::new(text, field).map(Some),
+        }
+    }
+
+    pub(crate) fn is_match(&self, name: &str) -> bool {
+        let mut answers = self.answers.borrow_mut();
+        if let Some(known) = answers.get(name) {
             return *known;
         }
-        let answer = self.pattern.is_match(name);
-        if self.answers.len() < ANSWERS && name.len() <= LONGEST {
-            self.answers.insert(name.into(), answer);
+        let answer = self.regex.is_match(name);
+        if name.len() <= LONGEST {
+            if answers.len() >= ANSWERS {
+                answers.clear();
+            }
+            answers.insert(name.into(), answer);
         }
         answer
     }
@@ -49,20 +58,16 @@ impl Remembering {
 /// What one regular expression matches and another does not; an empty one is as if it were not there.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    include: Option<Regex>,
-    exclude: Option<Regex>,
+    include: Option<Pattern>,
+    exclude: Option<Pattern>,
 }
 
 impl Filter {
     /// Of the configuration's fields `{field}Include` and `{field}Exclude`.
     pub(crate) fn new(include: &str, exclude: &str, field: &str) -> Result<Self> {
-        let compile = |text: &str, suffix: &str| match text {
-            "" => Ok(None),
-            text => pattern(text, &format!("{field}{suffix}")).map(Some),
-        };
         Ok(Self {
-            include: compile(include, "Include")?,
-            exclude: compile(exclude, "Exclude")?,
+            include: Pattern::optional(include, &format!("{field}Include"))?,
+            exclude: Pattern::optional(exclude, &format!("{field}Exclude"))?,
         })
     }
 
@@ -75,7 +80,7 @@ impl Filter {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use super::{ANSWERS, Filter, Remembering};
+    use super::{ANSWERS, Filter, LONGEST, Pattern};
 
     #[test]
     fn chooses() {
@@ -88,13 +93,21 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_what_matches_and_has_a_bound() {
-        let mut odd = Remembering::new("[13579]$", "x").unwrap();
+        let odd = Pattern::new("[13579]$", "x").unwrap();
         for _ in 0..2 {
             for number in 0..ANSWERS + 10 {
                 assert_eq!(odd.is_match(&number.to_string()), number % 2 == 1);
             }
         }
-        assert_eq!(odd.answers.len(), ANSWERS);
+        assert!(odd.answers.borrow().len() <= ANSWERS);
+        assert!(odd.is_match("7") && odd.answers.borrow().contains_key("7"));
+        assert!(!odd.is_match(&"8".repeat(LONGEST + 1)));
+        assert!(
+            odd.answers
+                .borrow()
+                .keys()
+                .all(|name| name.len() <= LONGEST)
+        );
     }
 
     #[test]

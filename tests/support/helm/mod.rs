@@ -88,7 +88,7 @@ pub fn chart(namespace: &str, values: &Value) -> Objects {
 }
 
 /// The program that renders, which is built first if it is missing.
-fn renderer() -> PathBuf {
+pub fn renderer() -> PathBuf {
     let script = project("tests/support/helm/build.sh");
     let made = Command::new(&script).stderr(Stdio::inherit()).output();
     let made = made.unwrap_or_else(|error| panic!("{}: {error}", script.display()));

@@ -1,7 +1,7 @@
 //! The kinds of resources, compiled.
 
 use bulkhead_sdk::enforcement::Outline;
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::{Subject, Want, paths};
 use crate::config::{self, Accept, IfMissing, KernelModule, ModuleState, Owner, Symlink, Unit};

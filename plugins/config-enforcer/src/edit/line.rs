@@ -1,7 +1,7 @@
 //! A line that should be in a file, or not.
 
 use bulkhead_sdk::{Context, Error, Result, bail};
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::lines::Lines;
 use super::{Claim, Edited, Subject, one_line};

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use bulkhead_sdk::node_stats::filesystems;
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::text::{lines, require};
 
 const PATH: &str = "/proc/mounts";
@@ -45,18 +44,18 @@ impl Default for Options {
 }
 
 pub(crate) struct Filesystem {
-    mount_points_exclude: Regex,
-    fs_types_exclude: Regex,
+    mount_points_exclude: Pattern,
+    fs_types_exclude: Pattern,
 }
 
 impl Filesystem {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            mount_points_exclude: pattern(
+            mount_points_exclude: Pattern::new(
                 &options.mount_points_exclude,
                 "collectors.filesystem.mountPointsExclude",
             )?,
-            fs_types_exclude: pattern(
+            fs_types_exclude: Pattern::new(
                 &options.fs_types_exclude,
                 "collectors.filesystem.fsTypesExclude",
             )?,

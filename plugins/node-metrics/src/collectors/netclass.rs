@@ -2,12 +2,11 @@
 
 use bulkhead_sdk::metrics::Kind;
 use bulkhead_sdk::{Collector, Families, Result, View, bail};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::sysfs::{Folder, folders};
 
 const FOLDER: &str = "/sys/class/net/";
@@ -66,7 +65,7 @@ impl Default for Options {
 }
 
 pub(crate) struct Netclass {
-    ignored_devices: Regex,
+    ignored_devices: Pattern,
     ignore_invalid_speed: bool,
 }
 
@@ -74,7 +73,7 @@ impl Netclass {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let field = "collectors.netclass.ignoredDevices";
         Ok(Self {
-            ignored_devices: pattern(&options.ignored_devices, field)?,
+            ignored_devices: Pattern::new(&options.ignored_devices, field)?,
             ignore_invalid_speed: options.ignore_invalid_speed,
         })
     }

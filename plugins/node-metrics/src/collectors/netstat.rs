@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::Remembering;
+use crate::filter::Pattern;
 use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs, require};
 
@@ -42,20 +42,20 @@ impl Default for Options {
 }
 
 pub(crate) struct Netstat {
-    fields: Remembering,
+    fields: Pattern,
 }
 
 impl Netstat {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            fields: Remembering::new(&options.fields, "collectors.netstat.fields")?,
+            fields: Pattern::new(&options.fields, "collectors.netstat.fields")?,
         })
     }
 }
 
 /// The fields to tell, by protocol and name.
 struct Found<'a> {
-    chosen: &'a mut Remembering,
+    chosen: &'a Pattern,
     fields: BTreeMap<(&'a str, &'a str), f64>,
     /// Whether there were any.
     any: bool,
@@ -76,7 +76,7 @@ impl Collect for Netstat {
             None => Cow::default(),
         };
         let mut found = Found {
-            chosen: &mut self.fields,
+            chosen: &self.fields,
             fields: BTreeMap::new(),
             any: false,
             field: String::new(),

@@ -1,12 +1,11 @@
 //! Batteries and mains, of `/sys/class/power_supply`.
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::sysfs::{Folder, folders, require_class};
 
 const CLASS: &str = "/sys/class/power_supply";
@@ -107,14 +106,14 @@ impl Default for Options {
 }
 
 pub(crate) struct PowerSupplyClass {
-    ignored: Regex,
+    ignored: Pattern,
 }
 
 impl PowerSupplyClass {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let field = "collectors.powersupplyclass.ignoredSupplies";
         Ok(Self {
-            ignored: pattern(&options.ignored_supplies, field)?,
+            ignored: Pattern::new(&options.ignored_supplies, field)?,
         })
     }
 }

@@ -1,12 +1,11 @@
 //! Tape drives, of `/sys/class/scsi_tape`: <https://docs.kernel.org/scsi/st.html>.
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::sysfs::{Folder, folders, require_class, require_told};
 
 const CLASS: &str = "/sys/class/scsi_tape";
@@ -31,14 +30,14 @@ impl Default for Options {
 }
 
 pub(crate) struct Tapestats {
-    ignored: Regex,
+    ignored: Pattern,
 }
 
 impl Tapestats {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let field = "collectors.tapestats.ignoredDevices";
         Ok(Self {
-            ignored: pattern(&options.ignored_devices, field)?,
+            ignored: Pattern::new(&options.ignored_devices, field)?,
         })
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::Remembering;
+use crate::filter::Pattern;
 use crate::sysfs::whole_at;
 use crate::text::{is_name_part, pairs};
 
@@ -33,13 +33,13 @@ impl Default for Options {
 }
 
 pub(crate) struct Vmstat {
-    fields: Remembering,
+    fields: Pattern,
 }
 
 impl Vmstat {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            fields: Remembering::new(&options.fields, "collectors.vmstat.fields")?,
+            fields: Pattern::new(&options.fields, "collectors.vmstat.fields")?,
         })
     }
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use bulkhead_sdk::Families;
-use regex::Regex;
+
+use crate::filter::Pattern;
 
 pub(super) const PATH: &str = "/proc/cpuinfo";
 
@@ -23,7 +24,12 @@ const LABELS: [(&str, &[&str]); 10] = [
 ];
 const CPU: usize = 2;
 
-pub(super) fn tell(text: &str, flags: &Option<Regex>, bugs: &Option<Regex>, out: &mut Families) {
+pub(super) fn tell(
+    text: &str,
+    flags: &Option<Pattern>,
+    bugs: &Option<Pattern>,
+    out: &mut Families,
+) {
     let mut known = BTreeSet::new();
     let mut labels = LABELS.map(|(label, _)| (label, ""));
     // The blank line at the end closes the last block.
@@ -63,7 +69,12 @@ fn field(line: &str) -> Option<(&str, &str)> {
 }
 
 /// The chosen words of the first such field.
-fn words<'a>(text: &'a str, names: &[&str], chosen: &Option<Regex>, mut tell: impl FnMut(&'a str)) {
+fn words<'a>(
+    text: &'a str,
+    names: &[&str],
+    chosen: &Option<Pattern>,
+    mut tell: impl FnMut(&'a str),
+) {
     let Some(chosen) = chosen else {
         return;
     };

@@ -6,12 +6,11 @@ mod throttles;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::sysfs::whole_at;
 use crate::text::{pairs, require};
 
@@ -68,20 +67,16 @@ type Seconds = [Option<f64>; MODES.len()];
 pub(crate) struct Cpu {
     guest: bool,
     info: bool,
-    flags: Option<Regex>,
-    bugs: Option<Regex>,
+    flags: Option<Pattern>,
+    bugs: Option<Pattern>,
     /// What was told last: counters of the kernel step back at times, and ours must not.
     last: BTreeMap<u32, Seconds>,
 }
 
 impl Cpu {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let chosen = |text: &str, field| match text {
-            "" => Ok(None),
-            text => pattern(text, field).map(Some),
-        };
-        let flags = chosen(&options.flags_include, "collectors.cpu.flagsInclude")?;
-        let bugs = chosen(&options.bugs_include, "collectors.cpu.bugsInclude")?;
+        let flags = Pattern::optional(&options.flags_include, "collectors.cpu.flagsInclude")?;
+        let bugs = Pattern::optional(&options.bugs_include, "collectors.cpu.bugsInclude")?;
         Ok(Self {
             guest: options.guest,
             info: options.info || flags.is_some() || bugs.is_some(),

@@ -6,12 +6,11 @@ mod sensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_sdk::{Collector, Families, Result, View};
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::pattern;
+use crate::filter::Pattern;
 use crate::sysfs::{Folder, folders, line, require_class, text};
 use sensor::Sensor;
 
@@ -47,24 +46,20 @@ pub struct Options {
 }
 
 pub(crate) struct Hwmon {
-    include: Option<Regex>,
-    exclude: Option<Regex>,
+    include: Option<Pattern>,
+    exclude: Option<Pattern>,
 }
 
 impl Hwmon {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let optional = |text: &str, field| match text {
-            "" => Ok(None),
-            text => pattern(text, field).map(Some),
-        };
         Ok(Self {
-            include: optional(&options.chip_include, "collectors.hwmon.chipInclude")?,
-            exclude: optional(&options.chip_exclude, "collectors.hwmon.chipExclude")?,
+            include: Pattern::optional(&options.chip_include, "collectors.hwmon.chipInclude")?,
+            exclude: Pattern::optional(&options.chip_exclude, "collectors.hwmon.chipExclude")?,
         })
     }
 
     fn is_chosen(&self, chip: &str) -> bool {
-        let matches = |regex: &Regex| regex.is_match(chip);
+        let matches = |pattern: &Pattern| pattern.is_match(chip);
         self.include.as_ref().is_none_or(matches) && !self.exclude.as_ref().is_some_and(matches)
     }
 }

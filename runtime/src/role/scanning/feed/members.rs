@@ -214,6 +214,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             }
         };
         let records = pass.run(shared);
+        crate::allocator::give_back();
         let mut members = lock(&shared.members);
         members.running = None;
         for member in &mut members.members {

@@ -2,6 +2,8 @@
 //! nothing is there.
 
 use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -10,6 +12,7 @@ use super::facts::{Facts, Kind};
 use super::filesystem::Nature;
 use super::lane::Lane;
 use super::{Feed, Shared, lock};
+use crate::manifest::Tree;
 
 /// Of some paths, those that are passed to a subscriber no more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,14 +48,19 @@ impl Feed {
 
     /// Which of these paths are passed no more to the subscriber of this name, after a complete pass: it has
     /// forgotten what it did not come to. Blocks.
-    pub fn absent(&self, name: &str, paths: Vec<Vec<u8>>) -> Absent {
+    pub fn absent(&self, name: &str, mut paths: Vec<Vec<u8>>) -> Absent {
         let shared = &self.inner.shared;
         let Some(lane) = shared.lane(name) else {
             return Absent::default();
         };
         let mut absent = Absent::default();
         let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
+        paths.sort_unstable();
+        let mut folder = Folder::default();
         for path in paths {
+            if folder.has(shared, &lane, &path) {
+                continue;
+            }
             if !shared.shows(&lane, &path) {
                 absent.left_out.push(path);
             } else if let Some(mount) = shared.root.remote_on(&path) {
@@ -61,6 +69,8 @@ impl Feed {
                 absent.gone.push(path);
             }
         }
+        // Nothing is kept open while a server is waited for.
+        drop(folder);
         for (mount, paths) in remote {
             absent.gone.extend(gone_there(shared, &lane, mount, paths));
         }
@@ -88,7 +98,54 @@ fn gone_there(
     gone.unwrap_or_default()
 }
 
+/// The folder of the path before, which most have in common with the next one.
+#[derive(Default)]
+struct Folder {
+    path: Vec<u8>,
+    /// The tree of the subscriber's that it is in, by its length: each is a part of the path.
+    tree: usize,
+    /// Its place and its mount, if what is in it is shown.
+    place: Option<(OwnedFd, u64)>,
+}
+
+impl Folder {
+    /// Whether a file is there for certain, and shown. Most are, and to see it takes one question to the kernel.
+    fn has(&mut self, shared: &Shared, lane: &Lane, path: &[u8]) -> bool {
+        let Some(tree) = lane.scope.root_of(path) else {
+            return false;
+        };
+        let end = memchr::memrchr(b'/', path).unwrap_or(0);
+        let Some((folder, [_, name @ ..])) = path.split_at_checked(end) else {
+            return false;
+        };
+        // The root itself, and a tree that is a file, are looked at in the other way.
+        let length = tree.as_str().len();
+        if folder.is_empty() || folder.len() < length {
+            return false;
+        }
+        if self.path != folder || self.tree != length {
+            self.path = folder.to_vec();
+            self.tree = length;
+            self.place = shared.shown_place(lane, tree, folder);
+        }
+        let (Some((place, mount)), Ok(name)) = (&self.place, CString::new(name)) else {
+            return false;
+        };
+        // What is of the same mount as its folder is as much of the kernel, of another machine or of the daemon's
+        // own as that one.
+        Facts::of(place, &name).is_ok_and(|facts| facts.kind == Kind::File && facts.mount == *mount)
+    }
+}
+
 impl Shared {
+    /// A folder and its mount, if what is in it is shown, and no other machine has to be asked.
+    fn shown_place(&self, lane: &Lane, tree: &Tree, folder: &[u8]) -> Option<(OwnedFd, u64)> {
+        if !self.walks(lane, tree, folder) || self.root.remote_on(folder).is_some() {
+            return None;
+        }
+        Some((self.root.place(folder).ok()?, self.root.mount_at(folder)))
+    }
+
     fn lane(&self, name: &str) -> Option<Arc<Lane>> {
         let members = lock(&self.members);
         let mut lanes = members.iter().map(|member| &member.lane);
@@ -98,11 +155,13 @@ impl Shared {
 
     /// Whether a subscriber is shown what is at a path, if anything is.
     fn shows(&self, lane: &Lane, path: &[u8]) -> bool {
-        let scope = &lane.scope;
-        let Some(tree) = scope.root_of(path) else {
-            return false;
-        };
-        let (root, tree) = (&self.root, tree.as_str().as_bytes());
+        let tree = lane.scope.root_of(path);
+        tree.is_some_and(|tree| self.walks(lane, tree, path))
+    }
+
+    /// The same of a path in this tree of the subscriber's that is not left out.
+    fn walks(&self, lane: &Lane, tree: &Tree, path: &[u8]) -> bool {
+        let (root, scope, tree) = (&self.root, &lane.scope, tree.as_str().as_bytes());
         let mount = root.mount_at(path);
         // What is mounted there since may be of the kernel or of another machine, and is walked for nobody.
         let walked =

@@ -5,4 +5,5 @@ mod events;
 mod hostile;
 mod passes;
 mod support;
+mod there;
 mod walk;
