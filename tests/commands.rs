@@ -193,7 +193,8 @@ fn run(page: &Page, script: &str) {
             fs::copy(fixture_module(fixture).0, work.join(name)).unwrap();
         }
     }
-    if script.contains("make ") {
+    let makes = script.contains("make ");
+    if makes {
         for part in ["Makefile", "tests"] {
             symlink(root().join(part), work.join(part)).unwrap();
         }
@@ -235,7 +236,7 @@ fn run(page: &Page, script: &str) {
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .process_group(0);
-    match page.commands(None).contains("make ") {
+    match makes {
         true => shell.env("CARGO", bin.join("built")),
         false => shell.env_remove("CARGO"),
     };

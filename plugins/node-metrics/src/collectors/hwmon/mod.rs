@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Collect;
-use crate::filter::Pattern;
+use crate::filter::Filter;
 use crate::sysfs::{Folder, folders, line, require_class, text};
 use sensor::Sensor;
 
@@ -46,21 +46,18 @@ pub struct Options {
 }
 
 pub(crate) struct Hwmon {
-    include: Option<Pattern>,
-    exclude: Option<Pattern>,
+    chips: Filter,
 }
 
 impl Hwmon {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            include: Pattern::optional(&options.chip_include, "collectors.hwmon.chipInclude")?,
-            exclude: Pattern::optional(&options.chip_exclude, "collectors.hwmon.chipExclude")?,
+            chips: Filter::new(
+                &options.chip_include,
+                &options.chip_exclude,
+                "collectors.hwmon.chip",
+            )?,
         })
-    }
-
-    fn is_chosen(&self, chip: &str) -> bool {
-        let matches = |pattern: &Pattern| pattern.is_match(chip);
-        self.include.as_ref().is_none_or(matches) && !self.exclude.as_ref().is_some_and(matches)
     }
 }
 
@@ -87,7 +84,7 @@ impl Collect for Hwmon {
         let mut told = BTreeSet::new();
         for folder in folders(view, "/sys/class/hwmon/") {
             let chip = chip(&folder);
-            if self.is_chosen(&chip) {
+            if self.chips.accepts(&chip) {
                 tell(&folder, &chip, &mut told, out);
             }
         }
