@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Node, condition, config_map, fixture_module, reason, wait_for};
+use support::{Node, RESTS, condition, config_map, fixture_module, reason, wait_for};
 
 fn numbers(output: &[Value]) -> Vec<u64> {
     output
@@ -468,4 +468,49 @@ fn a_broken_entry_of_the_code_cache_is_made_again() {
     node.start();
     node.wait_running("app");
     assert!(node.daemon_log().contains("broken entry"));
+}
+
+/// KiB of the plugin's compiled code that are in the daemon's memory: proc_pid_smaps(5).
+fn compiled_in_memory(node: &Node) -> u64 {
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", node.pid())).unwrap();
+    let mut compiled = false;
+    let mut sum = 0;
+    for line in smaps.lines() {
+        match line.strip_prefix("Rss:") {
+            Some(rss) if compiled => {
+                sum += rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+            }
+            Some(_) => {}
+            None if line.contains('-') => {
+                compiled = line.ends_with(".cwasm") && line.contains(" r-xp ");
+            }
+            None => {}
+        }
+    }
+    sum
+}
+
+#[test]
+fn at_rest_code_that_is_not_used_leaves_the_memory_and_comes_back() {
+    let mut node = Node::new();
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: one}"));
+    node.start();
+    node.append("a.log", lines(0..100));
+    wait_for("the lines", || {
+        (node.output("app").len() == 100).then_some(())
+    });
+    assert!(compiled_in_memory(&node) > 0);
+    node.stop();
+    node.start_with(&[], &RESTS);
+    node.wait_running("app");
+    assert!(compiled_in_memory(&node) > 0);
+    wait_for("rest", || {
+        (node.rests() > 0 && compiled_in_memory(&node) == 0).then_some(())
+    });
+    node.append("a.log", lines(100..200));
+    wait_for("the lines", || {
+        (node.output("app").len() == 200).then_some(())
+    });
+    assert!(compiled_in_memory(&node) > 0);
+    node.assert_accounted("app", 100);
 }

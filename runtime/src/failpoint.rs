@@ -1,5 +1,7 @@
-//! Named places where a test may kill the daemon, as a crash would. Compiled to nothing unless the
-//! feature `test-faults` is on; never on in a release.
+//! Named places where a test may kill the daemon, as a crash would, and waits that a test may shorten. Compiled to
+//! nothing unless the feature `test-faults` is on; never on in a release.
+
+use std::time::Duration;
 
 /// Kills this process with SIGKILL if `BULKHEAD_FAILPOINT` is `NAME` or `NAME:N` and this is the
 /// N-th time (from 1) that the place `name` is reached.
@@ -30,3 +32,18 @@ pub fn hit(name: &str) {
 #[cfg(not(feature = "test-faults"))]
 #[inline(always)]
 pub fn hit(_name: &str) {}
+
+/// How long to wait between two looks at the daemon's memory: `BULKHEAD_REST_MILLISECONDS`, or as usual.
+#[cfg(feature = "test-faults")]
+pub(crate) fn rest(usual: Duration) -> Duration {
+    let told = std::env::var("BULKHEAD_REST_MILLISECONDS").ok();
+    let told = told.and_then(|it| it.parse().ok());
+    told.map_or(usual, Duration::from_millis)
+}
+
+/// As usual: the feature `test-faults` is off.
+#[cfg(not(feature = "test-faults"))]
+#[inline(always)]
+pub(crate) fn rest(usual: Duration) -> Duration {
+    usual
+}

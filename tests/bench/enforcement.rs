@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use process::pss;
 use support::debian::{differences, read_tree};
 use support::enforcer::{order, spec, text, wait_check};
-use support::{Node, wait_for};
+use support::{Node, RESTS, wait_for};
 
 const SETTINGS: usize = 20;
 /// Looks with nothing to change.
@@ -230,7 +230,8 @@ fn main() {
     wait_check(node, "first");
     daemon.node.stop();
     daemon.node.remove_manifest("first");
-    daemon.node.start();
+    daemon.node.start_with(&[], &RESTS);
+    daemon.node.wait_rest(1);
     let idle = pss(daemon.node.pid()).unwrap();
 
     let (mut first, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
@@ -255,6 +256,18 @@ fn main() {
         .map(|file| daemon.edit(&root.join(format!("{file}.conf")), &content(file)))
         .collect();
     let edited = pss(daemon.node.pid()).unwrap();
+    // What converging took is given back once there is nothing more to do than to look, and to undo an edit.
+    let rests = daemon.node.rests();
+    for file in edits.len()..files {
+        if daemon.node.rests() > rests {
+            break;
+        }
+        daemon.check();
+        daemon.edit(&root.join(format!("{file}.conf")), &content(file));
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    assert!(daemon.node.rests() > rests, "it did not come to rest");
+    let rested = pss(daemon.node.pid()).unwrap();
     everything_is_read(&daemon, &root);
 
     println!(
@@ -288,11 +301,12 @@ fn main() {
     );
     let mib = |kib: u64| kib as f64 / 1024.0;
     println!(
-        "memory, PSS in MiB: idle {:.1}, converged {:+.1}, after {} edits {:+.1}",
+        "memory, PSS in MiB: idle {:.1}, converged {:+.1}, after {} edits {:+.1}, at rest {:+.1}",
         mib(idle),
         mib(after) - mib(idle),
         edits.len(),
         mib(edited) - mib(idle),
+        mib(rested) - mib(idle),
     );
     println!(
         "a manual edit undone after, ms: p50 {:.0}, p99 {:.0}, worst {:.0}",

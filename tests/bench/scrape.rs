@@ -13,11 +13,11 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use process::{cpu_seconds, pss};
 use support::sink::own_address;
-use support::{Node, wait_for};
+use support::{Node, RESTS, wait_for};
 
 struct Exporter(Child);
 
@@ -80,11 +80,8 @@ fn main() {
     let their_start = pss(exporter.0.id()).unwrap();
 
     let mut node = Node::new();
-    node.start();
-    wait_for("an idle daemon", || {
-        let (code, _) = node.get("/readyz")?;
-        (code == 200).then_some(())
-    });
+    node.start_with(&[], &RESTS);
+    node.wait_rest(1);
     let idle = pss(node.pid()).unwrap();
     let grants = "nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
     // The collector that the exporter has not.
@@ -95,9 +92,12 @@ fn main() {
     );
     node.wait_running("node-metrics");
     let path = "/metrics/plugins";
-    for _ in 0..20 {
+    // What loading it took is given back once it is at work.
+    while node.rests() < 2 {
         scrape(address, "/metrics").unwrap();
         scrape(node.address(), path).unwrap();
+        node.get("/metrics").unwrap();
+        std::thread::sleep(Duration::from_millis(500));
     }
     let (mut theirs, mut ours) = (Side::default(), Side::default());
     let before = [cpu_seconds(exporter.0.id()), cpu_seconds(node.pid())];

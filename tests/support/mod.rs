@@ -53,6 +53,9 @@ pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A daemon that comes to rest ten times as soon as others do.
+pub const RESTS: [(&str, &str); 1] = [("BULKHEAD_REST_MILLISECONDS", "1000")];
+
 /// A folder with manifests, state and logs, and the daemon that works on them.
 pub struct Node {
     pub folder: TempDir,
@@ -150,6 +153,21 @@ impl Node {
 
     pub fn daemon_log(&self) -> String {
         fs::read_to_string(self.daemon_log_path()).unwrap_or_default()
+    }
+
+    /// How often the daemon came to rest since it was started, and gave back what was needed once. See [`RESTS`].
+    pub fn rests(&self) -> usize {
+        self.daemon_log().matches("\"at rest: ").count()
+    }
+
+    /// Waits until it has rested so often. Meanwhile it answers what is asked on every node.
+    pub fn wait_rest(&self, rests: usize) {
+        wait_for("rest", || {
+            for path in ["/healthz", "/readyz", "/metrics"] {
+                self.get(path)?;
+            }
+            (self.rests() >= rests).then_some(())
+        });
     }
 
     pub fn pid(&self) -> u32 {

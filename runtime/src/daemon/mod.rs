@@ -10,6 +10,7 @@ mod manager;
 mod observer;
 mod own_log;
 mod reporter;
+mod rest;
 mod safe_mode;
 
 use std::collections::BTreeMap;
@@ -206,6 +207,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
     let controlling = control::listen(&options.state, reporter.clone(), shutdown.clone())?;
     let controlling = tokio::spawn(controlling);
+    let _resting = AbortOnDropHandle::new(tokio::spawn(rest::keep()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         manifests = %options.manifests,

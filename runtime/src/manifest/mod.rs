@@ -18,6 +18,7 @@ mod node_glob;
 mod node_selector;
 mod object;
 mod places;
+mod plugin_config;
 mod plugin_text;
 mod policy;
 mod quantity;
@@ -51,6 +52,7 @@ pub use node_glob::{GlobPart, NodeGlob, NodeGlobError, is_glob};
 pub use node_selector::{NodeExpression, NodeOperator};
 pub use object::read_object;
 pub use places::{locate, plugin_text};
+pub use plugin_config::PluginConfig;
 pub use policy::{
     Allowance, AllowedFolder, AllowedLogs, ModuleSource, NamespacePolicy, NodeLimits, Policy,
     TrustedModule, root_equivalent_folder,

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::multiline::Multiline;
 use super::node_glob::NodeGlob;
 use super::node_selector::NodeExpression;
+use super::plugin_config::PluginConfig;
 use super::quantity::{ByteSize, CpuShare, Period};
 use super::queue::Queue;
 use super::scanning::{ScanGrants, Scanning};
@@ -43,7 +44,7 @@ pub struct Plugin {
     pub log_level: LogLevel,
     /// The plugin's own configuration, passed to `init` as JSON.
     #[serde(default)]
-    pub config: serde_json::Value,
+    pub config: PluginConfig,
     /// What the plugin may use; nothing unless named.
     #[serde(default)]
     pub grants: Grants,

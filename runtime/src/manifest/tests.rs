@@ -93,7 +93,7 @@ fn a_manifest_is_read_whole() {
     );
     assert_eq!(manifest.spec.limits.memory, ByteSize::mebibytes(32));
     assert_eq!(
-        manifest.spec.config,
+        manifest.spec.config.value(),
         serde_json::json!({"parse": "json", "rate": 0.5})
     );
     let logs = manifest.spec.logs.as_ref().unwrap();
@@ -746,6 +746,6 @@ proptest! {
     ) {
         let config = serde_json::json!({"t": text, "n": number, "r": real, "l": [true, null, {"x": []}]});
         let manifest = good(&config_map(&format!("{}config: {config}\n", GOOD.replace("config:\n  parse: json\n  rate: 0.5\n", ""))));
-        prop_assert_eq!(manifest.spec.config, config);
+        prop_assert_eq!(manifest.spec.config.value(), config);
     }
 }

@@ -23,7 +23,8 @@ use super::fetch::{Digest, Module};
 
 /// Entries kept; the least recently used go first.
 const ENTRIES: usize = 64;
-const SUFFIX: &str = "cwasm";
+/// How files of compiled code are called.
+pub(crate) const SUFFIX: &str = "cwasm";
 
 /// Why a module has no compiled form.
 #[derive(Debug, thiserror::Error)]

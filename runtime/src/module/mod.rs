@@ -8,6 +8,7 @@ mod fetch;
 mod parts;
 
 pub use bundled::{Bundled, bundled};
+pub(crate) use cache::SUFFIX as COMPILED;
 pub use cache::{Cache, CacheError};
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub use compile::{CompileError, Compiler};

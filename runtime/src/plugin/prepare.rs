@@ -210,9 +210,9 @@ impl Preparer {
                 "module: describe returned a name over 128 or a version over 64 bytes".into(),
             ));
         }
-        check_config(&description.config_schema, &manifest.spec.config)
+        check_config(&description.config_schema, &manifest.spec.config.value())
             .map_err(Rejection::Refused)?;
-        let config = manifest.spec.config.to_string();
+        let config = manifest.spec.config.json().to_owned();
         if let Err(refusal) = instance.init(config).await? {
             return Err(Rejection::Refused(in_config(
                 &refusal.field,

@@ -46,7 +46,7 @@ fn scanner(folder: &tempfile::TempDir) -> Scanner {
 /// The note of an accepted plugin; its first error otherwise; nothing if it is not declared.
 fn state(desired: &Desired, name: &str) -> Option<String> {
     Some(match desired.plugins.get(&id(name))? {
-        Declared::Accepted(accepted) => accepted.manifest.spec.config["note"]
+        Declared::Accepted(accepted) => accepted.manifest.spec.config.value()["note"]
             .as_str()
             .unwrap_or_default()
             .to_owned(),

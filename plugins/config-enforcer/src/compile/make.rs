@@ -40,7 +40,7 @@ impl Kind {
             if it.target.is_empty() || it.target.contains('\0') {
                 return Err(Error::new("is empty").at("target").at("symlink"));
             }
-            kinds.push(Kind::Symlink(it.clone()));
+            kinds.push(Kind::Symlink(config::Symlink::clone(it)));
         }
         if let Some(it) = &resource.absent {
             kinds.push(absence(it).map(Kind::Absent).at("absent")?);
@@ -55,11 +55,11 @@ impl Kind {
                 let message = format!("{:?} is no name of a module", it.name);
                 return Err(Error::new(message).at("name").at("kernelModule"));
             }
-            kinds.push(Kind::Module(it.clone()));
+            kinds.push(Kind::Module(config::KernelModule::clone(it)));
         }
         if let Some(it) = &resource.unit {
             check_unit_rule(it).at("unit")?;
-            kinds.push(Kind::Unit(it.clone()));
+            kinds.push(Kind::Unit(Unit::clone(it)));
         }
         if let Some(it) = &resource.check {
             kinds.push(lookout(it).map(Kind::Lookout).at("check")?);

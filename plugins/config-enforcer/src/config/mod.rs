@@ -159,35 +159,35 @@ pub struct Resource {
     pub check_only: bool,
     /// A whole file.
     #[serde(default)]
-    pub file: Option<File>,
+    pub file: Option<Box<File>>,
     /// A line of a file.
     #[serde(default)]
-    pub line: Option<Line>,
+    pub line: Option<Box<Line>>,
     /// Keys of a configuration file.
     #[serde(default)]
-    pub setting: Option<Setting>,
+    pub setting: Option<Box<Setting>>,
     /// Who may use files that are there.
     #[serde(default)]
-    pub permissions: Option<Permissions>,
+    pub permissions: Option<Box<Permissions>>,
     /// A folder.
     #[serde(default)]
-    pub directory: Option<Directory>,
+    pub directory: Option<Box<Directory>>,
     /// A symbolic link.
     #[serde(default)]
-    pub symlink: Option<Symlink>,
+    pub symlink: Option<Box<Symlink>>,
     /// Files that should not be there.
     #[serde(default)]
-    pub absent: Option<Absent>,
+    pub absent: Option<Box<Absent>>,
     /// A kernel setting.
     #[serde(default)]
-    pub sysctl: Option<Sysctl>,
+    pub sysctl: Option<Box<Sysctl>>,
     /// A kernel module.
     #[serde(default)]
-    pub kernel_module: Option<KernelModule>,
+    pub kernel_module: Option<Box<KernelModule>>,
     /// A systemd unit.
     #[serde(default)]
-    pub unit: Option<Unit>,
+    pub unit: Option<Box<Unit>>,
     /// Lines that a file must or must not have; nothing is changed.
     #[serde(default)]
-    pub check: Option<Check>,
+    pub check: Option<Box<Check>>,
 }

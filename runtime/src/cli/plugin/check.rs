@@ -107,7 +107,8 @@ async fn compare(
             "{place}: grants: the module imports what is not granted"
         ));
     }
-    if let Err(problems) = check_config(&inspection.description.config_schema, &spec.config) {
+    if let Err(problems) = check_config(&inspection.description.config_schema, &spec.config.value())
+    {
         for problem in problems.lines() {
             let field = problem.split(": ").next().unwrap_or("config");
             let place = declared.place(field);

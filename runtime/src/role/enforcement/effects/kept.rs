@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::error::Error;
 use super::state::State;
@@ -48,8 +49,13 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn attempt(&self) -> Attempt {
-        let (change, action, subject) = (&self.change, &self.action, &self.subject);
-        (change.clone(), action.clone(), subject.clone(), self.undoes)
+        let mut hash = Xxh3Default::new();
+        for text in [&self.change, &self.action, &self.subject] {
+            hash.update(&text.len().to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        hash.update(&self.undoes.unwrap_or(u64::MAX).to_le_bytes());
+        Attempt(hash.digest128())
     }
 }
 
@@ -99,8 +105,9 @@ enum Frame {
     Outcome(Outcome),
 }
 
-/// What makes two attempts attempts of the same: id, action, subject, and what is undone.
-type Attempt = (String, String, String, Option<u64>);
+/// What makes two attempts attempts of the same: id, action, subject, and what is undone, as a hash. There are thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Attempt(u128);
 
 /// Where a change is written.
 #[derive(Debug)]
@@ -113,7 +120,36 @@ struct Entry {
     line: u64,
     content: u64,
     difference: u64,
-    outcome: Option<Outcome>,
+    ended: Option<Ending>,
+}
+
+/// An [`Outcome`] without its number. Most have no more than a result.
+#[derive(Debug)]
+struct Ending {
+    result: Ended,
+    more: Option<Box<(Option<String>, Option<State>)>>,
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Self {
+        let more = (outcome.error, outcome.after);
+        Self {
+            result: outcome.result,
+            more: (more != (None, None)).then(|| more.into()),
+        }
+    }
+}
+
+impl Ending {
+    fn outcome(&self, sequence: u64) -> Outcome {
+        let (error, after) = self.more.as_deref().cloned().unwrap_or_default();
+        Outcome {
+            sequence,
+            result: self.result,
+            error,
+            after,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -208,7 +244,7 @@ impl Kept {
                         line: size,
                         content,
                         difference,
-                        outcome: None,
+                        ended: None,
                     };
                     self.next = self.next.max(record.sequence + 1);
                     self.entries.insert(record.sequence, entry);
@@ -220,7 +256,7 @@ impl Kept {
                     // It may be of one that was taken back: no number is given twice.
                     self.next = self.next.max(outcome.sequence + 1);
                     if let Some(entry) = self.entries.get_mut(&outcome.sequence) {
-                        entry.outcome = Some(outcome);
+                        entry.ended = Some(outcome.into());
                     }
                 }
             }
@@ -292,7 +328,7 @@ impl Kept {
                 line: (to - from) as u64,
                 content: content as u64,
                 difference: difference as u64,
-                outcome: None,
+                ended: None,
             };
             self.entries.insert(sequence, entry);
         }
@@ -314,7 +350,7 @@ impl Kept {
         for outcome in outcomes {
             push_outcome(&mut text, &outcome);
             if let Some(entry) = self.entries.get_mut(&outcome.sequence) {
-                entry.outcome = Some(outcome);
+                entry.ended = Some(outcome.into());
             }
         }
         let Some(segment) = self.segments.back_mut() else {
@@ -335,8 +371,8 @@ impl Kept {
     pub(super) fn failing(&self) -> HashSet<Attempt> {
         let mut failing = HashSet::new();
         for entry in self.entries.values() {
-            match entry.outcome.as_ref().map(|outcome| outcome.result) {
-                Some(Ended::Failed) => failing.insert(entry.attempt.clone()),
+            match entry.ended.as_ref().map(|ending| ending.result) {
+                Some(Ended::Failed) => failing.insert(entry.attempt),
                 Some(_) => failing.remove(&entry.attempt),
                 None => false,
             };
@@ -409,7 +445,7 @@ impl Kept {
     /// Those that were begun, and of which nothing else is known.
     pub(super) fn unended(&self) -> Vec<u64> {
         let unended = self.entries.iter();
-        let unended = unended.filter(|(_, entry)| entry.outcome.is_none());
+        let unended = unended.filter(|(_, entry)| entry.ended.is_none());
         unended.map(|(sequence, _)| *sequence).collect()
     }
 
@@ -453,7 +489,8 @@ impl Kept {
         let (record, difference) = read().map_err(|error| {
             Error::Irrevocable(format!("what is kept of it cannot be read: {error}"))
         })?;
-        Ok((record, entry.outcome.clone(), difference))
+        let ending = entry.ended.as_ref();
+        Ok((record, ending.map(|it| it.outcome(sequence)), difference))
     }
 }
 

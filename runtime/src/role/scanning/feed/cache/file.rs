@@ -12,8 +12,8 @@ use redb::{Database, ReadableTable, TableDefinition};
 pub(super) const NAME: &str = "scan.redb";
 /// The layout. Another one is begun anew.
 const FORMAT: u64 = 3;
-/// Pages are looked up once a folder, in the order of a walk.
-const CACHE_BYTES: usize = 4 << 20;
+/// Pages are looked up once a folder, in the order of a walk, and the kernel has them besides.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// Name to the layout's version and the seed of the hashes.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
