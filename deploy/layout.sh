@@ -2,7 +2,7 @@
 # Moves the functions of the daemon that run side by side together, which saves every node some MiB of program
 # pages: instruments the binary, has it do what it does on a node, and lays it out by what was counted.
 #
-#   deploy/layout.sh [--strip] BINARY OUT   takes some minutes; --strip leaves no symbols
+#   deploy/layout.sh [--strip] BINARY OUT   takes minutes and up to 11 GiB of memory; --strip leaves no symbols
 #
 # BINARY has its relocations and symbols (-Clink-arg=-Wl,--emit-relocs). A static one has neither DT_INIT nor DT_FINI
 # besides (-Wl,-init=none,-fini=none): the first misleads the instrumentation, and the second, which such a binary
@@ -81,7 +81,7 @@ stop() {
 # counted NAME: keeps what was counted, which is written when the daemon ends.
 counted() {
 	stop
-	mv "$folder"/profile.* "$folder/$1.counted" || fail "the instrumented daemon wrote no profile"
+	mv "$folder"/profile.* "$folder/$1.counted" || fail "not the daemon, and it alone, wrote a profile"
 }
 
 # running COUNT: so many plugins run, as declared, and have never been restarted.
