@@ -2,12 +2,13 @@
 # make test     every test
 # make sbom     what is compiled into the daemon and the plugins in it, as CycloneDX, into target/sbom
 # make book     the book of docs/ as HTML, into target/book
-# make bench    what it costs, beside rsyslog if that is installed (release build, a quarter of an hour)
+# make bench    what it costs, beside rsyslog if that is installed (release build, half an hour)
+# make dist     the image's daemon, one static binary, into target/bulkhead (half an hour)
 
 CARGO ?= cargo
 FEATURES := --features bulkhead/test-faults,bulkhead-sdk/log,bulkhead-sdk/tracing
 
-.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara clamav aide languages node control-plane deploying build demo test sbom book bench
+.PHONY: setup toolchain browser rsyslog dbus prometheus enforcement yara clamav aide languages node control-plane deploying bolt build demo test sbom book bench dist
 
 # What a fresh machine with Rust lacks. Idempotent.
 setup: toolchain browser rsyslog dbus prometheus enforcement yara clamav aide languages node control-plane deploying
@@ -111,5 +112,25 @@ book:
 	@# What lies beside the book is linked as from its sources, which is two folders nearer.
 	@sed -i -E 's#href="\.\./(deploy|sdk|tests)/#href="../../\1/#g; s#(deploy/README)\.html#\1.md#g' target/book/*.html
 
-bench: toolchain
-	$(CARGO) bench --locked -p bulkhead --features test-faults --bench sandbox --bench pipeline --bench scrape --bench enforcement --bench scanning --bench cluster --bench author
+# The binary's functions that run side by side are moved together with it.
+BOLT := /usr/lib/llvm-19/bin/llvm-bolt
+bolt:
+	@[ -x $(BOLT) ] && dpkg -s libbolt-19-dev curl python3 >/dev/null 2>&1 \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends bolt-19 libbolt-19-dev curl python3; } \
+	|| echo "the binary is laid out by llvm-bolt, and it could not be installed: run 'apt-get install bolt-19 libbolt-19-dev curl python3' as root" >&2
+
+BENCHES := sandbox pipeline scrape enforcement scanning cluster author
+bench: toolchain bolt
+	@set -e; if [ -x $(BOLT) ]; then \
+		release="$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release"; \
+		$(CARGO) rustc --locked --release -p bulkhead --features test-faults --bin bulkhead -- -Clink-arg=-Wl,--emit-relocs; \
+		deploy/layout.sh "$$release/bulkhead" "$$release/bulkhead.laid-out"; \
+		export BULKHEAD_BINARY="$$release/bulkhead.laid-out"; \
+	else echo "the daemon is measured as it was linked, without a layout: it takes some 10 MiB more" >&2; fi; \
+	$(CARGO) bench --locked -p bulkhead --features test-faults $(BENCHES:%=--bench %)
+
+dist: toolchain bolt
+	@command -v musl-gcc >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends musl-tools; }
+	@rustup target list --installed | grep -qx x86_64-unknown-linux-musl || rustup target add x86_64-unknown-linux-musl
+	@mkdir -p target
+	@deploy/build.sh target/bulkhead

@@ -2,7 +2,7 @@
 //! their own. It is installed by the commands of `docs/cluster.md`, with this program in the place of Docker and Helm. A machine that cannot run one fails this test, unless `BULKHEAD_WITHOUT_NODE=1` says that
 //! this is known; then it is reported as ignored, never as passed.
 //!
-//! `BULKHEAD_TEST_BINARY` names another daemon for the image, such as the static one of a release.
+//! `BULKHEAD_BINARY` names another daemon for the image, such as the static one of a release.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "support/cluster/mod.rs"]
@@ -185,8 +185,7 @@ impl Story {
     /// A node with the images that it needs.
     fn begin(folder: &Path) -> Self {
         let node = RealNode::start(folder);
-        let daemon = std::env::var_os("BULKHEAD_TEST_BINARY")
-            .map_or_else(|| env!("CARGO_BIN_EXE_bulkhead").into(), PathBuf::from);
+        let daemon = support::binary();
         let bin = folder.join("bin");
         fs::create_dir(&bin).unwrap();
         for name in ["bulkhead", "kubectl-bulkhead"] {

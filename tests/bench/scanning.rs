@@ -131,7 +131,7 @@ impl Daemon {
     /// One more pass: a full one with `--full`.
     fn again(&mut self, options: &[&str]) -> Cost {
         let before = cpu_seconds(self.node.pid());
-        let output = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        let output = Command::new(support::binary())
             .args(["scanning", "scan", "scan"])
             .args(options)
             .arg("--state")

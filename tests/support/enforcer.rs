@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Node;
+use super::{Node, binary};
 
 /// A spec: `config` is YAML, `grants` and `enforcement` are YAML in one line.
 pub fn spec(config: &str, grants: &str, enforcement: &str) -> String {
@@ -34,7 +34,7 @@ pub fn start(node: &mut Node, root: &Path) {
 
 /// `bulkhead enforcement ARGUMENTS` for this node's daemon.
 pub fn order(node: &Node, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+    Command::new(binary())
         .arg("enforcement")
         .args(arguments)
         .arg("--state")

@@ -56,6 +56,12 @@ pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 /// A daemon that comes to rest ten times as soon as others do.
 pub const RESTS: [(&str, &str); 1] = [("BULKHEAD_REST_MILLISECONDS", "1000")];
 
+/// The binary under test: cargo's, or the one of the same source and features that `BULKHEAD_BINARY` names.
+pub fn binary() -> PathBuf {
+    let other = std::env::var_os("BULKHEAD_BINARY").filter(|path| !path.is_empty());
+    other.map_or_else(|| env!("CARGO_BIN_EXE_bulkhead").into(), PathBuf::from)
+}
+
 /// A folder with manifests, state and logs, and the daemon that works on them.
 pub struct Node {
     pub folder: TempDir,
@@ -124,10 +130,12 @@ impl Node {
         self.starts += 1;
         let log = File::create(self.daemon_log_path()).unwrap();
         let mut line = self.wrapper.iter().map(String::as_str);
-        let binary = env!("CARGO_BIN_EXE_bulkhead");
-        let mut command = Command::new(line.next().unwrap_or(binary));
+        let binary = binary();
+        let mut command = line
+            .next()
+            .map_or_else(|| Command::new(&binary), Command::new);
         if !self.wrapper.is_empty() {
-            command.args(line).arg(binary);
+            command.args(line).arg(&binary);
         }
         let daemon = command
             // The machine of the tests may itself be a pod.

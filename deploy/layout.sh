@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Moves the functions of the daemon that run side by side together, which saves every node some MiB of program
+# pages: instruments the binary, has it do what it does on a node, and lays it out by what was counted.
+#
+#   deploy/layout.sh [--strip] BINARY OUT   takes minutes and up to 11 GiB of memory; --strip leaves no symbols
+#
+# BINARY has its relocations and symbols (-Clink-arg=-Wl,--emit-relocs). A static one has neither DT_INIT nor DT_FINI
+# besides (-Wl,-init=none,-fini=none): the first misleads the instrumentation, and the second, which such a binary
+# does not use, keeps it from writing what it counted.
+set -euo pipefail
+fail() { echo "layout.sh: $*" >&2; exit 1; }
+
+strip=--strip-debug
+[ "${1-}" != --strip ] || { strip=--strip-all; shift; }
+[ "$#" = 2 ] || fail "usage: layout.sh [--strip] BINARY OUT"
+[ -x "$1" ] || fail "there is no program $1"
+binary="$(realpath "$1")"
+out="$(realpath "$2")"
+
+# By this path: the links in /usr/bin do not find the instrumentation's library.
+tools=/usr/lib/llvm-19/bin
+[ -x "$tools/llvm-bolt" ] && [ -e "$tools/../lib/libbolt_rt_instr.a" ] ||
+	fail "needs llvm-bolt 19: apt-get install bolt-19 libbolt-19-dev"
+for tool in curl nm openssl python3; do
+	command -v "$tool" >/dev/null || fail "needs $tool: apt-get install curl openssl python3 binutils"
+done
+[[ "$(readelf --sections --wide "$binary")" == *" .rela.text "* ]] ||
+	fail "$1 has no relocations: link it with -Clink-arg=-Wl,--emit-relocs"
+
+source="$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
+folder="$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-layout.XXXXXX")"
+pids=()
+clean() {
+	[ "${#pids[@]}" = 0 ] || kill "${pids[@]}" 2>/dev/null || true
+	wait
+	rm -rf "$folder"
+}
+trap clean EXIT
+say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
+
+# What BOLT says is shown if it fails.
+bolt() {
+	"$tools/llvm-bolt" "$@" >"$folder/bolt.log" 2>&1 || { cat "$folder/bolt.log" >&2; fail "llvm-bolt failed"; }
+}
+
+# until_true SECONDS WHAT COMMAND...
+until_true() {
+	local end=$((SECONDS + $1)) what="$2"
+	shift 2
+	until "$@" >"$folder/said" 2>&1; do
+		[ "$SECONDS" -lt "$end" ] || {
+			grep -v '"level":"INFO"' "$folder/daemon.log" >&2 || true
+			cat "$folder/said" >&2
+			fail "waited in vain for $what"
+		}
+		sleep 0.2
+	done
+}
+
+get() { curl --silent --fail --max-time 60 --header "Authorization: Bearer token" "http://$address$1" "${@:2}"; }
+
+# start PROGRAM OPTIONS: until the daemon has loaded everything.
+start() {
+	: >"$folder/daemon.log" # Of the daemon before, with its address.
+	env --unset=KUBERNETES_SERVICE_HOST "$1" run "${@:2}" --status 127.0.0.1:0 \
+		--log-format json 2>>"$folder/daemon.log" &
+	daemon=$!
+	pids+=("$daemon")
+	address=
+	until_true 60 "the daemon's address" grep -q '"status":"http' "$folder/daemon.log"
+	address="$(sed -n 's#.*"status":"http://\([^/"]*\).*#\1#p' "$folder/daemon.log")"
+	until_true 120 "the daemon to be ready" get /readyz
+}
+
+stop() {
+	kill -TERM "$daemon"
+	wait "$daemon" || fail "the daemon failed: $(tail -n 5 "$folder/daemon.log")"
+	pids=("${pids[@]/$daemon/}")
+}
+
+# counted NAME: keeps what was counted, which is written when the daemon ends.
+counted() {
+	stop
+	mv "$folder"/profile.* "$folder/$1.counted" || fail "not the daemon, and it alone, wrote a profile"
+}
+
+# running COUNT: so many plugins run, as declared, and have never been restarted.
+running() {
+	get /v1/plugins | python3 -c '
+import json, sys
+plugins = json.load(sys.stdin)["items"]
+bad = [it for it in plugins if it["phase"] != "Running" or it["restarts"] or it["rollbacks"] or any(c["status"] != "True" for c in it["conditions"])]
+for it in bad:
+    print(it["name"], it["phase"], "restarts:", it["restarts"], *(c["message"] for c in it["conditions"]))
+sys.exit(bool(bad) or len(plugins) != int(sys.argv[1]))' "$1"
+}
+
+. "$source/layout/training.sh"
+local=(--manifests "$folder/manifests" --policy "$source/layout/policy.yaml" --state "$folder/state")
+
+say "instrumenting"
+strip --strip-debug -o "$folder/plain" "$binary"
+# The instrumentation cannot write down longer names than some kilobytes, and then ends the daemon.
+nm "$folder/plain" |
+	awk 'length($3) > 4000 { name = substr($3, 1, 60); gsub(/[$.]/, ".", name); print name ".*" }' >"$folder/left-out"
+bolt "$folder/plain" -instrument -instrumentation-file="$folder/profile" -instrumentation-file-append-pid \
+	-skip-funcs-file="$folder/left-out" -o "$folder/instrumented"
+
+# Compiling the plugins' code is left out: it is done by a child, and its pages are gone with it.
+say "compiling the plugins"
+prepare
+start "$folder/plain" "${local[@]}"
+until_true 120 "all plugins to run" running 5
+stop
+
+say "training"
+start "$folder/instrumented" --manifests "$folder/none" --state "$folder/fresh"
+idle
+counted idle
+start "$folder/instrumented" --kubernetes --kubeconfig "$folder/kubeconfig" --node-name node --status-auth kubernetes \
+	--state "$folder/state"
+until_true 120 "the cluster's plugin to run" running 1
+idle
+counted cluster
+start "$folder/instrumented" "${local[@]}"
+until_true 120 "all plugins to run" running 5
+work
+counted work
+
+# By calls, as BOLT would have them; but what every daemon runs comes first. All code is moved, into the place of
+# the old; what was never run comes last.
+say "laying out"
+"$tools/merge-fdata" "$folder"/*.counted >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
+options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh
+	-lite=0 -use-old-text -use-gnu-stack -no-huge-pages)
+bolt "$folder/plain" "${options[@]}" -reorder-functions=cdsort -generate-function-order="$folder/by-calls" -o "$folder/laid-out"
+python3 "$source/layout/order.py" "$folder/by-calls" "$folder"/{idle,cluster,work}.counted >"$folder/order"
+bolt "$folder/plain" "${options[@]}" -reorder-functions=user -function-order="$folder/order" -o "$folder/laid-out"
+python3 "$source/layout/blank.py" "$folder/laid-out"
+strip "$strip" "$folder/laid-out"
+
+say "checking"
+prepare
+start "$folder/laid-out" "${local[@]}"
+until_true 120 "all plugins to run" running 5
+work
+stop
+mv "$folder/laid-out" "$out"
+say "$out"
