@@ -37,7 +37,7 @@ pub fn hit(_name: &str) {}
 #[cfg(feature = "test-faults")]
 pub(crate) fn rest(usual: Duration) -> Duration {
     let told = std::env::var("BULKHEAD_REST_MILLISECONDS").ok();
-    let told = told.and_then(|it| it.parse().ok());
+    let told = told.and_then(|it| it.parse().ok()).filter(|it| *it > 0);
     told.map_or(usual, Duration::from_millis)
 }
 

@@ -231,7 +231,7 @@ fn main() {
     daemon.node.stop();
     daemon.node.remove_manifest("first");
     daemon.node.start_with(&[], &RESTS);
-    daemon.node.wait_rest(1);
+    daemon.node.rest(|| ());
     let idle = pss(daemon.node.pid()).unwrap();
 
     let (mut first, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
@@ -257,16 +257,13 @@ fn main() {
         .collect();
     let edited = pss(daemon.node.pid()).unwrap();
     // What converging took is given back once there is nothing more to do than to look, and to undo an edit.
-    let rests = daemon.node.rests();
-    for file in edits.len()..files {
-        if daemon.node.rests() > rests {
-            break;
-        }
+    let mut file = edits.len()..files;
+    daemon.node.rest(|| {
         daemon.check();
-        daemon.edit(&root.join(format!("{file}.conf")), &content(file));
-        std::thread::sleep(Duration::from_secs(2));
-    }
-    assert!(daemon.node.rests() > rests, "it did not come to rest");
+        if let Some(file) = file.next() {
+            daemon.edit(&root.join(format!("{file}.conf")), &content(file));
+        }
+    });
     let rested = pss(daemon.node.pid()).unwrap();
     everything_is_read(&daemon, &root);
 

@@ -330,9 +330,9 @@ fn idle(node: &Node) -> f64 {
     (cpu_seconds(node.pid()) - before) / IDLE.as_secs_f64() * 100.0
 }
 
-/// PSS once what was needed before is given back, given how often that was so.
-fn at_rest(node: &Node, rests: usize) -> u64 {
-    node.wait_rest(rests + 1);
+/// PSS once what was needed before is given back.
+fn at_rest(node: &Node) -> u64 {
+    node.rest(|| ());
     pss(node.pid()).unwrap()
 }
 
@@ -362,20 +362,19 @@ fn main() {
     daemon.node.stop();
     daemon.node.remove_manifest("scan");
     daemon.node.start_with(&[], &RESTS);
-    daemon.node.wait_rest(1);
+    daemon.node.rest(|| ());
     let alone = pss(daemon.node.pid()).unwrap();
     daemon.first(&yara_spec(&empty, &rules, ""));
     let share = idle(&daemon.node);
     let fresh = pss(daemon.node.pid()).unwrap();
-    let fresh_at_rest = at_rest(&daemon.node, 1);
+    let fresh_at_rest = at_rest(&daemon.node);
     daemon.remove();
 
     contents(&mut daemon, &tree, bytes, &rules, &samples, runs);
-    let rests = daemon.node.rests();
     daemon.first(&yara_spec(&tree, &rules, ""));
     let share_after = idle(&daemon.node);
     let after = pss(daemon.node.pid()).unwrap();
-    let after_at_rest = at_rest(&daemon.node, rests);
+    let after_at_rest = at_rest(&daemon.node);
     daemon.remove();
     fs::remove_dir_all(&tree).unwrap();
     let [listed, sent] = latency(&mut daemon, &rules);

@@ -13,7 +13,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use process::{cpu_seconds, pss};
 use support::sink::own_address;
@@ -81,7 +81,7 @@ fn main() {
 
     let mut node = Node::new();
     node.start_with(&[], &RESTS);
-    node.wait_rest(1);
+    node.rest(|| ());
     let idle = pss(node.pid()).unwrap();
     let grants = "nodeStats: true, nodeFiles: [/proc, /sys, /etc/os-release, /usr/lib/os-release, /etc/selinux/config, /run/udev/data, /var/lib/prometheus/node-exporter, /var/log/containers, /var/log/pods]";
     // The collector that the exporter has not.
@@ -93,12 +93,10 @@ fn main() {
     node.wait_running("node-metrics");
     let path = "/metrics/plugins";
     // What loading it took is given back once it is at work.
-    while node.rests() < 2 {
+    node.rest(|| {
         scrape(address, "/metrics").unwrap();
         scrape(node.address(), path).unwrap();
-        node.get("/metrics").unwrap();
-        std::thread::sleep(Duration::from_millis(500));
-    }
+    });
     let (mut theirs, mut ours) = (Side::default(), Side::default());
     let before = [cpu_seconds(exporter.0.id()), cpu_seconds(node.pid())];
     for _ in 0..count {

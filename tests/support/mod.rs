@@ -168,14 +168,18 @@ impl Node {
         self.daemon_log().matches("\"at rest: ").count()
     }
 
-    /// Waits until it has rested so often. Meanwhile it answers what is asked on every node.
-    pub fn wait_rest(&self, rests: usize) {
-        wait_for("rest", || {
+    /// So long that a daemon with [`RESTS`] has rested after whatever it did. Meanwhile it answers what is asked on
+    /// every node, and `more`.
+    pub fn rest(&self, mut more: impl FnMut()) {
+        let end = Instant::now() + Duration::from_secs(45);
+        while Instant::now() < end {
             for path in ["/healthz", "/readyz", "/metrics"] {
-                self.get(path)?;
+                self.get(path).unwrap();
             }
-            (self.rests() >= rests).then_some(())
-        });
+            more();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        assert!(self.rests() > 0, "it never came to rest");
     }
 
     pub fn pid(&self) -> u32 {

@@ -10,9 +10,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::observer::{PluginEvents, Uids};
+use super::observer::{PluginEvents, PluginObserver, Uids};
 use super::own_log;
 use super::reporter::{NodeReporter, View};
+use super::rest::Loads;
 use super::safe_mode::SafeMode;
 use crate::kubernetes::{ClusterSecrets, Events, Pods};
 use crate::manifest::{Identity, Policy};
@@ -52,6 +53,7 @@ pub(super) struct Context {
     pub(super) parts: Option<Arc<dyn Parts>>,
     pub(super) secrets: Option<ClusterSecrets>,
     pub(super) events: Option<Events>,
+    pub(super) loads: Loads,
     /// Bytes that all guests together may be promised.
     pub(super) memory: u64,
     /// Where privileged effects are noted.
@@ -93,6 +95,7 @@ struct Shared {
     secrets: Option<ClusterSecrets>,
     labels: watch::Sender<Arc<BTreeMap<String, String>>>,
     events: Option<Events>,
+    loads: Loads,
     uids: watch::Sender<Uids>,
     audit: Arc<Audit>,
     audit_only: bool,
@@ -176,6 +179,7 @@ impl Manager {
                 secrets: context.secrets,
                 labels: watch::Sender::default(),
                 events: context.events,
+                loads: context.loads,
                 uids: watch::Sender::default(),
                 audit: context.audit,
                 scanning: context.scanning,
@@ -526,14 +530,14 @@ impl Shared {
                 drivers,
                 slot,
                 parts: self.parts.clone(),
-                observer: match &self.events {
-                    Some(events) => Arc::new(PluginEvents {
+                observer: Arc::new(PluginObserver {
+                    loads: self.loads.clone(),
+                    events: self.events.as_ref().map(|events| PluginEvents {
                         events: events.clone(),
                         plugin: identity.clone(),
                         uids: self.uids.subscribe(),
                     }),
-                    None => Arc::new(()),
-                },
+                }),
             },
             goal,
         );

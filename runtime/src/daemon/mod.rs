@@ -207,7 +207,8 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
     let serving = tokio::spawn(server.serve(reporter.clone(), shutdown.clone()));
     let controlling = control::listen(&options.state, reporter.clone(), shutdown.clone())?;
     let controlling = tokio::spawn(controlling);
-    let _resting = AbortOnDropHandle::new(tokio::spawn(rest::keep()));
+    let loads = rest::Loads::default();
+    let _resting = AbortOnDropHandle::new(tokio::spawn(rest::keep(loads.clone())));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         manifests = %options.manifests,
@@ -239,6 +240,7 @@ pub async fn run(mut options: Options, guests: Handle) -> Result<(), Error> {
         parts,
         secrets,
         events,
+        loads,
         memory: budget::memory(),
         audit,
         audit_only: options.audit_only,

@@ -1,16 +1,23 @@
-//! From what becomes of plugins to Events of the cluster.
+//! From what becomes of plugins to Events of the cluster, and to a daemon that comes to rest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::rest::Loads;
 use crate::kubernetes::Events;
 use crate::manifest::Identity;
 use crate::plugin::{Observer, Transition};
 
 /// The UIDs of ConfigMaps, by the plugins that they declare.
 pub(super) type Uids = Arc<BTreeMap<Identity, Arc<str>>>;
+
+/// Is told of one plugin.
+pub(super) struct PluginObserver {
+    pub(super) loads: Loads,
+    pub(super) events: Option<PluginEvents>,
+}
 
 /// Tells of one plugin.
 pub(super) struct PluginEvents {
@@ -19,8 +26,19 @@ pub(super) struct PluginEvents {
     pub(super) uids: watch::Receiver<Uids>,
 }
 
-impl Observer for PluginEvents {
+impl Observer for PluginObserver {
     fn transition(&self, transition: Transition, message: &str) {
+        if matches!(transition, Transition::Loaded | Transition::Updated) {
+            self.loads.note();
+        }
+        if let Some(events) = &self.events {
+            events.tell(transition, message);
+        }
+    }
+}
+
+impl PluginEvents {
+    fn tell(&self, transition: Transition, message: &str) {
         // Every object of the API has one; what is not there any more is told of by whoever unloads it.
         let uid = self.uids.borrow().get(&self.plugin).cloned();
         if let Some(uid) = uid {

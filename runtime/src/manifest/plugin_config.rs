@@ -30,8 +30,9 @@ impl PluginConfig {
 
     /// What it says.
     pub fn value(&self) -> Value {
-        // It was made from a value.
-        serde_json::from_str(self.json()).unwrap_or_default()
+        let value = serde_json::from_str(self.json());
+        debug_assert!(value.is_ok(), "it was made from a value");
+        value.unwrap_or_default()
     }
 }
 

@@ -2,15 +2,21 @@
 //! alone, which others use. What is done to pages changes no content; when is decided by the room above.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::iter;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Advice as Cached;
 use rustix::mm::Advice;
 
 use crate::module::COMPILED;
+
+/// The file that runs, whatever lies under its name by now.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Bytes of this process that are in memory: `resident` of proc_pid_statm(5).
 pub(super) fn resident() -> io::Result<u64> {
@@ -20,8 +26,7 @@ pub(super) fn resident() -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
-/// Unmaps them all. Those that only this process had mapped leave the page cache as well, and are read again when they
-/// are touched.
+/// Lets go of those that no other process has mapped: they leave memory, and are read again when they are touched.
 pub(super) fn let_go() -> io::Result<()> {
     for mapping in mappings()? {
         page_out(mapping.range)?;
@@ -32,8 +37,12 @@ pub(super) fn let_go() -> io::Result<()> {
 /// What nobody has mapped leaves the page cache: posix_fadvise(2), `POSIX_FADV_DONTNEED`.
 pub(super) fn drop_unused() -> io::Result<()> {
     let paths: BTreeSet<PathBuf> = mappings()?.into_iter().map(|it| it.path).collect();
-    // A file that was replaced or removed since is not found, and another under its name loses nothing.
-    for file in paths.iter().filter_map(|path| File::open(path).ok()) {
+    let program = iter::once(Path::new(PROGRAM));
+    // A compiled plugin that was removed since is not found, and another under its name loses nothing.
+    for file in program
+        .chain(paths.iter().map(PathBuf::as_path))
+        .filter_map(|path| File::open(path).ok())
+    {
         rustix::fs::fadvise(file, 0, None, Cached::DontNeed)?;
     }
     Ok(())
@@ -59,43 +68,38 @@ struct Mapping {
 
 /// Those that can be had from their files again.
 fn mappings() -> io::Result<Vec<Mapping>> {
-    let program = fs::read_link("/proc/self/exe")?;
-    let mut all = read(&fs::read_to_string("/proc/self/smaps")?);
+    let program = fs::read_link(PROGRAM)?;
+    let mut all = read(&fs::read("/proc/self/smaps")?);
     all.retain(|it| it.path == program || it.path.extension() == Some(COMPILED.as_ref()));
     Ok(all)
 }
 
 /// Reads proc_pid_smaps(5).
-fn read(smaps: &str) -> Vec<Mapping> {
+fn read(smaps: &[u8]) -> Vec<Mapping> {
     let mut all = Vec::new();
     let mut last = None;
-    for line in smaps.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(first), Some(second)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        match first.strip_suffix(':') {
-            None => last = head(first, second, fields),
+    for line in smaps.split(|byte| *byte == b'\n') {
+        match line.strip_prefix(b"Anonymous:") {
             // Without pages of its own: pages that were written to, such as those of relocations, stay.
-            Some("Anonymous") if second == "0" => all.extend(last.take()),
-            Some(_) => {}
+            Some(rest) if rest.trim_ascii() == b"0 kB" => all.extend(last.take()),
+            Some(_) => last = None,
+            None => last = head(line).or(last),
         }
     }
     all
 }
 
 /// `7f00-7f10 r-xp OFFSET DEVICE INODE PATH`, if it is of a file and cannot be written to.
-fn head<'a>(
-    range: &str,
-    permissions: &str,
-    mut others: impl Iterator<Item = &'a str>,
-) -> Option<Mapping> {
-    let (from, to) = range.split_once('-')?;
+fn head(line: &[u8]) -> Option<Mapping> {
+    let at = line.iter().position(|byte| *byte == b'/')?;
+    let (fields, path) = line.split_at(at);
+    let mut fields = str::from_utf8(fields).ok()?.split_ascii_whitespace();
+    let (from, to) = fields.next()?.split_once('-')?;
     let range = usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?;
-    let path = others.nth(3).filter(|path| path.starts_with('/'))?;
-    (!permissions.contains('w')).then(|| Mapping {
+    let writable = fields.next()?.contains('w');
+    (!writable).then(|| Mapping {
         range,
-        path: path.into(),
+        path: OsStr::from_bytes(path).into(),
     })
 }
 
@@ -106,18 +110,18 @@ mod tests {
 
     #[test]
     fn finds_what_can_be_had_again() {
-        let smaps = "\
-55d0-55e0 r-xp 00001000 fe:00 1310 /usr/bin/bulkhead
+        let smaps = b"\
+55d0-55e0 r-xp 00001000 fe:00 1310                       /opt/node agents/bulkhead (deleted)
 Size:                  4 kB
 Anonymous:             0 kB
 VmFlags: rd ex mr mw me
-55e0-55f0 r--p 00002000 fe:00 1310 /usr/bin/bulkhead
+55e0-55f0 r--p 00002000 fe:00 1310                       /usr/bin/bulkhead
 Anonymous:             8 kB
-55f0-5600 rw-p 00003000 fe:00 1310 /usr/bin/bulkhead
+55f0-5600 rw-p 00003000 fe:00 1310                       /usr/bin/bulkhead
 Anonymous:             0 kB
 7f00-7f10 r--p 00000000 00:00 0
 Anonymous:             0 kB
-7fff-8000 r-xp 00000000 00:00 0 [vdso]
+7fff-8000 r-xp 00000000 00:00 0                          [vdso]
 Anonymous:             0 kB
 ";
         let found = read(smaps);
@@ -126,16 +130,18 @@ Anonymous:             0 kB
             .map(|it| (&it.range, it.path.to_str().unwrap()));
         assert_eq!(
             found.collect::<Vec<_>>(),
-            [(&(0x55d0..0x55e0), "/usr/bin/bulkhead")]
+            [(&(0x55d0..0x55e0), "/opt/node agents/bulkhead (deleted)")]
         );
     }
 
     #[test]
-    fn what_is_let_go_is_read_again() {
-        let paths = |of: Vec<Mapping>| of.into_iter().map(|it| it.path).collect::<BTreeSet<_>>();
-        assert!(paths(mappings().unwrap()).contains(&fs::read_link("/proc/self/exe").unwrap()));
+    fn finds_its_own_program() {
+        let found = mappings().unwrap();
+        assert!(
+            found
+                .iter()
+                .any(|it| it.path == fs::read_link(PROGRAM).unwrap())
+        );
         assert!(resident().unwrap() > 0);
-        let_go().unwrap();
-        drop_unused().unwrap();
     }
 }
