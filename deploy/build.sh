@@ -7,6 +7,7 @@ set -euo pipefail
 out="$(realpath "${1:?usage: deploy/build.sh OUT}")"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=x86_64-unknown-linux-musl
+deploy/layout.sh --check
 
 # Symbols and relocations are what it is laid out by (deploy/layout.sh says why without init and fini); they are
 # stripped then.

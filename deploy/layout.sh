@@ -3,6 +3,7 @@
 # pages: instruments the binary, has it do what it does on a node, and lays it out by what was counted.
 #
 #   deploy/layout.sh [--strip] BINARY OUT   takes minutes and up to 11 GiB of memory; --strip leaves no symbols
+#   deploy/layout.sh --check                whether there is all that it needs
 #
 # BINARY has its relocations and symbols (-Clink-arg=-Wl,--emit-relocs). A static one has neither DT_INIT nor DT_FINI
 # besides (-Wl,-init=none,-fini=none): the first misleads the instrumentation, and the second, which such a binary
@@ -10,29 +11,29 @@
 set -euo pipefail
 fail() { echo "layout.sh: $*" >&2; exit 1; }
 
-strip=--strip-debug
-[ "${1-}" != --strip ] || { strip=--strip-all; shift; }
-[ "$#" = 2 ] || fail "usage: layout.sh [--strip] BINARY OUT"
-[ -x "$1" ] || fail "there is no program $1"
-binary="$(realpath "$1")"
-out="$(realpath "$2")"
-
 # By this path: the links in /usr/bin do not find the instrumentation's library.
 tools=/usr/lib/llvm-19/bin
 [ -x "$tools/llvm-bolt" ] && [ -e "$tools/../lib/libbolt_rt_instr.a" ] ||
 	fail "needs llvm-bolt 19: apt-get install bolt-19 libbolt-19-dev"
-for tool in curl nm openssl python3; do
-	command -v "$tool" >/dev/null || fail "needs $tool: apt-get install curl openssl python3 binutils"
+for tool in curl nm openssl prlimit python3 setpriv; do
+	command -v "$tool" >/dev/null || fail "needs $tool: apt-get install binutils curl openssl python3 util-linux"
 done
+[ "$*" != --check ] || exit 0
+
+strip=()
+[ "${1-}" != --strip ] || { strip=(-remove-symtab); shift; }
+[ "$#" = 2 ] || fail "usage: layout.sh [--strip] BINARY OUT"
+[ -x "$1" ] || fail "there is no program $1"
+binary="$(realpath "$1")"
+out="$(realpath "$2")"
 [[ "$(readelf --sections --wide "$binary")" == *" .rela.text "* ]] ||
 	fail "$1 has no relocations: link it with -Clink-arg=-Wl,--emit-relocs"
 
 source="$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 folder="$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-layout.XXXXXX")"
-pids=()
+daemon= peers=
 clean() {
-	[ "${#pids[@]}" = 0 ] || kill "${pids[@]}" 2>/dev/null || true
-	wait
+	[ -z "$daemon$peers" ] || kill -KILL $daemon $peers 2>/dev/null || true
 	rm -rf "$folder"
 }
 trap clean EXIT
@@ -57,25 +58,26 @@ until_true() {
 	done
 }
 
-get() { curl --silent --fail --max-time 60 --header "Authorization: Bearer token" "http://$address$1" "${@:2}"; }
+get() { curl --silent --fail --noproxy "*" --max-time 60 --header "Authorization: Bearer token" "http://$address$1" "${@:2}"; }
 
-# start PROGRAM OPTIONS: until the daemon has loaded everything.
+# start PROGRAM OPTIONS: until the daemon has loaded everything. Of the environment nothing is to change what it does.
 start() {
 	: >"$folder/daemon.log" # Of the daemon before, with its address.
-	env --unset=KUBERNETES_SERVICE_HOST "$1" run "${@:2}" --status 127.0.0.1:0 \
-		--log-format json 2>>"$folder/daemon.log" &
+	env --ignore-environment PATH="$PATH" HOME="$folder" "$1" run "${@:2}" --status 127.0.0.1:0 --log-format json \
+		2>>"$folder/daemon.log" &
 	daemon=$!
-	pids+=("$daemon")
 	address=
 	until_true 60 "the daemon's address" grep -q '"status":"http' "$folder/daemon.log"
 	address="$(sed -n 's#.*"status":"http://\([^/"]*\).*#\1#p' "$folder/daemon.log")"
 	until_true 120 "the daemon to be ready" get /readyz
 }
 
+ended() { ! kill -0 "$daemon"; }
 stop() {
 	kill -TERM "$daemon"
+	until_true 60 "the daemon to end" ended
 	wait "$daemon" || fail "the daemon failed: $(tail -n 5 "$folder/daemon.log")"
-	pids=("${pids[@]/$daemon/}")
+	daemon=
 }
 
 # counted NAME: keeps what was counted, which is written when the daemon ends.
@@ -127,19 +129,31 @@ until_true 120 "all plugins to run" running 5
 work
 counted work
 
-# By calls, as BOLT would have them; but what every daemon runs comes first. All code is moved, into the place of
-# the old; what was never run comes last.
+# By calls, as BOLT would have them; but what every daemon runs comes first. What never ran stays where it is: what is
+# moved into its place (-use-old-text) lacks the end of the tables for unwinding, and who walks a whole stack crashes.
 say "laying out"
 "$tools/merge-fdata" "$folder"/*.counted >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
-options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh
-	-lite=0 -use-old-text -use-gnu-stack -no-huge-pages)
+options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh -lite=1
+	-no-huge-pages "${strip[@]}")
 bolt "$folder/plain" "${options[@]}" -reorder-functions=cdsort -generate-function-order="$folder/by-calls" -o "$folder/laid-out"
 python3 "$source/layout/order.py" "$folder/by-calls" "$folder"/{idle,cluster,work}.counted >"$folder/order"
 bolt "$folder/plain" "${options[@]}" -reorder-functions=user -function-order="$folder/order" -o "$folder/laid-out"
 python3 "$source/layout/blank.py" "$folder/laid-out"
-strip "$strip" "$folder/laid-out"
 
 say "checking"
+[[ "$(readelf --program-headers --wide "$folder/laid-out")" =~ GNU_STACK\ .*\ RW\  ]] || fail "its stack can be executed"
+# A panic whose backtrace goes to the end of the stack: a child that compiles may not start threads.
+chmod 755 "$folder"
+cp "$folder/laid-out" "$folder/panics"
+as=()
+[ "$(id --user)" != 0 ] || as=(setpriv --reuid=65534 --clear-groups)
+code=0
+RUST_BACKTRACE=1 "${as[@]}" prlimit --nproc=1 "$folder/panics" compile-module \
+	</dev/null >"$folder/said" 2>&1 || code=$?
+[ "$code" = 101 ] && grep -q '^stack backtrace' "$folder/said" || {
+	cat "$folder/said" >&2
+	fail "a panic ended the program with $code instead of 101 and a backtrace"
+}
 prepare
 start "$folder/laid-out" "${local[@]}"
 until_true 120 "all plugins to run" running 5

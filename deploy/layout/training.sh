@@ -3,20 +3,22 @@
 
 # prepare: logs to read, trees to enforce and to scan, and five manifests, of all bundled plugins.
 prepare() {
-	rm -rf "${folder:?}"/{log,enforced,scanned,shipped.jsonl}
+	rm -rf "${folder:?}"/{log,enforced,scanned} "$folder"/{shipped,findings}.jsonl*
 	mkdir -p "$folder"/{none,manifests,log/pods,enforced,scanned}
 	if [ ! -e "$folder/port" ]; then
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
 			-config <(printf '[req]\ndistinguished_name=dn\n[dn]\n[ext]\nsubjectAltName=IP:127.0.0.1\n') -extensions ext \
 			-keyout "$folder/tls.key" -out "$folder/tls.crt" 2>/dev/null
 		python3 "$source/layout/peers.py" "$folder" "$source/examples/node-metrics.yaml" &
-		pids+=($!)
+		peers=$!
 		until_true 60 "the peers" test -e "$folder/port"
 	fi
 	local name
 	for name in node-metrics config-enforcer; do
 		sed '/^  namespace: /d' "$source/examples/$name.yaml" >"$folder/manifests/$name.yaml"
 	done
+	# It is run as root on the machine that builds.
+	grep -q '^ *mode: audit' "$folder/manifests/config-enforcer.yaml" || fail "config-enforcer.yaml would change this machine"
 	shipper "parse: auto"
 	enforcer
 	scanner
@@ -155,7 +157,7 @@ logs() { # FROM TO
 
 shipped() { grep -q "\"n\":$1,\|n=$1\b" "$folder/shipped.jsonl" "$folder"/shipped.jsonl.*; }
 undone() { ! grep -q 'by hand' "$folder"/enforced/*.conf; }
-found() { get "/v1/findings?limit=1000" | grep -q "rule.*own.r$1\b"; }
+found() { get "/v1/findings?limit=1000" | grep "rule.*own.r$1\b" >/dev/null; }
 settled() { "$folder/plain" enforcement check enforcer --state "$folder/state"; }
 
 # What asks for the status: probes, Prometheus, people.
