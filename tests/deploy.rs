@@ -396,6 +396,34 @@ fn the_examples_pass_the_check() {
     assert!(policy.unwrap().namespaces.contains_key("shop"));
 }
 
+/// What the image's daemon is laid out by would else be found to be refused by the build of the image, late.
+#[test]
+fn the_manifests_of_the_layout_pass_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its peers are not started where there is their port.
+    std::fs::write(folder.path().join("port"), "1\n").unwrap();
+    let training = "set -euo pipefail; . deploy/layout/training.sh; prepare";
+    let output = Command::new("bash")
+        .args(["-c", training])
+        .current_dir(project("."))
+        .env("folder", folder.path())
+        .env("source", "deploy")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let manifests = std::fs::read_dir(folder.path().join("manifests")).unwrap();
+    let manifests: Vec<_> = manifests.map(|it| it.unwrap().path()).collect();
+    assert_eq!(manifests.len(), 5);
+    let output = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .arg("check")
+        .args(&manifests)
+        .arg("--policy")
+        .arg(project("deploy/layout/policy.yaml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// The daemon promises plugins a share of its pod's memory, and refuses what does not fit.
 #[test]
 fn the_examples_fit_into_the_pod_together() {
