@@ -201,7 +201,8 @@ mod tests {
         let mut times = 0;
         // For a week.
         for tick in 0..7 * LONGEST {
-            let resident = if tick % 60 < 3 { 12 * MIB } else { 9 * MIB };
+            let at_work = (tick + 30) % 60 < 2;
+            let resident = if at_work { 12 * MIB } else { 9 * MIB };
             times += u32::from(watch.look(resident, 0) == Some(Step::LetGo));
         }
         assert!((5..20).contains(&times), "{times}");
