@@ -129,8 +129,9 @@ until_true 120 "all plugins to run" running 5
 work
 counted work
 
-# By calls, as BOLT would have them; but what every daemon runs comes first. What never ran stays where it is: what is
-# moved into its place (-use-old-text) lacks the end of the tables for unwinding, and who walks a whole stack crashes.
+# By calls, as BOLT would have them; but what every daemon runs comes first. What never ran stays where it is, and the
+# old tables for unwinding are in use. With all code moved into the place of the old (-use-old-text) the new ones lack
+# their end, and who walks a whole stack crashes.
 say "laying out"
 "$tools/merge-fdata" "$folder"/*.counted >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
 options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh -lite=1
@@ -138,7 +139,6 @@ options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-
 bolt "$folder/plain" "${options[@]}" -reorder-functions=cdsort -generate-function-order="$folder/by-calls" -o "$folder/laid-out"
 python3 "$source/layout/order.py" "$folder/by-calls" "$folder"/{idle,cluster,work}.counted >"$folder/order"
 bolt "$folder/plain" "${options[@]}" -reorder-functions=user -function-order="$folder/order" -o "$folder/laid-out"
-python3 "$source/layout/blank.py" "$folder/laid-out"
 
 say "checking"
 [[ "$(readelf --program-headers --wide "$folder/laid-out")" =~ GNU_STACK\ .*\ RW\  ]] || fail "its stack can be executed"
