@@ -33,7 +33,7 @@ source="$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 folder="$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-layout.XXXXXX")"
 daemon= peers=
 clean() {
-	[ -z "$daemon$peers" ] || kill -KILL $daemon $peers 2>/dev/null || true
+	[ -z "$daemon$peers" ] || { kill -KILL $daemon $peers; wait; } 2>/dev/null || true
 	rm -rf "$folder"
 }
 trap clean EXIT
@@ -129,16 +129,16 @@ until_true 120 "all plugins to run" running 5
 work
 counted work
 
-# By calls, as BOLT would have them; but what every daemon runs comes first. What never ran stays where it is, and the
-# old tables for unwinding are in use. With all code moved into the place of the old (-use-old-text) the new ones lack
-# their end, and who walks a whole stack crashes.
+# By calls, as BOLT would have them; but what every daemon runs comes first. All code is moved, into the place of
+# the old; what was never run comes last.
 say "laying out"
 "$tools/merge-fdata" "$folder"/*.counted >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
-options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh -lite=1
-	-no-huge-pages "${strip[@]}")
+options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh
+	-lite=0 -use-old-text -no-huge-pages "${strip[@]}")
 bolt "$folder/plain" "${options[@]}" -reorder-functions=cdsort -generate-function-order="$folder/by-calls" -o "$folder/laid-out"
 python3 "$source/layout/order.py" "$folder/by-calls" "$folder"/{idle,cluster,work}.counted >"$folder/order"
 bolt "$folder/plain" "${options[@]}" -reorder-functions=user -function-order="$folder/order" -o "$folder/laid-out"
+python3 "$source/layout/tables.py" "$folder/laid-out"
 
 say "checking"
 [[ "$(readelf --program-headers --wide "$folder/laid-out")" =~ GNU_STACK\ .*\ RW\  ]] || fail "its stack can be executed"
