@@ -570,7 +570,7 @@ fn the_compiler_takes_no_more_memory_than_it_may() {
         Command::new(env!("CARGO_BIN_EXE_bulkhead"))
             .arg("compile-module")
             .env_clear()
-            .env("BULKHEAD_COMPILER_MEMORY", memory.to_string())
+            .env("BULKHEAD_CHILD_MEMORY", memory.to_string())
             .env("RAYON_NUM_THREADS", "2")
             .stdin(fs::File::open(&module).unwrap())
             .output()
@@ -589,4 +589,33 @@ fn the_compiler_takes_no_more_memory_than_it_may() {
     let output = compile(1 << 30);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(output.stdout.len() > 100_000);
+}
+
+/// As the daemon starts it, which takes the code and the words.
+#[test]
+fn a_configuration_is_compared_with_its_schema_in_a_process_of_its_own() {
+    let check = |input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .arg("check-config")
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stdout.is_empty());
+        (code(&output), stderr(&output).to_owned())
+    };
+    let schema = r#"{"properties":{"n":{"type":"integer"}}}"#;
+    let input = |config: &str| serde_json::to_string(&(schema, config)).unwrap();
+    assert_eq!(check(&input(r#"{"n":1}"#)), (0, String::new()));
+    let (code, said) = check(&input(r#"{"n":"one"}"#));
+    assert_eq!(code, 1);
+    assert!(said.starts_with("config.n: \"one\" is not"), "{said}");
+    // The daemon's own mistake, or half of what it wrote.
+    assert_eq!(check("[\"{}\"").0, 2);
 }

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod cgroup;
+mod child;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -47,6 +47,9 @@ enum Command {
     /// The daemon's own child; see `module::compile`.
     #[command(name = crate::module::COMPILE_COMMAND, hide = true)]
     CompileModule,
+    /// The daemon's own child; see `plugin::schema`.
+    #[command(name = crate::plugin::CHECK_COMMAND, hide = true)]
+    CheckConfig,
     /// The daemon's own child; see `role::enforcement::effects`.
     #[command(name = crate::role::enforcement::effects::MODPROBE_COMMAND, hide = true)]
     RunModprobe {
@@ -89,6 +92,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Scanning(command) => command.execute(),
         Command::Plugin(command) => command.execute(),
         Command::CompileModule => Ok(crate::module::compile_child()),
+        Command::CheckConfig => Ok(crate::plugin::check_child()),
         Command::RunModprobe { arguments } => Ok(
             crate::role::enforcement::effects::modprobe_child(&arguments),
         ),

@@ -98,6 +98,11 @@ impl Cache {
         })
     }
 
+    /// Where modules are compiled.
+    pub(crate) fn compiler(&self) -> Compiler {
+        self.compiler
+    }
+
     /// The compiled form of `module`: from the cache, or compiled now and kept.
     /// Takes about a millisecond per KiB of module if it compiles, so not for async code.
     ///

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::backoff::Backoff;
 use super::marks::Slot;
 use super::prepare::{Prepared, Preparer, Rejection};
+use super::schema::Checked;
 use super::status::{Phase, Status};
 use super::transition::{Observer, Transition};
 use crate::manifest::Manifest;
@@ -151,6 +152,7 @@ pub fn spawn(context: Context, goal: Goal) -> Handle {
             .map(|(role, driver)| (*role, driver.prepare()))
             .collect(),
         slot: context.slot.clone(),
+        checked: Checked::default(),
         parts: context.parts,
     };
     let actor = Actor {

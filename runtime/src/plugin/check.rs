@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::actor::Declaration;
 use super::marks::Slot;
 use super::prepare::{Preparer, Rejection};
+use super::schema::Checked;
 use super::status::Revision;
 use crate::manifest::Manifest;
 use crate::module::Cache;
@@ -51,6 +52,7 @@ pub async fn trial(
         },
         roles,
         slot,
+        checked: Checked::default(),
         parts: None,
     };
     let hash = manifest.digest_hex();

@@ -6,12 +6,15 @@ mod backoff;
 mod check;
 mod marks;
 mod prepare;
+mod schema;
 mod status;
 mod transition;
 
 pub use actor::{Context, Declaration, Goal, Handle, POLICY_REFUSED, spawn};
 pub use check::{check, trial};
 pub use marks::{Marks, Slot};
-pub use prepare::{Rejection, check_config};
+pub use prepare::Rejection;
+pub use schema::check_config;
+pub(crate) use schema::{COMMAND as CHECK_COMMAND, child as check_child};
 pub use status::{Condition, ConditionStatus, Latency, Phase, Revision, Snapshot, Status};
 pub use transition::{Observer, Transition};

@@ -4,21 +4,18 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jsonschema::ValidationError;
-use jsonschema::error::ValidationErrorKind;
 use wasmtime::component::Component;
 
 use super::actor::Declaration;
 use super::marks::Slot;
+use super::schema::{self, Checked, check_config};
 use super::status::Revision;
+use crate::child::Ended;
 use crate::manifest::{Manifest, Module as ManifestModule};
-use crate::module::{self, Cache, CacheError, CompileError, Digest, FetchError, Module, Parts};
+use crate::module::{
+    self, Cache, CacheError, CompileError, Compiler, Digest, FetchError, Module, Parts,
+};
 use crate::sandbox::{Blueprint, Cause, Environment, Failure, Instance, Prepare, Role, Sandbox};
-
-/// The largest configuration schema, in bytes.
-const SCHEMA_BYTES: usize = 256 << 10;
-/// The most that is said of one configuration.
-const PROBLEMS: usize = 10;
 
 /// Why a revision does not come to work.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,6 +50,7 @@ pub(super) struct Preparer {
     pub(super) environment: Environment,
     pub(super) roles: Vec<(Role, Prepare)>,
     pub(super) slot: Slot,
+    pub(super) checked: Checked,
     /// Who has the parts of modules; nobody without a cluster.
     pub(super) parts: Option<Arc<dyn Parts>>,
 }
@@ -197,7 +195,7 @@ impl Preparer {
         digest: Digest,
     ) -> Result<Prepared, Rejection> {
         let Declaration { manifest, hash } = declared;
-        let _in_call = self.slot.enter();
+        let in_call = self.slot.enter();
         let mut environment = self.environment.clone();
         environment.journal = environment.journal.from_level(manifest.spec.log_level);
         if manifest.spec.grants.state.is_none() {
@@ -210,11 +208,14 @@ impl Preparer {
                 "module: describe returned a name over 128 or a version over 64 bytes".into(),
             ));
         }
-        check_config(&description.config_schema, &manifest.spec.config.value())
-            .map_err(Rejection::Refused)?;
+        // Meanwhile the plugin does nothing that the daemon could die of.
+        drop(in_call);
+        self.check_config(description.config_schema, &manifest)
+            .await?;
+        let _in_call = self.slot.enter();
         let config = manifest.spec.config.json().to_owned();
         if let Err(refusal) = instance.init(config).await? {
-            return Err(Rejection::Refused(in_config(
+            return Err(Rejection::Refused(schema::in_config(
                 &refusal.field,
                 &refusal.message,
             )));
@@ -259,181 +260,30 @@ impl Preparer {
             revision,
         })
     }
-}
 
-fn in_config(field: &str, message: &str) -> String {
-    match field.chars().next() {
-        None => format!("config: {message}"),
-        Some('[') => format!("config{field}: {message}"),
-        Some(_) => format!("config.{field}: {message}"),
-    }
-}
-
-/// Checks a manifest's `config` against the schema that the plugin gave.
-///
-/// The schema comes from the guest: it is bounded, references leave it never, and its patterns
-/// run on an engine without backtracking.
-///
-/// # Errors
-/// What is wrong and where, for people.
-pub fn check_config(schema: &str, config: &serde_json::Value) -> Result<(), String> {
-    if schema.is_empty() {
-        return Ok(());
-    }
-    if schema.len() > SCHEMA_BYTES {
-        return Err(format!(
-            "module: the configuration schema is larger than {} KiB",
-            SCHEMA_BYTES >> 10
-        ));
-    }
-    let schema: serde_json::Value = serde_json::from_str(schema)
-        .map_err(|error| format!("module: the configuration schema is not JSON: {error}"))?;
-    let validator = jsonschema::draft202012::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(&schema)
-        .map_err(|error| format!("module: the configuration schema is invalid: {error}"))?;
-    let mut problems = Vec::new();
-    for error in validator.iter_errors(config) {
-        tell(&error, &schema, &mut problems);
-        if problems.len() >= PROBLEMS {
-            break;
-        }
-    }
-    problems.truncate(PROBLEMS);
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(problems.join("\n")),
-    }
-}
-
-/// Says what is wrong, a line each. Of an optional value that is there it says what is wrong with that, and
-/// not that it is neither right nor missing.
-fn tell(error: &ValidationError<'_>, schema: &serde_json::Value, problems: &mut Vec<String>) {
-    let path = error.instance_path().as_str();
-    let remedy = match error.kind() {
-        ValidationErrorKind::AnyOf { context } => {
-            let of_another_type = |it: &ValidationError<'_>| {
-                let is_type = matches!(it.kind(), ValidationErrorKind::Type { .. });
-                is_type && it.instance_path().as_str() == path
-            };
-            let mut meant = context.iter().filter(|it| !it.iter().any(of_another_type));
-            if let (Some(meant), None) = (meant.next(), meant.next()) {
-                for error in meant {
-                    tell(error, schema, problems);
-                }
-                return;
+    async fn check_config(
+        &self,
+        schema: String,
+        manifest: &Arc<Manifest>,
+    ) -> Result<(), Rejection> {
+        let (checked, manifest) = (self.checked.clone(), manifest.clone());
+        let compiler = self.cache.compiler();
+        let check = move || match compiler {
+            Compiler::Child => checked.check(&schema, manifest.spec.config.json()),
+            Compiler::InProcess => {
+                check_config(&schema, &manifest.spec.config.value()).map_err(Ended::Invalid)
             }
-            String::new()
-        }
-        ValidationErrorKind::AdditionalProperties { .. } => {
-            allowed(schema, error.schema_path().as_str())
-        }
-        _ => String::new(),
-    };
-    problems.push(in_config(&dotted(path), &format!("{error}{remedy}")));
-}
-
-/// The fields that the object has whose `additionalProperties` at `pointer` refused one.
-fn allowed(schema: &serde_json::Value, pointer: &str) -> String {
-    let object = pointer.strip_suffix("/additionalProperties");
-    let fields = object.and_then(|object| schema.pointer(object)?.get("properties")?.as_object());
-    match fields {
-        Some(fields) if !fields.is_empty() => {
-            let names: Vec<&str> = fields.keys().map(String::as_str).take(32).collect();
-            format!("; the fields here are: {}", names.join(", "))
-        }
-        _ => String::new(),
-    }
-}
-
-/// `/filters/2/pattern` as `filters[2].pattern`.
-fn dotted(pointer: &str) -> String {
-    let mut path = String::new();
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
-        if part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty() {
-            path.push_str(&format!("[{part}]"));
-        } else {
-            if !path.is_empty() {
-                path.push('.');
+        };
+        let task = tokio::task::spawn_blocking(check);
+        let ended = task
+            .await
+            .unwrap_or_else(|error| Err(Ended::Failed(error.to_string())));
+        ended.map_err(|ended| match ended {
+            Ended::Invalid(problems) => Rejection::Refused(problems),
+            Ended::Failed(why) => Rejection::Refused(format!("module: {why}")),
+            Ended::Interrupted(why) => {
+                Rejection::Failed(Failure::new("check", Cause::Interrupted, why))
             }
-            path.push_str(&part);
-        }
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn names_the_field() {
-        let schema = json!({
-            "type": "object",
-            "properties": {"filters": {"type": "array", "items": {
-                "type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false
-            }}},
-            "additionalProperties": false
         })
-        .to_string();
-        assert_eq!(
-            check_config(&schema, &json!({"filters": [{"n": 1}]})),
-            Ok(())
-        );
-        let error = check_config(&schema, &json!({"filters": [{"n": "x"}]})).unwrap_err();
-        assert!(error.starts_with("config.filters[0].n: "), "{error}");
-        let error = check_config(&schema, &json!({"filter": []})).unwrap_err();
-        assert!(error.contains("'filter'"), "{error}");
-        assert!(error.ends_with("; the fields here are: filters"), "{error}");
-        let schema = json!({
-            "properties": {"a": {"$ref": "#/$defs/A"}},
-            "$defs": {"A": {"properties": {"x": {}, "y": {}}, "additionalProperties": false}}
-        })
-        .to_string();
-        let error = check_config(&schema, &json!({"a": {"z": 1}})).unwrap_err();
-        assert!(error.ends_with("; the fields here are: x, y"), "{error}");
-    }
-
-    #[test]
-    fn says_what_is_wrong_with_an_optional_value() {
-        let schema = json!({
-            "properties": {"file": {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}},
-            "$defs": {"File": {
-                "type": "object",
-                "properties": {"mode": {"anyOf": [{"type": "string", "pattern": "^[0-7]{3,4}$"}, {"type": "null"}]}},
-                "additionalProperties": false
-            }}
-        })
-        .to_string();
-        let error = check_config(&schema, &json!({"file": {"mode": "0899"}})).unwrap_err();
-        assert!(
-            error.starts_with("config.file.mode: \"0899\" does not match"),
-            "{error}"
-        );
-        let error = check_config(&schema, &json!({"file": {"modes": "0644"}})).unwrap_err();
-        assert!(error.starts_with("config.file: "), "{error}");
-        assert!(error.ends_with("; the fields here are: mode"), "{error}");
-        let error = check_config(&schema, &json!({"file": 7})).unwrap_err();
-        assert!(error.starts_with("config.file: 7 is not valid"), "{error}");
-    }
-
-    #[test]
-    fn survives_hostile_schemas() {
-        let looped = r##"{"$ref":"#"}"##;
-        let _ = check_config(looped, &json!({}));
-        let looped =
-            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##;
-        let _ = check_config(looped, &json!({"x": 1}));
-        let looped = r##"{"allOf":[{"$ref":"#"}],"anyOf":[{"$ref":"#"}]}"##;
-        let _ = check_config(looped, &json!({"x": 1}));
-        let remote = r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#;
-        assert!(check_config(remote, &json!({})).is_err());
-        let pattern = r#"{"type":"string","pattern":"^(a+)+$"}"#;
-        assert!(check_config(pattern, &json!("a".repeat(4000) + "b")).is_err());
-        let deep = "[".repeat(100_000);
-        assert!(check_config(&deep, &json!({})).is_err());
     }
 }

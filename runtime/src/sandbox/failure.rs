@@ -23,7 +23,7 @@ pub enum Cause {
     BrokenPromise,
     /// The guest returned an error.
     Returned,
-    /// The node did not let the module be compiled, for example because memory ran out.
+    /// The node did not let the module be compiled or its configuration be checked, for example because memory ran out.
     Interrupted,
     /// The daemon itself failed during the call; please report it.
     HostPanic,
