@@ -39,7 +39,7 @@ pub(super) struct Rig {
     pub(super) gone: Vec<FileId>,
     /// The last position of each file, as a checkpoint store would keep it.
     pub(super) known: HashMap<FileId, Known>,
-    nameless: Vec<Nameless>,
+    pub(super) nameless: Vec<Nameless>,
     tail: Option<Tail>,
     out: Option<Receiver<Item>>,
     pub(super) capacity: usize,
@@ -126,6 +126,11 @@ impl Rig {
     /// Takes what has come, then stops; what comes while stopping is not seen, as in a crash.
     pub(super) fn stop(&mut self) {
         self.drain();
+        self.stop_at_once();
+    }
+
+    /// As [`Self::stop`], and what has come is not seen either.
+    pub(super) fn stop_at_once(&mut self) {
         let left = self.tail.take().unwrap().stop();
         self.nameless = left.files;
         for item in left.items {
