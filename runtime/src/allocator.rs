@@ -26,7 +26,7 @@ pub(crate) fn share_heaps() {
     };
 }
 
-/// To be called after much work that does not come again soon: what is free goes back to the kernel.
+/// What is free goes back to the kernel.
 ///
 /// glibc gives back by itself only what lies at the end of a heap, and one thing in use there keeps all before it;
 /// malloc_trim(3) gives back what is free between, and holds each heap's lock meanwhile. mimalloc gives back by itself.

@@ -168,9 +168,10 @@ impl Node {
         self.daemon_log().matches("\"at rest: ").count()
     }
 
-    /// So long that a daemon with [`RESTS`] has rested after whatever it did. Meanwhile it answers what is asked on
-    /// every node, and `more`.
+    /// So long that a daemon with [`RESTS`] that has just started or loaded something rests. Meanwhile it answers what is
+    /// asked on every node, and `more`.
     pub fn rest(&self, mut more: impl FnMut()) {
+        let before = self.rests();
         let end = Instant::now() + Duration::from_secs(45);
         while Instant::now() < end {
             for path in ["/healthz", "/readyz", "/metrics"] {
@@ -179,7 +180,7 @@ impl Node {
             more();
             std::thread::sleep(Duration::from_secs(1));
         }
-        assert!(self.rests() > 0, "it never came to rest");
+        assert!(self.rests() > before, "it never came to rest");
     }
 
     pub fn pid(&self) -> u32 {

@@ -28,7 +28,8 @@ pub(super) struct PluginEvents {
 
 impl Observer for PluginObserver {
     fn transition(&self, transition: Transition, message: &str) {
-        if matches!(transition, Transition::Loaded | Transition::Updated) {
+        // Whatever becomes of a plugin, making it or its successor took memory. One that fails does so again and again.
+        if !matches!(transition, Transition::Crashing) {
             self.loads.note();
         }
         if let Some(events) = &self.events {

@@ -1,10 +1,11 @@
-//! What was needed once is not kept: when the daemon has come to rest after a plugin was loaded, or after more work than
-//! usual (a first pass over all files), what it no longer uses goes back to the node.
+//! What was needed once is not kept: when the daemon has come to rest after a plugin was loaded, and again ever more
+//! seldom, what it no longer uses goes back to the node.
 //!
 //! Most of that are pages of its own program and of plugins' compiled code. The kernel maps 64 KiB around each that is
 //! touched and takes them back only when memory is short; until then they count as memory of the pod. So they are let
-//! go all at once, those in use come back from the disk when they are touched, and after [`SETTLE`] the others leave
-//! the page cache, too. The free parts of the heap go back besides.
+//! go all at once, and leave the page cache as well. Those in use come back from the disk when they are touched; what
+//! has come with them and nobody has mapped leaves the page cache after [`SETTLE`]. The free parts of the heap go back at
+//! each look: what one round of checks or one pass needs is not kept for the next.
 
 mod pages;
 
@@ -19,13 +20,11 @@ use tokio::time::{MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_secs(10);
 /// In so many ticks what is used shows itself: a usual interval between scrapes.
 const SETTLE: u32 = 6;
-/// Ticks between two times at least, unless plugins were loaded: what is in use is read again, some MiB. Each time it is
-/// twice as long, since what comes again and again is usual, however seldom.
+/// Ticks between the first two times: what is in use is read again, some MiB. Each time it is twice as long until a plugin
+/// is loaded: what has come back each time is in use.
 const GAP: u32 = 30;
 /// The most of it: a day.
 const LONGEST: u32 = 8640;
-/// More than what work as usual adds.
-const GROWN: u64 = 2 << 20;
 /// Memory that moves less in a tick does not grow.
 const STILL: u64 = 512 << 10;
 
@@ -58,8 +57,6 @@ enum Step {
 struct Watch {
     loads: u64,
     last: u64,
-    /// What work as usual takes: the most seen in the time to settle.
-    usual: u64,
     /// Ticks since it let go; none if it has not since something was loaded.
     since: Option<u32>,
     /// How many there must be before it does so again.
@@ -81,22 +78,12 @@ impl Watch {
         }
         let since = self.since.map(|ticks| ticks.saturating_add(1));
         self.since = since;
-        match since {
-            Some(ticks) if ticks <= SETTLE => {
-                self.usual = self.usual.max(resident);
-                (ticks == SETTLE).then_some(Step::Drop)
-            }
-            _ => {
-                let soon = since.is_some_and(|ticks| ticks < self.gap);
-                let grown = resident >= self.usual.saturating_add(GROWN);
-                (still && grown && !soon).then(|| {
-                    self.since = Some(0);
-                    self.usual = 0;
-                    self.gap = (self.gap * 2).clamp(GAP, LONGEST);
-                    Step::LetGo
-                })
-            }
+        if still && since.is_none_or(|ticks| ticks >= self.gap) {
+            self.since = Some(0);
+            self.gap = (self.gap * 2).clamp(GAP, LONGEST);
+            return Some(Step::LetGo);
         }
+        (since == Some(SETTLE)).then_some(Step::Drop)
     }
 }
 
@@ -121,27 +108,28 @@ pub(super) async fn keep(loads: Loads) {
 /// `before`: the memory when it last let go.
 async fn look(watch: &mut Watch, loads: &Loads, before: &mut u64) -> io::Result<()> {
     let resident = pages::resident()?;
-    // Each step takes the kernel some milliseconds.
-    match watch.look(resident, loads.count()) {
-        Some(Step::LetGo) => {
-            *before = resident;
-            let step = tokio::task::spawn_blocking(|| {
-                crate::allocator::give_back();
-                pages::let_go()
-            });
-            step.await?
-        }
-        Some(Step::Drop) => {
-            tokio::task::spawn_blocking(pages::drop_unused).await??;
-            tracing::info!(
-                resident_before = before,
-                resident_after = watch.usual,
-                "at rest: memory that was needed once went back to the node"
-            );
-            Ok(())
-        }
-        None => Ok(()),
+    let step = watch.look(resident, loads.count());
+    if step == Some(Step::LetGo) {
+        *before = resident;
     }
+    // It takes a millisecond, and some with a step.
+    let acting = tokio::task::spawn_blocking(move || {
+        crate::allocator::give_back();
+        match step {
+            Some(Step::LetGo) => pages::let_go(),
+            Some(Step::Drop) => pages::drop_unused(),
+            None => Ok(()),
+        }
+    });
+    acting.await??;
+    if step == Some(Step::Drop) {
+        tracing::info!(
+            resident_before = before,
+            resident_after = resident,
+            "at rest: memory that was needed once went back to the node"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -151,61 +139,34 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// What it does at each of so many looks at the same amount.
-    fn looks(watch: &mut Watch, resident: u64, ticks: u32) -> Vec<(u32, Step)> {
-        let all = (1..=ticks).map(|tick| (tick, watch.look(resident, 0)));
+    fn looks(watch: &mut Watch, ticks: u32) -> Vec<(u32, Step)> {
+        let all = (1..=ticks).map(|tick| (tick, watch.look(30 * MIB, 0)));
         all.filter_map(|(tick, step)| Some((tick, step?))).collect()
     }
 
-    /// One that has just let go.
-    fn rested() -> Watch {
-        let mut watch = Watch::default();
-        assert_eq!(looks(&mut watch, 30 * MIB, 2), [(2, Step::LetGo)]);
-        watch
-    }
-
     #[test]
-    fn lets_go_once_the_start_is_over_and_not_again_for_work_as_usual() {
+    fn lets_go_once_the_start_is_over_and_ever_more_seldom() {
         let mut watch = Watch::default();
         for resident in [10 * MIB, 30 * MIB] {
             assert_eq!(watch.look(resident, 0), None, "it still grows");
         }
-        assert_eq!(watch.look(30 * MIB, 0), Some(Step::LetGo));
-        // What a scrape takes shows itself meanwhile.
-        assert_eq!(watch.look(6 * MIB, 0), None);
-        let settled = [(SETTLE - 1, Step::Drop)];
-        assert_eq!(looks(&mut watch, 9 * MIB, SETTLE), settled);
-        assert_eq!(looks(&mut watch, 10 * MIB, 1000), []);
+        let (first, second) = (1, 1 + GAP);
+        let third = second + 2 * GAP;
+        let steps = [first, second, third].map(|at| [(at, Step::LetGo), (at + SETTLE, Step::Drop)]);
+        assert_eq!(looks(&mut watch, third + 4 * GAP - 1), steps.concat());
+        // In the year after, every day.
+        let year = looks(&mut watch, 365 * LONGEST);
+        assert!((365..375).contains(&(year.len() / 2)), "{}", year.len());
     }
 
     #[test]
-    fn lets_go_again_after_more_work_but_not_soon() {
-        let mut watch = rested();
-        assert_eq!(looks(&mut watch, 9 * MIB, SETTLE), [(SETTLE, Step::Drop)]);
-        assert_eq!(
-            looks(&mut watch, 12 * MIB, GAP),
-            [(GAP - SETTLE, Step::LetGo), (GAP, Step::Drop)]
-        );
-    }
-
-    #[test]
-    fn what_is_loaded_meanwhile_is_no_work_as_usual() {
-        let mut watch = rested();
-        assert_eq!(watch.look(6 * MIB, 0), None);
+    fn what_is_loaded_is_waited_for() {
+        let mut watch = Watch::default();
+        assert_eq!(looks(&mut watch, 2), [(2, Step::LetGo)]);
         assert_eq!(watch.look(25 * MIB, 1), None);
-        assert_eq!(watch.look(25 * MIB, 1), Some(Step::LetGo));
-    }
-
-    #[test]
-    fn work_that_comes_seldom_is_usual_in_the_end() {
-        let mut watch = rested();
-        let mut times = 0;
-        // For a week.
-        for tick in 0..7 * LONGEST {
-            let at_work = (tick + 30) % 60 < 2;
-            let resident = if at_work { 12 * MIB } else { 9 * MIB };
-            times += u32::from(watch.look(resident, 0) == Some(Step::LetGo));
-        }
-        assert!((5..20).contains(&times), "{times}");
+        assert_eq!(watch.look(28 * MIB, 1), None, "it still grows");
+        assert_eq!(watch.look(28 * MIB, 1), Some(Step::LetGo));
+        assert_eq!(watch.look(6 * MIB, 1), None);
     }
 
     #[test]

@@ -26,12 +26,20 @@ pub(super) fn resident() -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
-/// Lets go of those that no other process has mapped: they leave memory, and are read again when they are touched.
+/// Lets go of those that no other process has mapped: they leave memory, and those that nobody uses the page cache as
+/// well. For the kernel maps what is there around each page that is touched, up to 64 KiB.
+///
+/// What is no code is read again page by page, not with all that a disk reads ahead. Code is left to that: Linux reads
+/// ahead in it in any case by now (6.18), and would give its pages away first if memory is short.
 pub(super) fn let_go() -> io::Result<()> {
-    for mapping in mappings()? {
-        page_out(mapping.range)?;
+    let mappings = mappings()?;
+    for mapping in mappings.iter().filter(|it| !it.code) {
+        advise(&mapping.range, Advice::Random)?;
     }
-    Ok(())
+    for mapping in &mappings {
+        advise(&mapping.range, Advice::LinuxPageOut)?;
+    }
+    drop_unused()
 }
 
 /// What nobody has mapped leaves the page cache: posix_fadvise(2), `POSIX_FADV_DONTNEED`.
@@ -48,12 +56,14 @@ pub(super) fn drop_unused() -> io::Result<()> {
     Ok(())
 }
 
+/// One of the two kinds of advice above.
 #[allow(unsafe_code, reason = "see SAFETY")]
-fn page_out(range: Range<usize>) -> io::Result<()> {
+fn advise(range: &Range<usize>, advice: Advice) -> io::Result<()> {
     let start = std::ptr::without_provenance_mut(range.start);
-    // SAFETY: MADV_PAGEOUT (madvise(2), Linux 5.4) changes the content of no page, whatever is mapped there by now: one
-    // with changes of its own is written to swap, if there is any, and one of a file is read from it again.
-    match unsafe { rustix::mm::madvise(start, range.len(), Advice::LinuxPageOut) } {
+    // SAFETY: MADV_RANDOM and MADV_PAGEOUT (madvise(2), Linux 5.4) change the content of no page, whatever is mapped
+    // there by now: with the second, one with changes of its own is written to swap, if there is any, and one of a file
+    // is read from it again.
+    match unsafe { rustix::mm::madvise(start, range.len(), advice) } {
         // Nothing is mapped there any more.
         Err(rustix::io::Errno::NOMEM) => Ok(()),
         done => Ok(done?),
@@ -63,6 +73,7 @@ fn page_out(range: Range<usize>) -> io::Result<()> {
 /// A part of a file in this process's memory.
 struct Mapping {
     range: Range<usize>,
+    code: bool,
     path: PathBuf,
 }
 
@@ -96,9 +107,10 @@ fn head(line: &[u8]) -> Option<Mapping> {
     let mut fields = str::from_utf8(fields).ok()?.split_ascii_whitespace();
     let (from, to) = fields.next()?.split_once('-')?;
     let range = usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?;
-    let writable = fields.next()?.contains('w');
-    (!writable).then(|| Mapping {
+    let permissions = fields.next()?;
+    (!permissions.contains('w')).then(|| Mapping {
         range,
+        code: permissions.contains('x'),
         path: OsStr::from_bytes(path).into(),
     })
 }

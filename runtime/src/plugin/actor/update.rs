@@ -28,7 +28,7 @@ impl Progress for Status {
     }
 }
 
-/// A candidate that the node did not let compile is tried again after this long.
+/// A candidate that the node did not let compile or check is tried again after this long.
 const INTERRUPTED: Duration = Duration::from_secs(30);
 
 impl Actor {
@@ -289,6 +289,8 @@ impl Actor {
             true => Transition::Updated,
             false => Transition::Loaded,
         };
+        // One with the same module as the last says the same, and is news.
+        self.told = None;
         self.tell(transition, &what);
         if is_update {
             self.status.condition(
