@@ -2,7 +2,8 @@
 # Moves the functions of the daemon that run side by side together, which saves every node some MiB of program
 # pages: instruments the binary, has it do what it does on a node, and lays it out by what was counted.
 #
-#   deploy/layout.sh [--strip] BINARY OUT   takes minutes and up to 11 GiB of memory; --strip leaves no symbols
+#   deploy/layout.sh [--strip] BINARY OUT   takes minutes and up to 11 GiB of memory, on Linux 5.4 or later; --strip
+#                                           leaves no symbols
 #   deploy/layout.sh --check                whether there is all that it needs
 #
 # BINARY has its relocations and symbols (-Clink-arg=-Wl,--emit-relocs). A static one has neither DT_INIT nor DT_FINI
@@ -80,10 +81,12 @@ stop() {
 	daemon=
 }
 
-# counted NAME: keeps what was counted, which is written when the daemon ends.
+# counted NAME: keeps what was counted, which is written when the daemon ends. Not what its children did.
 counted() {
+	local pid="$daemon"
 	stop
-	mv "$folder"/profile.* "$folder/$1.counted" || fail "not the daemon, and it alone, wrote a profile"
+	mv "$folder/profile.$pid.fdata" "$folder/$1.counted" || fail "the daemon wrote no profile"
+	rm -f "$folder"/profile.*
 }
 
 # running COUNT: so many plugins run, as declared, and have never been restarted.
@@ -105,38 +108,55 @@ strip --strip-debug -o "$folder/plain" "$binary"
 # The instrumentation cannot write down longer names than some kilobytes, and then ends the daemon.
 nm "$folder/plain" |
 	awk 'length($3) > 4000 { name = substr($3, 1, 60); gsub(/[$.]/, ".", name); print name ".*" }' >"$folder/left-out"
-bolt "$folder/plain" -instrument -instrumentation-file="$folder/profile" -instrumentation-file-append-pid \
+# It takes jumps to computed places for calls at the end of functions (-strict), or it would not count in those that have
+# one, such as wakers. What is laid out is not built on that guess.
+bolt "$folder/plain" -instrument -strict -instrumentation-file="$folder/profile" -instrumentation-file-append-pid \
 	-skip-funcs-file="$folder/left-out" -o "$folder/instrumented"
 
 # Compiling the plugins' code is left out: it is done by a child, and its pages are gone with it.
 say "compiling the plugins"
-prepare
+prepare "${kinds[@]}"
 start "$folder/plain" "${local[@]}"
-until_true 120 "all plugins to run" running 5
+until_true 120 "all plugins to run" running "$(declared)"
 stop
 
 say "training"
+prepare "${kinds[@]}"
+start "$folder/instrumented" "${local[@]}"
+until_true 120 "all plugins to run" running "$(declared)"
+counted once
 start "$folder/instrumented" --manifests "$folder/none" --state "$folder/fresh"
 idle
 counted idle
 start "$folder/instrumented" --kubernetes --kubeconfig "$folder/kubeconfig" --node-name node --status-auth kubernetes \
 	--state "$folder/state"
 until_true 120 "the cluster's plugin to run" running 1
-idle
+for _ in {1..20}; do
+	ask
+	sleep 0.5
+done
 counted cluster
-start "$folder/instrumented" "${local[@]}"
-until_true 120 "all plugins to run" running 5
-work
-counted work
+for kind in "${kinds[@]}"; do
+	prepare "$kind"
+	start "$folder/instrumented" "${local[@]}"
+	until_true 120 "the plugins of $kind to run" running "$(declared)"
+	work "$kind"
+	counted "$kind"
+done
 
-# By calls, as BOLT would have them; but what every daemon runs comes first. All code is moved, into the place of
-# the old; what was never run comes last.
+# By calls, as BOLT would have them; but what every daemon runs again and again comes first, then what several kinds of
+# plugins do, and each of them, then what is run once. All code is moved, into the place of the old; what was never run
+# comes last.
 say "laying out"
-"$tools/merge-fdata" "$folder"/*.counted >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
+profiles=()
+for name in once idle cluster "${kinds[@]}"; do
+	profiles+=("$folder/$name.counted")
+done
+"$tools/merge-fdata" "${profiles[@]}" >"$folder/merged" 2>"$folder/bolt.log" || fail "$(cat "$folder/bolt.log")"
 options=(-data="$folder/merged" -reorder-blocks=ext-tsp -split-functions -split-all-cold -split-eh
 	-lite=0 -use-old-text -no-huge-pages "${strip[@]}")
 bolt "$folder/plain" "${options[@]}" -reorder-functions=cdsort -generate-function-order="$folder/by-calls" -o "$folder/laid-out"
-python3 "$source/layout/order.py" "$folder/by-calls" "$folder"/{idle,cluster,work}.counted >"$folder/order"
+python3 "$source/layout/order.py" "$folder/by-calls" "${profiles[@]}" >"$folder/order"
 bolt "$folder/plain" "${options[@]}" -reorder-functions=user -function-order="$folder/order" -o "$folder/laid-out"
 python3 "$source/layout/tables.py" "$folder/laid-out"
 
@@ -154,10 +174,10 @@ RUST_BACKTRACE=1 "${as[@]}" prlimit --nproc=1 "$folder/panics" compile-module \
 	cat "$folder/said" >&2
 	fail "a panic ended the program with $code instead of 101 and a backtrace"
 }
-prepare
+prepare "${kinds[@]}"
 start "$folder/laid-out" "${local[@]}"
-until_true 120 "all plugins to run" running 5
-work
+until_true 120 "all plugins to run" running "$(declared)"
+work "${kinds[@]}"
 stop
 mv "$folder/laid-out" "$out"
 say "$out"

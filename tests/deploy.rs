@@ -402,7 +402,7 @@ fn the_manifests_of_the_layout_pass_the_check() {
     let folder = tempfile::tempdir().unwrap();
     // Its peers are not started where there is their port.
     std::fs::write(folder.path().join("port"), "1\n").unwrap();
-    let training = "set -euo pipefail; . deploy/layout/training.sh; prepare";
+    let training = "set -euo pipefail; . deploy/layout/training.sh; prepare \"${kinds[@]}\"";
     let output = Command::new("bash")
         .args(["-c", training])
         .current_dir(project("."))

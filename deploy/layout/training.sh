@@ -1,9 +1,13 @@
 # What the daemon does on a node, in small: all of it should be here that a node does again and again, since what is
-# not is taken for cold. Sourced by ../layout.sh, which has `folder`, `source`, `get` and `until_true`.
+# not is taken for cold. Sourced by ../layout.sh, which has `folder`, `source`, `get`, `until_true`, `running` and
+# `fail`.
 
-# prepare: logs to read, trees to enforce and to scan, and five manifests, of all bundled plugins.
+# The kinds of plugins, a daemon each.
+kinds=(logs metrics enforcement scanning)
+
+# prepare KIND...: logs to read, trees to enforce and to scan, and the manifests of these kinds of plugins.
 prepare() {
-	rm -rf "${folder:?}"/{log,enforced,scanned} "$folder"/{shipped,findings}.jsonl*
+	rm -rf "${folder:?}"/{manifests,log,enforced,scanned} "$folder"/{shipped,findings}.jsonl*
 	mkdir -p "$folder"/{none,manifests,log/pods,enforced,scanned}
 	if [ ! -e "$folder/port" ]; then
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
@@ -13,23 +17,34 @@ prepare() {
 		peers=$!
 		until_true 60 "the peers" test -e "$folder/port"
 	fi
-	local name
-	for name in node-metrics config-enforcer; do
-		sed '/^  namespace: /d' "$source/examples/$name.yaml" >"$folder/manifests/$name.yaml"
+	local kind
+	for kind in "$@"; do
+		"${kind}_manifests"
 	done
+}
+
+logs_manifests() { shipper "parse: auto"; }
+metrics_manifests() { example node-metrics; }
+enforcement_manifests() {
 	# It is run as root on the machine that builds.
-	grep -q '^ *mode: audit' "$folder/manifests/config-enforcer.yaml" || fail "config-enforcer.yaml would change this machine"
-	shipper "parse: auto"
+	grep -q '^ *mode: audit' "$source/examples/config-enforcer.yaml" || fail "config-enforcer.yaml would change this machine"
+	example config-enforcer
 	enforcer
-	scanner
+}
+scanning_manifests() {
 	local number
-	for number in $(seq 200); do
+	for number in {1..200}; do
 		seq "$number" $((number + 200)) >"$folder/scanned/$number.txt"
 	done
+	seq 600000 >"$folder/scanned/large.txt"
 	gzip --keep "$folder"/scanned/1?.txt
 	tar --create --file="$folder/scanned/archive.tar" --directory="$folder/scanned" 1.txt 2.txt 3.txt
 	ln -s 1.txt "$folder/scanned/link"
+	scanner
 }
+
+# example NAME: a manifest that operators begin with.
+example() { sed '/^  namespace: /d' "$source/examples/$1.yaml" >"$folder/manifests/$1.yaml"; }
 
 # manifest NAME: of standard input, the lines of a spec.
 manifest() {
@@ -159,52 +174,105 @@ shipped() { grep -q "\"n\":$1,\|n=$1\b" "$folder/shipped.jsonl" "$folder"/shippe
 undone() { ! grep -q 'by hand' "$folder"/enforced/*.conf; }
 found() { get "/v1/findings?limit=1000" | grep "rule.*own.r$1\b" >/dev/null; }
 settled() { "$folder/plain" enforcement check enforcer --state "$folder/state"; }
+declared() { ls "$folder/manifests" | wc -l; }
+rested() { grep -q '"at rest: ' "$folder/daemon.log"; }
 
-# What asks for the status: probes, Prometheus, people.
+# What asks for the status: probes of the kubelet, Prometheus, people, and clients that say little.
 ask() {
 	local path
-	for path in /healthz /readyz /metrics /v1/plugins /; do
+	for path in /healthz /readyz; do
+		get "$path" --output /dev/null --user-agent kube-probe/1.33 --header "Connection: close"
+		get "$path" --output /dev/null --http1.0 --header "User-Agent:" --header "Accept:"
+	done
+	scrape /metrics
+	for path in /metrics /v1/plugins /; do
 		get "$path" --output /dev/null
+		get "$path" --output /dev/null --header "Accept-Encoding: identity" --header "Connection: close"
 	done
 }
 
-# A daemon with little to do.
+# scrape PATH: as Prometheus does, in the formats that it takes.
+scrape() {
+	local accept
+	for accept in 'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1' \
+		'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited' text/plain; do
+		get "$1" --header "Accept: $accept" --compressed --output /dev/null \
+			--user-agent Prometheus/3.0.0 --header "X-Prometheus-Scrape-Timeout-Seconds: 10"
+		get "$1" --header "Accept: $accept" --output /dev/null
+	done
+}
+
+# A daemon with little to do, until it has given back what it needed to start.
 idle() {
+	until_true 240 "the daemon to rest" idles
 	for _ in {1..20}; do
 		ask
 		sleep 0.5
 	done
 }
+idles() {
+	ask
+	sleep 0.5
+	rested
+}
 
-# One with all of them.
-work() {
-	local round accept
+logs_round() {
+	logs $(($1 * 300)) $(($1 * 300 + 299))
+	get /v1/plugins/local/log-shipper --output /dev/null
+	case "$1" in
+	5) mv "$folder/log/app.log" "$folder/log/app.log.1" ;;
+	10) shipper "$(printf '%s\n' 'filters: [{drop: {field: level, equals: debug}}]' \
+		'redact: [{pattern: "[a-z]+@example[.]org", replace: "<address>"}]')" ;;
+	esac
+}
+logs_done() { until_true 120 "the last lines to be shipped" shipped 6299; }
+
+metrics_round() {
+	scrape /metrics/plugins
+	scrape /metrics/plugins/local/node-metrics
+}
+metrics_done() { :; }
+
+enforcement_round() {
+	echo "edited by hand" >"$folder/enforced/$1.conf"
+	touch "$folder/enforced/$1.old"
+	get /v1/plugins/local/enforcer/changes --output /dev/null
+	settled >/dev/null || true
+}
+enforcement_done() {
+	until_true 120 "edits to be undone" undone
 	until_true 60 "the tree to be as declared" settled
-	for round in {1..20}; do
-		logs $((round * 300)) $((round * 300 + 299))
+}
+
+# pass [--full]: to its end; it has findings.
+pass() {
+	local code=0
+	"$folder/plain" scanning scan scanner "$@" --wait --state "$folder/state" >/dev/null || code=$?
+	[ "$code" = 2 ] || fail "a pass ended with $code"
+}
+
+scanning_round() {
+	echo "virus-$1- worm1-$1-" >"$folder/scanned/written-$1"
+	get /v1/findings --output /dev/null
+	[ $(($1 % 10)) != 0 ] || pass
+}
+scanning_done() {
+	until_true 120 "a written file to be found" found 20
+	pass --full
+}
+
+# work KIND...: one with plugins of these kinds.
+work() {
+	local number kind
+	for number in {1..20}; do
 		ask
-		for accept in text/plain 'application/openmetrics-text;version=1.0.0' \
-			'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited'; do
-			get /metrics/plugins --header "Accept: $accept" --compressed --output /dev/null
-			get /metrics/plugins/local/node-metrics --header "Accept: $accept" --output /dev/null
+		for kind in "$@"; do
+			"${kind}_round" "$number"
 		done
-		echo "edited by hand" >"$folder/enforced/$round.conf"
-		touch "$folder/enforced/$round.old"
-		echo "virus-$round- worm1-$round-" >"$folder/scanned/written-$round"
-		case "$round" in
-		5) mv "$folder/log/app.log" "$folder/log/app.log.1" ;;
-		10) shipper "$(printf '%s\n' 'filters: [{drop: {field: level, equals: debug}}]' \
-			'redact: [{pattern: "[a-z]+@example[.]org", replace: "<address>"}]')" ;;
-		esac
-		get /v1/plugins/local/log-shipper --output /dev/null
-		get /v1/plugins/local/enforcer/changes --output /dev/null
-		get /v1/findings --output /dev/null
 		sleep 0.5
 	done
-	until_true 120 "the last lines to be shipped" shipped 6299
-	until_true 120 "edits to be undone" undone
-	until_true 120 "a written file to be found" found 20
-	"$folder/plain" scanning scan scanner --state "$folder/state" >/dev/null
-	until_true 60 "a check" settled
-	until_true 60 "all plugins to run on" running 5
+	for kind in "$@"; do
+		"${kind}_done"
+	done
+	until_true 60 "all plugins to run on" running "$(declared)"
 }

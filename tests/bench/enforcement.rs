@@ -257,9 +257,9 @@ fn main() {
         .collect();
     let edited = pss(daemon.node.pid()).unwrap();
     // What converging took is given back once there is nothing more to do than to look, and to undo an edit.
+    daemon.declare(&root, "mode: enforce, interval: 5s");
     let mut file = edits.len()..files;
     daemon.node.rest(|| {
-        daemon.check();
         if let Some(file) = file.next() {
             daemon.edit(&root.join(format!("{file}.conf")), &content(file));
         }
