@@ -46,7 +46,7 @@ javascript_tools() {
 	command -v npm >/dev/null \
 		|| { install nodejs npm; } >"$log" 2>&1 \
 		|| fail "there is no npm, and it could not be installed"
-	node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>>"$log" \
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>>"$log" \
 		|| fail "Node.js 20 or later is needed, and this is $(node --version)"
 	rm -rf "$tools"
 	mkdir -p "$tools"
