@@ -41,7 +41,8 @@ python_tools() {
 }
 
 javascript_tools() {
-	tools="$cache/javascript-$(hash_of "$here/javascript/package-lock.json")"
+	tools="$cache/javascript-$(hash_of "$here/javascript/package-lock.json" "$here/../../docs/javascript.md")"
+	export npm_config_cache="$tools/cache" npm_config_audit=false npm_config_fund=false
 	[ -e "$tools/done" ] && return
 	command -v npm >/dev/null \
 		|| { install nodejs npm; } >"$log" 2>&1 \
@@ -51,7 +52,9 @@ javascript_tools() {
 	rm -rf "$tools"
 	mkdir -p "$tools"
 	cp "$here/javascript/package.json" "$here/javascript/package-lock.json" "$tools"
-	npm ci --fetch-retries=1 --fetch-timeout=30000 --silent --no-audit --no-fund --prefix "$tools" >>"$log" 2>&1 || fail "npm failed"
+	npm ci --fetch-retries=1 --fetch-timeout=30000 --silent --prefix "$tools" >>"$log" 2>&1 || fail "npm failed"
+	# As the page does it: npm 11 asks the registry about what is named, even where it is installed. Kept in `cache`.
+	(cd "$tools" && eval "$(commands javascript | grep '^npm install')") >>"$log" 2>&1 || fail "npm failed"
 	touch "$tools/done"
 }
 
@@ -84,7 +87,7 @@ if [ ! -e "$component" ]; then
 	python) export PATH="$tools/bin:$PATH" PIP_NO_INDEX=1 ;;
 	javascript)
 		cp -r "$tools/node_modules" .
-		export npm_config_offline=true npm_config_audit=false npm_config_fund=false
+		export npm_config_offline=true
 		;;
 	esac
 	bash -euo pipefail -c "$(commands "$1")" >"$log" 2>&1 || fail "the build failed"
