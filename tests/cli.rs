@@ -562,6 +562,9 @@ fn help_and_version_succeed() {
     assert_eq!(stdout(&bulkhead(&["--version"])), version);
 }
 
+/// What the daemon tells the allocator of its children.
+const ALLOCATOR: &str = "tcache_max:32768,tcache_nslots_small_max:200,retain:false";
+
 /// As the daemon starts it, where its cgroup has little left.
 #[test]
 fn the_compiler_takes_no_more_memory_than_it_may() {
@@ -572,6 +575,7 @@ fn the_compiler_takes_no_more_memory_than_it_may() {
             .env_clear()
             .env("BULKHEAD_CHILD_MEMORY", memory.to_string())
             .env("RAYON_NUM_THREADS", "2")
+            .env("_RJEM_MALLOC_CONF", ALLOCATOR)
             .stdin(fs::File::open(&module).unwrap())
             .output()
             .unwrap()
@@ -586,9 +590,13 @@ fn the_compiler_takes_no_more_memory_than_it_may() {
         "{said}"
     );
     assert!(output.stdout.is_empty());
-    let output = compile(1 << 30);
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert!(output.stdout.len() > 100_000);
+    for enough in [96 << 20, 1 << 30] {
+        let output = compile(enough);
+        assert!(output.status.success(), "{enough}: {}", stderr(&output));
+        assert!(output.stdout.len() > 100_000);
+        // Nor has the allocator anything to say about its settings.
+        assert_eq!(stderr(&output), "");
+    }
 }
 
 /// As the daemon starts it, which takes the code and the words.
@@ -598,6 +606,8 @@ fn a_configuration_is_compared_with_its_schema_in_a_process_of_its_own() {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
             .arg("check-config")
             .env_clear()
+            .env("_RJEM_MALLOC_CONF", ALLOCATOR)
+            .env("BULKHEAD_CHILD_MEMORY", (4 << 20).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

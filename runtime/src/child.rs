@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
-use crate::cgroup;
+use crate::{allocator, cgroup};
 
 /// How many bytes of memory the child may have.
 const MEMORY: &str = "BULKHEAD_CHILD_MEMORY";
@@ -84,8 +84,7 @@ impl Work {
             .arg(self.command)
             .env_clear()
             .env("RAYON_NUM_THREADS", threads.to_string())
-            // What it may have is counted as it is taken, not as it is set aside.
-            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+            .env(allocator::SETTINGS, allocator::OF_A_CHILD);
         // Kubernetes and systemd may end all of a cgroup if its memory runs out: memory.oom.group.
         if let Some(free) = cgroup::memory_free() {
             let memory = self
@@ -208,8 +207,8 @@ impl Work {
     }
 }
 
-/// Takes no more than it is told, beside what it has: getrlimit(2), `RLIMIT_DATA`, which what is only set aside does
-/// not count towards.
+/// Takes no more than it is told, beside what it has: getrlimit(2), `RLIMIT_DATA`, which what jemalloc sets aside
+/// for itself, some MiB, counts towards.
 fn limit_memory() {
     let told = std::env::var(MEMORY).ok();
     let Some(memory) = told.and_then(|text| text.parse::<u64>().ok()) else {

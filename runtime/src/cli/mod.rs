@@ -70,7 +70,7 @@ enum OutputFormat {
 
 /// Reads the command line, does what it says and returns the exit code.
 pub fn main() -> ExitCode {
-    crate::allocator::share_heaps();
+    crate::allocator::keep_pages_small();
     let program = std::env::args_os().next();
     let result = if kubectl::is_meant(program.as_deref()) {
         kubectl::main()

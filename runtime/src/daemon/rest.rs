@@ -38,7 +38,7 @@ impl Loads {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -87,7 +87,7 @@ impl Watch {
     }
 }
 
-/// Looks, and acts, for as long as it is polled, and the kernel can do it (Linux 5.4).
+/// Looks, and acts, for as long as it is polled. Before Linux 5.4 only the heap is given back.
 pub(super) async fn keep(loads: Loads) {
     let mut watch = Watch::default();
     let mut ticks = interval(crate::failpoint::rest(TICK));
@@ -95,12 +95,8 @@ pub(super) async fn keep(loads: Loads) {
     let mut before = 0;
     loop {
         ticks.tick().await;
-        let Err(error) = look(&mut watch, &loads, &mut before).await else {
-            continue;
-        };
-        tracing::debug!("memory that is not used is not given back: {error}");
-        if error.kind() == io::ErrorKind::InvalidInput {
-            return;
+        if let Err(error) = look(&mut watch, &loads, &mut before).await {
+            tracing::debug!("memory that is not used is not given back: {error}");
         }
     }
 }
