@@ -73,15 +73,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let path = out.join(format!("{package}.wasm"));
         let bytes = std::fs::read(modules.join(format!("{}.wasm", package.replace('-', "_"))))?;
         std::fs::write(&path, &bytes)?;
-        let sha256 = Sha256::digest(&bytes)
-            .iter()
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+        let digest = <[u8; 32]>::from(Sha256::digest(&bytes));
         writeln!(
             list,
-            "    Bundled {{ name: {package:?}, sha256: {sha256:?}, bytes: include_bytes!({path:?}) }},"
+            "    Bundled {{ name: {package:?}, digest: Digest({digest:?}), bytes: include_bytes!({path:?}) }},"
         )?;
     }
     list.push_str("];\n");

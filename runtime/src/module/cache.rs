@@ -125,6 +125,11 @@ impl Cache {
             digest: module.digest,
             reason,
         };
+        // What is compiled is kept under its digest for ever, and bundled modules were not looked at before.
+        if Digest::of(&module.bytes) != module.digest {
+            let why = "its bytes are not those any more that they were: a disk or the memory fails";
+            return Err(failed(CompileError::Interrupted(why.to_owned())));
+        }
         let code = self
             .compiler
             .compile(engine, &module.bytes)

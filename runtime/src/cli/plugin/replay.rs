@@ -14,7 +14,7 @@ use super::puppet::Puppet;
 use super::recording::{Recording, bytes, unhex};
 use crate::cli::table::tame;
 use crate::cli::{Failed, OutputFormat, print};
-use crate::module;
+use crate::module::{self, Digest};
 use crate::sandbox::{Answers, Imported, Instance, Told};
 
 /// Make the calls of a recording again, and show where the answers differ.
@@ -110,9 +110,10 @@ impl Replay {
             return Ok(module.clone());
         }
         let head = &recording.head;
+        let module = Digest::parse(&head.module);
         let bundled = module::bundled()
             .iter()
-            .find(|plugin| plugin.sha256 == head.module);
+            .find(|plugin| Some(plugin.digest) == module);
         bundled.map(|plugin| plugin.name.into()).ok_or_else(|| {
             Failed::new(format!(
                 "{}: {} was recorded with the module {}, which is not in this program: name it, or a newer one, with --module",
