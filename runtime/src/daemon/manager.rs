@@ -1,8 +1,8 @@
 //! Keeps one actor for each declared plugin, and its state for a while after it is gone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use super::reporter::{NodeReporter, View};
 use super::rest::Loads;
 use super::safe_mode::SafeMode;
 use crate::kubernetes::{ClusterSecrets, Events, Pods};
-use crate::manifest::{Identity, Policy};
+use crate::manifest::{Identity, Manifest, Policy};
 use crate::module::{Cache, Parts};
 use crate::node_files::Reader;
 use crate::plugin::{self, Declaration, Goal, Marks, Transition};
@@ -106,20 +106,16 @@ struct Plugin {
     handle: plugin::Handle,
     /// `limits.memory` of what was last accepted.
     memory: u64,
-    /// What was accepted lately, by its hash: one of these runs.
-    accepted: VecDeque<Declaration>,
+    /// What was accepted and may run, with its hash. The plugin holds what does: their configurations may be large.
+    accepted: Vec<(String, Weak<Manifest>)>,
 }
-
-/// How many of these are remembered: of a revision that works only those fail that come after it, and
-/// a policy that changes as well is rare.
-const ACCEPTED: usize = 8;
 
 impl Plugin {
     fn new(handle: plugin::Handle) -> Self {
         Self {
             handle,
             memory: 0,
-            accepted: VecDeque::new(),
+            accepted: Vec::new(),
         }
     }
 
@@ -134,24 +130,24 @@ impl Plugin {
         else {
             return;
         };
-        if self
-            .accepted
-            .iter()
-            .any(|known| known.hash == declared.hash)
-        {
-            return;
+        let manifest = Arc::downgrade(&declared.manifest);
+        self.accepted.retain(|(_, known)| known.strong_count() > 0);
+        // Of two that say the same the plugin may hold either.
+        if !self.accepted.iter().any(|(_, it)| it.ptr_eq(&manifest)) {
+            self.accepted.push((declared.hash.clone(), manifest));
         }
-        self.accepted.truncate(ACCEPTED - 1);
-        self.accepted.push_front(declared.clone());
     }
 
     /// Why the policy does not let go on what runs, if it does not.
     fn forbidden(&self, policy: &Policy) -> Option<String> {
         let active = self.handle.status.snapshot().active?;
         let mut accepted = self.accepted.iter();
-        let running = accepted.find(|known| known.hash == active.manifest)?;
+        let running = accepted.find_map(|(hash, manifest)| {
+            let manifest = manifest.upgrade()?;
+            (*hash == active.manifest).then_some(manifest)
+        })?;
         let errors: Vec<String> = policy
-            .check(&running.manifest)
+            .check(&running)
             .iter()
             .map(ToString::to_string)
             .collect();

@@ -47,3 +47,25 @@ impl PluginEvents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_counts_as_a_load_and_what_fails_again_and_again_does_not() {
+        let observer = PluginObserver {
+            loads: Loads::default(),
+            events: None,
+        };
+        let counted = |transition| {
+            let before = observer.loads.count();
+            observer.transition(transition, "");
+            observer.loads.count() - before
+        };
+        assert_eq!(counted(Transition::Loaded), 1);
+        assert_eq!(counted(Transition::Updated), 1);
+        assert_eq!(counted(Transition::Unloaded), 1);
+        assert_eq!(counted(Transition::Crashing), 0);
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::directory::Rules;
 use super::policy_file::PolicyFile;
@@ -86,6 +87,8 @@ struct Content {
 
 struct Known {
     cached: Cached<Content>,
+    /// Of its bytes, if they were read, and the policy is still the one that decided what they mean.
+    read: Option<u128>,
     /// Whom this file declared when it was last whole.
     identities: BTreeSet<Identity>,
 }
@@ -142,6 +145,7 @@ impl Scanner {
         let mut problems = Vec::new();
         if let Some(policy) = self.policy_file.as_mut().and_then(PolicyFile::look) {
             self.policy = policy.into();
+            self.files.values_mut().for_each(|known| known.read = None);
             self.forget_stamps();
         }
         let policy = self.policy_file.iter().flat_map(PolicyFile::errors);
@@ -196,7 +200,7 @@ impl Scanner {
     }
 
     fn look_at(&mut self, path: PathBuf) {
-        let mut cached = match open(&path) {
+        let (mut cached, read) = match open(&path) {
             Ok((_, metadata)) if !metadata.is_file() => {
                 // Folders and devices with such a name are nobody's manifest.
                 self.files.remove(&path);
@@ -208,13 +212,26 @@ impl Scanner {
                 {
                     return;
                 }
-                let content = read(&path, file, &self.policy);
-                Cached::new(&metadata, content)
+                match read(file) {
+                    Ok(bytes) => {
+                        let hash = Some(xxh3_128(&bytes));
+                        // What is the same stays as it is: others hold what it declares, and it may be large.
+                        if let Some(known) = self.files.get_mut(&path)
+                            && known.read == hash
+                        {
+                            known.cached.stamp = Cached::new(&metadata, ()).stamp;
+                            return;
+                        }
+                        let content = understand(&path, &bytes, &self.policy);
+                        (Cached::new(&metadata, content), hash)
+                    }
+                    Err(error) => (Cached::new(&metadata, unreadable(&path, &error)), None),
+                }
             }
-            Err(error) => Cached {
-                stamp: None,
-                value: unreadable(&path, &error),
-            },
+            Err(error) => {
+                let value = unreadable(&path, &error);
+                (Cached { stamp: None, value }, None)
+            }
         };
         let content = &mut cached.value;
         // The beginning of a manifest may be a sound document of another kind.
@@ -251,7 +268,12 @@ impl Scanner {
             // Broken: it still stands for whom it declared when it was whole.
             identities.append(&mut known.identities);
         }
-        self.files.insert(path, Known { cached, identities });
+        let known = Known {
+            cached,
+            read,
+            identities,
+        };
+        self.files.insert(path, known);
     }
 
     /// Puts together what the files say.
@@ -372,13 +394,16 @@ fn unreadable(path: &Path, error: &io::Error) -> Content {
     }
 }
 
-fn read(path: &Path, file: File, policy: &Policy) -> Content {
+fn read(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Err(error) = file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes) {
-        return unreadable(path, &error);
-    }
+    file.take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn understand(path: &Path, bytes: &[u8], policy: &Policy) -> Content {
     // Whatever a file holds, it must not end the source of all others.
-    let Ok(documents) = std::panic::catch_unwind(|| manifest::read(path, &bytes)) else {
+    let Ok(documents) = std::panic::catch_unwind(|| manifest::read(path, bytes)) else {
         let error = io::Error::other("it made the parser fail, which is a fault of the daemon");
         return unreadable(path, &error);
     };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::kept::Loaded;
 use super::{POLICY_KEY, Settings};
@@ -52,6 +53,8 @@ struct Namespace {
 #[derive(Debug)]
 struct Object {
     uid: Option<Arc<str>>,
+    /// Of all that it says.
+    content: u128,
     read: Result<Arc<Manifest>, Vec<Error>>,
     /// The last that this node accepted.
     good: Option<Arc<Manifest>>,
@@ -181,7 +184,12 @@ impl Seen {
         };
         let space = self.namespaces.entry(namespace.to_owned()).or_default();
         let before = space.objects.remove(&identity);
-        let read = read(&identity, &object);
+        let content = content(&object);
+        // What is the same stays as it is: others hold what it declares, and it may be large.
+        let read = match &before {
+            Some(before) if before.content == content => before.read.clone(),
+            _ => read(&identity, &object),
+        };
         let uid = object.metadata.uid.as_deref().map(Arc::from);
         let is_saved = match (&before, &read) {
             (Some(before), Ok(manifest)) => before.is_saved(manifest),
@@ -191,6 +199,7 @@ impl Seen {
         let good = before.and_then(|before| before.good);
         let entry = Object {
             uid,
+            content,
             read,
             good,
             unsaved,
@@ -391,6 +400,22 @@ impl View<'_> {
                 .then(|| format!("the Node's annotation {SUSPEND} names it").into()),
         }
     }
+}
+
+fn content(object: &ConfigMap) -> u128 {
+    let data = object.data.iter().flatten();
+    let data = data.map(|(key, text)| (false, key, text.as_bytes()));
+    let binary_data = object.binary_data.iter().flatten();
+    let binary_data = binary_data.map(|(key, bytes)| (true, key, bytes.0.as_slice()));
+    let mut hash = Xxh3Default::new();
+    for (is_binary, key, value) in data.chain(binary_data) {
+        hash.update(&[is_binary.into()]);
+        for part in [key.as_bytes(), value] {
+            hash.update(&part.len().to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.digest128()
 }
 
 fn read(identity: &Identity, object: &ConfigMap) -> Result<Arc<Manifest>, Vec<Error>> {
