@@ -513,3 +513,27 @@ fn at_rest_code_that_is_not_used_leaves_the_memory_and_comes_back() {
     assert!(compiled_in_memory(&node) > 0);
     node.assert_accounted("app", 100);
 }
+
+/// Page faults of the children that the daemon has waited for, of which there are some in each: proc_pid_stat(5), `cminflt`.
+fn faults_of_children(node: &Node) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").unwrap();
+    after_name.split(' ').nth(8).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_configuration_that_was_right_is_not_compared_with_its_schema_again() {
+    let mut node = Node::new();
+    let spec = node.spec("app", "fixture-logs", "{version: one}");
+    node.manifest("app", &spec);
+    node.start();
+    node.wait_running("app");
+    let loaded = faults_of_children(&node);
+    assert!(loaded > 0, "compiling and comparing are done by children");
+    node.manifest("app", &format!("{spec}\nlimits: {{memory: 48Mi}}"));
+    node.wait_plugin("app", "updated", |report| report["updates"] == 1);
+    assert_eq!(faults_of_children(&node), loaded);
+    node.manifest("app", &node.spec("app", "fixture-logs", "{version: two}"));
+    node.wait_plugin("app", "updated", |report| report["updates"] == 2);
+    assert!(faults_of_children(&node) > loaded);
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::io::Errno;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::driver::Shared;
 use super::feed::{
@@ -30,6 +31,8 @@ const TOLD: usize = 20;
 const REFUSED: usize = 4;
 /// Files with findings that are looked for at a time, after a pass.
 const LOOKED_FOR: usize = 512;
+/// Threads that look for them.
+const LOOKS: usize = 2;
 
 /// What may have a problem of its own; the first is the one that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -400,24 +403,26 @@ impl Scanner {
     /// mounted since: as `look` tells.
     async fn look_for_absent(&self, feed: &Feed, findings: &Findings, look: Look) {
         let plugin = &self.shared.context.plugin;
-        let mut after = None;
+        let (mut looks, mut from) = (JoinSet::new(), Some(None));
         loop {
-            let Ok((paths, next)) = findings.files(plugin, after, LOOKED_FOR).await else {
-                return;
-            };
-            let (feed, name) = (feed.clone(), plugin.to_string());
-            let looking = tokio::task::spawn_blocking(move || look(&feed, &name, paths));
-            let Ok(Absent { left_out, gone }) = looking.await else {
+            if let Some(after) = from
+                && looks.len() < LOOKS
+            {
+                // What cannot be read is looked for after the next pass.
+                let files = findings.files(plugin, after, LOOKED_FOR).await;
+                let (paths, next) = files.unwrap_or_default();
+                let (feed, name) = (feed.clone(), plugin.to_string());
+                looks.spawn_blocking(move || look(&feed, &name, paths));
+                from = next.map(Some);
+                continue;
+            }
+            let Some(Ok(Absent { left_out, gone })) = looks.join_next().await else {
                 return;
             };
             let gone = findings.gone(plugin, gone).await;
             if !self.kept(gone) || !self.kept(findings.left_out(plugin, left_out).await) {
                 return;
             }
-            after = match next {
-                Some(next) => Some(next),
-                None => return,
-            };
         }
     }
 
